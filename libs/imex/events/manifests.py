@@ -1,0 +1,81 @@
+"""What routing hands to delivery: manifests, in parts."""
+
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imex.events.envelope import Event, Lane, OdsCode, Priority, StudyPayload, schema_url
+
+
+class ManifestInstance(BaseModel):
+    """One instance to carry."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax: str
+    object_key: str
+    size: int
+    digest: str
+
+
+class DeliveryPayload(StudyPayload):
+    """Data about one delivery of one share."""
+
+    delivery: UUID
+    share: UUID
+    recipient: OdsCode
+    endpoint: str = Field(description="the endpoint's name in the recipient's directory entry")
+    lane: Lane
+
+
+class ManifestIssuedData(DeliveryPayload):
+    """A part of a manifest; parts count from 1 and only grow."""
+
+    part: int
+    priority: Priority
+    directory_version: str
+    instances: tuple[ManifestInstance, ...] = Field(max_length=500)
+
+
+class ManifestIssued(Event[ManifestIssuedData]):
+    """Delivery may carry these instances now."""
+
+    FAMILY: ClassVar[str] = "manifests"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.manifest.issued"] = "imex.manifest.issued"
+    dataschema: str = schema_url("imex.manifest.issued")
+
+
+class ManifestClosedData(DeliveryPayload):
+    """The manifest is whole: a late instance issues a further part and closes a new revision."""
+
+    revision: int
+    parts: int
+    instances: int
+
+
+class ManifestClosed(Event[ManifestClosedData]):
+    """The manifest of a delivery is whole, so it can be completed and given its receipt."""
+
+    FAMILY: ClassVar[str] = "manifests"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.manifest.closed"] = "imex.manifest.closed"
+    dataschema: str = schema_url("imex.manifest.closed")
+
+
+class ManifestWithdrawnData(DeliveryPayload):
+    """Nothing more of it may leave."""
+
+    reason: str
+
+
+class ManifestWithdrawn(Event[ManifestWithdrawnData]):
+    """The share was cancelled or revoked: what has not been sent is not to be sent."""
+
+    FAMILY: ClassVar[str] = "manifests"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.manifest.withdrawn"] = "imex.manifest.withdrawn"
+    dataschema: str = schema_url("imex.manifest.withdrawn")

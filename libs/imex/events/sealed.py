@@ -1,0 +1,35 @@
+"""Identifying facts and the sealed field they travel in.
+
+Only ciphertext is here; sealing and opening are `imex.sealing`.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Sealed(BaseModel):
+    """AES-GCM ciphertext (NIST SP 800-38D) with the name of its key."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    key_id: str
+    nonce: str = Field(description="96 bits, base64")
+    ciphertext: str = Field(description="with its tag, base64")
+
+
+class Identity(BaseModel):
+    """Who and what a study is about, as its sender wrote it: the plaintext of a sealed field."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    patient_id: str = ""
+    issuer: str = Field(default="", description="Issuer of Patient ID (0010,0021)")
+    patient_name: str = ""
+    birth_date: str = Field(default="", description="DICOM DA: YYYYMMDD")
+    sex: str = ""
+    accession: str = Field(default="", description="Accession Number (0008,0050)")
+    accession_issuer: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    referring_physician: str = ""

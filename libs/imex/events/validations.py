@@ -1,0 +1,105 @@
+"""What validation says: each instance accepted, held back, or known already."""
+
+from typing import ClassVar, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from imex.events.envelope import Event, StudyPayload, schema_url
+from imex.events.instances import AssociationCounts, InstanceFacts
+
+
+class Finding(BaseModel):
+    """One thing that a check found, in words that name no patient."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    check: str
+    message: str
+
+
+class InstanceValidatedData(InstanceFacts):
+    """An accepted instance with the findings that were only warnings."""
+
+    warnings: tuple[Finding, ...] = ()
+    released: bool = Field(default=False, description="a person let it out of quarantine")
+    quarantine: UUID | None = Field(default=None, description="the entry it was released from")
+
+
+class InstanceValidated(Event[InstanceValidatedData]):
+    """An instance was accepted."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.instance.validated"] = "imex.instance.validated"
+    dataschema: str = schema_url("imex.instance.validated")
+
+
+class InstanceQuarantinedData(InstanceFacts):
+    """A held instance and why it is held."""
+
+    quarantine: UUID = Field(description="the quarantine entry")
+    findings: tuple[Finding, ...]
+    reason: str = Field(description="the findings in one sentence, without patient data")
+
+
+class InstanceQuarantined(Event[InstanceQuarantinedData]):
+    """An instance waits for a person."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.instance.quarantined"] = "imex.instance.quarantined"
+    dataschema: str = schema_url("imex.instance.quarantined")
+
+
+class InstanceDuplicatedData(InstanceFacts):
+    """The same bytes again."""
+
+    original: UUID = Field(description="id of the instance.received that came first")
+
+
+class InstanceDuplicated(Event[InstanceDuplicatedData]):
+    """An instance that was already accepted came again, with the same digest."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.instance.duplicated"] = "imex.instance.duplicated"
+    dataschema: str = schema_url("imex.instance.duplicated")
+
+
+class InstanceDiscardedData(StudyPayload):
+    """A held instance that will not go on."""
+
+    sop_instance_uid: str
+    lane: Literal["express", "bulk"]
+    quarantine: UUID
+    reason: str
+    actor: str = Field(description="account that decided")
+
+
+class InstanceDiscarded(Event[InstanceDiscardedData]):
+    """A person decided that a held instance goes no further."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.instance.discarded"] = "imex.instance.discarded"
+    dataschema: str = schema_url("imex.instance.discarded")
+
+
+class AssociationValidatedData(AssociationCounts):
+    """What became of the instances of one association."""
+
+    outcome: Literal["released", "aborted", "lost", "timed out"]
+    received: int
+    accepted: int
+    quarantined: int
+    duplicated: int
+
+
+class AssociationValidated(Event[AssociationValidatedData]):
+    """Everything of a study that came in one association has been judged."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.association.validated"] = "imex.association.validated"
+    dataschema: str = schema_url("imex.association.validated")
