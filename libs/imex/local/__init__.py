@@ -1,0 +1,1 @@
+"""Starting the real parts of a stack (Kafka, MinIO, PostgreSQL, Zipkin) natively on one machine."""

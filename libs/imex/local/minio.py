@@ -1,0 +1,66 @@
+"""MinIO as the object store: from PATH, the cache, or built once with `go install`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from imex.local.cache import PartUnavailable, cached, run_shown
+from imex.local.process import Launch, Probe
+
+_MODULE = "github.com/minio/minio@latest"
+
+
+@dataclass(frozen=True)
+class MinioConfig:
+    """Where MinIO keeps its objects and its root credentials."""
+
+    data: Path
+    log: Path
+    port: int
+    root_user: str
+    root_password: str
+
+
+def binary() -> Path:
+    """The `minio` program, built at the first call when it is not installed (about 2.5 minutes, once)."""
+    installed = shutil.which("minio")
+    if installed is not None:
+        return Path(installed)
+
+    def build(target: Path) -> None:
+        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+        if go is None:
+            raise PartUnavailable(
+                "MinIO is not installed and there is no Go to build it with; install Go, "
+                "or put a minio program into PATH"
+            )
+        run_shown(
+            "building MinIO (about 150 s, once)", [go, "install", _MODULE], {"GOBIN": str(target.parent)}
+        )
+
+    return cached("bin/minio", build)
+
+
+def prepare(config: MinioConfig) -> Launch:
+    """Say how to start it; raises `PartUnavailable` when there is no program and no way to build it."""
+    config.data.mkdir(parents=True, exist_ok=True)
+    address = f"127.0.0.1:{config.port}"
+    return Launch(
+        name="minio",
+        # --no-compat: the ETag is then not an MD5, which saves 1.2 ms of CPU for each image.
+        argv=(str(binary()), "server", "--quiet", "--no-compat", "--address", address, str(config.data)),
+        probe=Probe("http", f"http://{address}/minio/health/ready"),
+        cwd=config.data.parent,
+        log=config.log,
+        environment={
+            "MINIO_ROOT_USER": config.root_user,
+            "MINIO_ROOT_PASSWORD": config.root_password,
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+            "MINIO_CALLHOME_ENABLE": "off",
+            "HOME": os.environ.get("HOME", str(config.data.parent)),
+        },
+    )

@@ -1,0 +1,1 @@
+"""Fakes, factories, contract suites and real parts for tests."""
