@@ -1,0 +1,111 @@
+"""Schema `delivery`: durable jobs, their instances, attempts and receipts. No patient data."""
+
+from imex.db.tables.common import common_tables
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
+
+SCHEMA = "delivery"
+metadata = MetaData(schema=SCHEMA)
+common = common_tables(metadata)
+
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+)
+"""A row to lock while jobs of one destination are counted and claimed."""
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    identifier(),
+    Column("share", Uuid, nullable=False, index=True),
+    source(),
+    study_uid(),
+    Column("recipient", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("directory_version", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | running | idle | ended
+    Column("outcome", Text),  # delivered | partial | failed | expired | cancelled
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    moment("next_attempt_at", nullable=True),
+    moment("lease_until", nullable=True),
+    Column("leased_by", Text),
+    Column("parts", Integer),  # how many the closed manifest has; None while open
+    Column("expected", Integer),
+    Column("revision", Integer, nullable=False, server_default="0"),  # of the closed manifest
+    Column("receipt_revision", Integer, nullable=False, server_default="0"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("withdrawn", Boolean, nullable=False, server_default="false"),
+    moment("created_at", now=True),
+    moment("expires_at"),
+    Index("ix_deliveries_due", "state", "next_attempt_at"),
+    Index("ix_deliveries_destination", "recipient", "endpoint", "state"),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("delivery", Uuid, primary_key=True),
+    sop_instance_uid(primary_key=True),
+    Column("part", Integer, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("transfer_syntax", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="waiting"),  # waiting | confirmed | failed
+    Column("status", Text),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    moment("at", nullable=True),
+    Index("ix_instances_waiting", "delivery", "state"),
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("delivery", Uuid, primary_key=True),
+    Column("part", Integer, primary_key=True),
+)
+"""Which parts of a manifest have come."""
+
+attempts = Table(
+    "attempts",
+    metadata,
+    identifier(),
+    Column("delivery", Uuid, nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    moment("started_at"),
+    moment("ended_at"),
+    Column("outcome", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("confirmed", Integer, nullable=False),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("delivery", Uuid, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("share", Uuid, nullable=False, index=True),
+    Column("document", JSONB, nullable=False),  # without its signature
+    Column("signature", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    moment("at", now=True),
+)

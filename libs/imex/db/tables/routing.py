@@ -1,0 +1,184 @@
+"""Schema `routing`: studies as they come in, and the shares made of them.
+
+Patient data stands in the columns of `studies` that are marked so, and nowhere else.
+"""
+
+from imex.db.tables.common import common_tables
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
+
+SCHEMA = "routing"
+metadata = MetaData(schema=SCHEMA)
+common = common_tables(metadata)
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("lane", Text, nullable=False),
+    Column("modalities", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("sop_classes", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("body_parts", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("recipients", ARRAY(Text), nullable=False, server_default="{}"),  # explicit ones: called AE titles
+    Column("standing", Boolean, nullable=False, server_default="false"),  # also sent to the standing rules
+    # patient data from here
+    Column("patient_id", Text, nullable=False, server_default=""),
+    Column("issuer", Text, nullable=False, server_default=""),
+    Column("patient_name", Text, nullable=False, server_default=""),
+    Column("birth_date", Text, nullable=False, server_default=""),
+    Column("accession", Text, nullable=False, server_default="", index=True),
+    Column("study_date", Text, nullable=False, server_default=""),
+    Column("study_description", Text, nullable=False, server_default=""),
+    # to here
+    Column("received", Integer, nullable=False, server_default="0"),  # distinct instances, held ones too
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    moment("first_received_at"),
+    moment("last_activity_at"),  # newest received_at seen
+    moment("seen_at", now=True),  # when routing last heard of it, by its own clock
+    Column("topic", Text, nullable=False),  # where it is read from, for the read-past check
+    Column("partition", Integer, nullable=False),
+    moment("due_at", nullable=True, index=True),  # None: nothing open is waiting for completeness
+    moment("closed_at", nullable=True),
+    moment("expires_at", nullable=True),  # of a study that nothing addresses
+    moment("root_exported_at", nullable=True),
+)
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("association", Uuid, primary_key=True),
+    moment("seen_at", now=True),
+    moment("ended_at", nullable=True),
+)
+"""Which associations a study came in, and whether they have ended."""
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("source", Text, primary_key=True),
+    sop_instance_uid(primary_key=True),
+    study_uid(),
+    Column("series_uid", Text, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("transfer_syntax", Text, nullable=False),
+    Column("modality", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("directory_version", Text, nullable=False),
+    moment("received_at"),
+    moment("validated_at", now=True),
+    Index("ix_instances_study", "source", "study_uid"),
+)
+"""Accepted instances."""
+
+held = Table(
+    "held",
+    metadata,
+    identifier("quarantine"),
+    source(),
+    study_uid(),
+    sop_instance_uid(),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | released | discarded
+    moment("received_at"),
+    moment("decided_at", nullable=True),
+    Index("ix_held_study", "source", "study_uid"),
+)
+"""Instances in quarantine, as validation announced them."""
+
+repeats = Table(
+    "repeats",
+    metadata,
+    identifier("event_id"),
+    source(),
+    study_uid(),
+    sop_instance_uid(),
+    moment("received_at"),
+    Index("ix_repeats_study", "source", "study_uid"),
+)
+"""The same bytes again: no effect, but visible in the timeline."""
+
+shares = Table(
+    "shares",
+    metadata,
+    identifier(),
+    source(),
+    study_uid(),
+    Column("recipient", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("episode", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("priority", Text, nullable=False),
+    Column("origin", Text, nullable=False),  # rule | called | command
+    Column("rule", Text),
+    Column("agreement", Text),
+    Column("legal_basis", Text),
+    Column("directory_version", Text, nullable=False),
+    Column("endpoint", Text),
+    Column("reference", Text),
+    Column("quiet_s", Integer),
+    Column("command_id", Uuid, index=True),  # the command that made it
+    Column("sequence", Integer, nullable=False, server_default="0"),  # of its partner events
+    Column("complete", Boolean, nullable=False, server_default="false"),  # collecting has ended
+    Column("delivery_revision", Integer, nullable=False, server_default="0"),  # manifests closed so far
+    Column("parts", Integer, nullable=False, server_default="0"),
+    Column("receipt_digest", Text),
+    Column("receipt_revision", Integer),
+    moment("created_at", now=True, index=True),
+    moment("updated_at", now=True, index=True),
+    moment("completed_at", nullable=True),
+    moment("first_image_at", nullable=True),
+    moment("delivered_at", nullable=True),
+    moment("expires_at", nullable=True),
+    UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),
+    Index("ix_shares_recipient", "recipient", "updated_at"),
+)
+
+share_instances = Table(
+    "share_instances",
+    metadata,
+    Column("share", Uuid, primary_key=True),
+    sop_instance_uid(primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("part", Integer),  # None: not handed to delivery yet
+    Column("state", Text, nullable=False),  # waiting | confirmed | failed
+    Column("reason", Text, nullable=False, server_default=""),
+    moment("confirmed_at", nullable=True),
+)
+"""What a share carries and what became of it."""
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    Column("share", Uuid, nullable=False),
+    Column("cause", Uuid, nullable=False),
+    Column("step", Text, nullable=False),
+    moment("at"),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    UniqueConstraint("share", "cause", "step"),
+)
+"""The steps of a share, each once however often its cause is repeated."""

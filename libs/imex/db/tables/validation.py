@@ -1,0 +1,89 @@
+"""Schema `validation`: what was judged and what waits for a person.
+
+Patient data stands in `studies` and `persons` (what demographics are compared with) and, sealed, in
+`quarantine.event`; nowhere else.
+"""
+
+from imex.db.tables.common import common_tables
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
+
+from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
+
+SCHEMA = "validation"
+metadata = MetaData(schema=SCHEMA)
+common = common_tables(metadata)
+
+judgements = Table(
+    "judgements",
+    metadata,
+    identifier("event_id"),  # of instance.received, which is the uuid7 of the object's key
+    source(),
+    study_uid(),
+    sop_instance_uid(),
+    Column("digest", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("association", Uuid, nullable=False),
+    Column("judgement", Text, nullable=False),  # accepted | quarantined | duplicated | released | discarded
+    moment("received_at"),
+    moment("judged_at", now=True),
+    Index("ix_judgements_instance", "source", "sop_instance_uid"),
+    Index("ix_judgements_study", "source", "study_uid", "association"),
+)
+"""One row for each instance.received: a repeat of the same bytes is a row of its own."""
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("source", Text, primary_key=True),
+    sop_instance_uid(primary_key=True),
+    study_uid(),
+    Column("digest", Text, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("object_key", Text, nullable=False),
+)
+"""The accepted bytes of each instance: what later ones are duplicates of or in conflict with."""
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("issuer", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("patient_name", Text, nullable=False),
+    Column("birth_date", Text, nullable=False),
+    Column("sex", Text, nullable=False),
+)
+"""The demographics of a study's first accepted instance; the others must agree."""
+
+persons = Table(
+    "persons",
+    metadata,
+    Column("issuer", Text, primary_key=True),  # `NHS`, another issuer, or the source where there is none
+    Column("patient_id", Text, primary_key=True),
+    Column("patient_name", Text, nullable=False),
+    Column("birth_date", Text, nullable=False),
+    Column("sex", Text, nullable=False),
+)
+"""Who is known under an identifier."""
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    identifier(),
+    source(),
+    study_uid(),
+    sop_instance_uid(),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSONB, nullable=False),  # findings: check, message; no patient data
+    Column("state", Text, nullable=False, server_default="waiting"),  # waiting | released | discarded
+    Column("event", LargeBinary, nullable=False),  # the instance.received, to continue from
+    Column("object_key", Text, nullable=False),
+    Column("size", Integer, nullable=False),
+    moment("created_at", now=True, index=True),
+    moment("decided_at", nullable=True),
+    Column("decided_by", Text),
+    Column("decision_reason", Text),
+    Index("ix_quarantine_study", "source", "study_uid"),
+)
