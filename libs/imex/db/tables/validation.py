@@ -5,7 +5,7 @@ Patient data stands in `studies` and `persons` (what demographics are compared w
 """
 
 from imex.db.tables.common import common_tables
-from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
@@ -78,12 +78,15 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
     Column("evidence", JSONB, nullable=False),  # findings: check, message; no patient data
     Column("state", Text, nullable=False, server_default="waiting"),  # waiting | released | discarded
+    Column("releasable", Boolean, nullable=False),  # False: it can only be discarded
+    Column("digest", Text, nullable=False),
     Column("event", LargeBinary, nullable=False),  # the instance.received, to continue from
     Column("object_key", Text, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("size", BigInteger, nullable=False),
     moment("created_at", now=True, index=True),
     moment("decided_at", nullable=True),
     Column("decided_by", Text),
     Column("decision_reason", Text),
     Index("ix_quarantine_study", "source", "study_uid"),
+    Index("ix_quarantine_instance", "source", "sop_instance_uid"),
 )
