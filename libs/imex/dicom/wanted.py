@@ -1,0 +1,75 @@
+"""Which elements a scan keeps, and how their values become fields of a header."""
+
+from typing import Final, NamedTuple
+
+
+class Kind:
+    """How a wanted value is read."""
+
+    TEXT: Final = "text"
+    """Any string without code extensions; decoded with the data set's character set where that matters."""
+    NAME: Final = "name"
+    UID: Final = "uid"
+    SHORT: Final = "short"
+    NUMBER: Final = "number"
+    """An integer string (VR IS)."""
+
+
+class Want(NamedTuple):
+    """Field of :class:`~imex.dicom.header.Elements` or :class:`~imex.dicom.header.Identity`, and its kind."""
+
+    field: str
+    kind: str
+
+
+ELEMENTS: Final[dict[int, Want]] = {
+    0x00080005: Want("character_set", Kind.TEXT),
+    0x00080016: Want("sop_class_uid", Kind.UID),
+    0x00080018: Want("sop_instance_uid", Kind.UID),
+    0x00080020: Want("study_date", Kind.TEXT),
+    0x00080030: Want("study_time", Kind.TEXT),
+    0x00080060: Want("modality", Kind.TEXT),
+    0x00080070: Want("manufacturer", Kind.TEXT),
+    0x00080080: Want("institution_name", Kind.TEXT),
+    0x00180015: Want("body_part", Kind.TEXT),
+    0x0020000D: Want("study_uid", Kind.UID),
+    0x0020000E: Want("series_uid", Kind.UID),
+    0x00200011: Want("series_number", Kind.NUMBER),
+    0x00200013: Want("instance_number", Kind.NUMBER),
+    0x00280002: Want("samples_per_pixel", Kind.SHORT),
+    0x00280004: Want("photometric_interpretation", Kind.TEXT),
+    0x00280008: Want("number_of_frames", Kind.NUMBER),
+    0x00280010: Want("rows", Kind.SHORT),
+    0x00280011: Want("columns", Kind.SHORT),
+    0x00280100: Want("bits_allocated", Kind.SHORT),
+}
+
+IDENTITY: Final[dict[int, Want]] = {
+    0x00080020: Want("study_date", Kind.TEXT),
+    0x00080030: Want("study_time", Kind.TEXT),
+    0x00080050: Want("accession_number", Kind.TEXT),
+    0x00080090: Want("referring_physician", Kind.NAME),
+    0x00081030: Want("study_description", Kind.TEXT),
+    0x0008103E: Want("series_description", Kind.TEXT),
+    0x00100010: Want("patient_name", Kind.NAME),
+    0x00100020: Want("patient_id", Kind.TEXT),
+    0x00100021: Want("issuer_of_patient_id", Kind.TEXT),
+    0x00100030: Want("birth_date", Kind.TEXT),
+    0x00100040: Want("sex", Kind.TEXT),
+    0x00200010: Want("study_id", Kind.TEXT),
+}
+
+ISSUER_OF_ACCESSION: Final = 0x00080051
+ISSUER_OF_PATIENT_ID_QUALIFIERS: Final = 0x00100024
+LOCAL_NAMESPACE: Final = 0x00400031
+UNIVERSAL_ENTITY_ID: Final = 0x00400032
+
+TOP_LEVEL: Final = frozenset(ELEMENTS) | frozenset(IDENTITY)
+INSIDE: Final[dict[int, frozenset[int]]] = {
+    ISSUER_OF_ACCESSION: frozenset({LOCAL_NAMESPACE, UNIVERSAL_ENTITY_ID}),
+    ISSUER_OF_PATIENT_ID_QUALIFIERS: frozenset({UNIVERSAL_ENTITY_ID}),
+}
+"""Elements wanted from the first item of a sequence at the top level."""
+
+PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
+"""Float, Double Float and (integer) Pixel Data."""
