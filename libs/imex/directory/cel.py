@@ -1,0 +1,76 @@
+"""Rule expressions in CEL (Common Expression Language), behind two functions.
+
+Every fact is declared with its type, so a misspelt name or a comparison of a number with a text is found
+when the file is checked. Evaluation is bounded by the engine (iteration budget, depth 32, RE2 for
+``matches``) and by ``MAX_LENGTH``. A fact that is not known makes an operand unknown; ``&&`` and ``||`` then
+decide where the rest suffices (three-valued logic).
+"""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from cel_expr_python import cel
+
+MAX_LENGTH = 2000
+"""Longest expression accepted, in characters."""
+
+_SYNTAX = re.compile(r"ERROR: <input>:(\d+):(\d+): (.+)")
+
+
+@cache
+def _environment() -> Any:
+    kind = cel.Type
+    texts = kind.List(kind.STRING)
+    return cel.NewEnv(
+        variables={
+            "source": kind.STRING,
+            "source_kind": kind.STRING,
+            "called_ae": kind.STRING,
+            "study.description": kind.STRING,
+            "study.modalities": texts,
+            "study.body_parts": texts,
+            "study.sop_classes": texts,
+            "study.series_descriptions": texts,
+        }
+    )
+
+
+def check_expression(expression: str) -> str | None:
+    """What is wrong with an expression, in words, or None where it can be used as a rule's ``when``."""
+    if len(expression) > MAX_LENGTH:
+        return f"is longer than {MAX_LENGTH} characters"
+    try:
+        compiled = _environment().compile(expression)
+    except RuntimeError as error:
+        return f"is no valid CEL expression: {_words(str(error))}"
+    if compiled.return_type() != cel.Type.BOOL:
+        return (
+            f"must be a condition (true or false), but its value is of type {compiled.return_type().name()}"
+        )
+    return None
+
+
+class Condition:
+    """A compiled, checked expression."""
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+        self._compiled = _environment().compile(expression)
+
+    def holds(self, facts: Mapping[str, object]) -> bool | None:
+        """Whether it holds; None where facts are missing or the bounded evaluation gave an error."""
+        try:
+            value = self._compiled.eval(data=dict(facts)).value()
+        except RuntimeError:
+            return None
+        return value if isinstance(value, bool) else None
+
+
+def _words(error: str) -> str:
+    found = _SYNTAX.search(error)
+    if not found:
+        return error.split("\n", 1)[0].removeprefix("CANCELLED: ").split(" [", 1)[0]
+    _, column, message = found.groups()
+    return f"at character {column}: {message.replace(' (in container ' + chr(39) * 2 + ')', '')}"

@@ -1,0 +1,146 @@
+"""What one field alone cannot show: duplicates, unknown references, and senders that fit two institutions."""
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from difflib import get_close_matches
+
+from imex.directory.errors import Location, Problem
+from imex.directory.model import Directory, Institution, Sender
+
+RESERVED_CODES = frozenset({"IMEX"})
+"""Called AE title of the standing rules; as a code it could not be addressed."""
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+EVERYWHERE: tuple[IPNetwork, ...] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
+
+
+def networks_of(sender: Sender) -> tuple[IPNetwork, ...]:
+    """The networks a sender may come from; without any named, all."""
+    return tuple(ipaddress.ip_network(network) for network in sender.networks) or EVERYWHERE
+
+
+def check(directory: Directory) -> list[Problem]:
+    """Every finding across fields."""
+    return [
+        *_codes(directory),
+        *_endpoint_names(directory),
+        *_sender_overlaps(directory),
+        *_duplicates([agreement.id for agreement in directory.agreements], "agreements", "id"),
+        *_duplicates([rule.id for rule in directory.rules], "rules", "id"),
+        *_references(directory),
+        *_rule_endpoints(directory),
+    ]
+
+
+def _duplicates(values: Sequence[str], where: str, field: str) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if value in first:
+            yield Problem((where, index, field), f"{value!r} is used twice; first in {where}[{first[value]}]")
+        first.setdefault(value, index)
+
+
+def _codes(directory: Directory) -> Iterator[Problem]:
+    taken: dict[str, tuple[str, str]] = {}
+    places: list[tuple[Location, str]] = [
+        (("institutions", index, "code"), institution.code)
+        for index, institution in enumerate(directory.institutions)
+    ]
+    places += [(("groups", index, "code"), group.code) for index, group in enumerate(directory.groups)]
+    for loc, code in places:
+        here = f"{loc[0]}[{loc[1]}]"
+        if code.upper() in RESERVED_CODES:
+            yield Problem(loc, f"{code!r} is reserved: it is the called AE title of the standing rules")
+        known = taken.setdefault(code.casefold(), (code, here))
+        if known[1] != here:
+            alike = "is used twice" if known[0] == code else f"differs from {known[0]!r} in case only"
+            yield Problem(loc, f"{code!r} {alike}; first in {known[1]}")
+
+
+def _endpoint_names(directory: Directory) -> Iterator[Problem]:
+    for index, institution in enumerate(directory.institutions):
+        names: set[str] = set()
+        for place, endpoint in enumerate(institution.endpoints):
+            if endpoint.name in names:
+                yield Problem(
+                    ("institutions", index, "endpoints", place, "name"),
+                    f"{endpoint.name!r} is used twice in {institution.code}",
+                )
+            names.add(endpoint.name)
+
+
+def _sender_overlaps(directory: Directory) -> Iterator[Problem]:
+    by_title: dict[str, list[tuple[Location, Institution, Sender]]] = defaultdict(list)
+    by_certificate: dict[str, str] = {}
+    for index, institution in enumerate(directory.institutions):
+        for place, sender in enumerate(institution.senders):
+            loc: Location = ("institutions", index, "senders", place)
+            by_title[sender.ae_title].append((loc, institution, sender))
+            if sender.certificate is not None:
+                owner = by_certificate.setdefault(sender.certificate, institution.code)
+                if owner != institution.code:
+                    yield Problem((*loc, "certificate"), f"is the certificate of {owner} too")
+    for title, entries in by_title.items():
+        for number, (loc, institution, sender) in enumerate(entries):
+            for _, other, other_sender in entries[:number]:
+                if other.code != institution.code and _overlap(sender, other_sender):
+                    yield Problem(
+                        (*loc, "ae_title"),
+                        f"{title!r} with its networks fits {other.code} and {institution.code}; "
+                        "give each its own networks",
+                    )
+                    break
+
+
+def _overlap(one: Sender, other: Sender) -> bool:
+    return any(a.version == b.version and a.overlaps(b) for a in networks_of(one) for b in networks_of(other))
+
+
+def _references(directory: Directory) -> Iterator[Problem]:
+    institutions = {institution.code for institution in directory.institutions}
+    everyone = institutions | {group.code for group in directory.groups}
+    for index, group in enumerate(directory.groups):
+        loc: Location = ("groups", index, "members")
+        yield from _unknown(loc, group.members, institutions, "institution")
+        yield from _repeated(loc, group.members)
+    for index, agreement in enumerate(directory.agreements):
+        for field, codes in (("from", agreement.from_), ("to", agreement.to)):
+            yield from _unknown(("agreements", index, field), codes, everyone, "institution or group")
+    for index, rule in enumerate(directory.rules):
+        yield from _unknown(("rules", index, "to"), rule.to, everyone, "institution or group")
+        yield from _repeated(("rules", index, "to"), rule.to)
+        if rule.match and rule.match.source:
+            loc = ("rules", index, "match", "source")
+            yield from _unknown(loc, rule.match.source, everyone, "institution or group")
+
+
+def _unknown(loc: Location, codes: Sequence[str], known: set[str], what: str) -> Iterator[Problem]:
+    for index, code in enumerate(codes):
+        if code not in known:
+            close = get_close_matches(code, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield Problem((*loc, index), f"{code!r} is no {what} of this directory{hint}")
+
+
+def _repeated(loc: Location, codes: Sequence[str]) -> Iterator[Problem]:
+    for index, code in enumerate(codes):
+        if code in codes[:index]:
+            yield Problem((*loc, index), f"{code!r} is named twice")
+
+
+def _rule_endpoints(directory: Directory) -> Iterator[Problem]:
+    endpoints = {
+        institution.code: {endpoint.name for endpoint in institution.endpoints}
+        for institution in directory.institutions
+    }
+    members = {group.code: group.members for group in directory.groups}
+    for index, rule in enumerate(directory.rules):
+        if rule.endpoint is None:
+            continue
+        recipients: Iterable[str] = {one for code in rule.to for one in members.get(code, (code,))}
+        lacking = sorted(one for one in recipients if rule.endpoint not in endpoints.get(one, set()))
+        if lacking:
+            yield Problem(
+                ("rules", index, "endpoint"), f"{rule.endpoint!r} is no endpoint of {', '.join(lacking)}"
+            )

@@ -1,0 +1,152 @@
+"""The directory, indexed once for deciding many times. Everything here is pure."""
+
+import ipaddress
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+from imex.directory.cel import Condition
+from imex.directory.checks import IPNetwork, networks_of
+from imex.directory.document import digest
+from imex.directory.facts import (
+    Called,
+    IdentifiedSender,
+    Recipient,
+    Standing,
+    UnknownCalled,
+    UnknownSender,
+    WhyUnknown,
+)
+from imex.directory.fields import within_hours
+from imex.directory.model import Agreement, Directory, Endpoint, Group, Institution, Rule
+
+LOCAL_TIME = ZoneInfo("Europe/London")
+"""In which the directory's dates and hours are meant."""
+
+
+def local_time(at: datetime) -> datetime:
+    """A moment in the directory's local time; one without a zone is taken as UTC."""
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(LOCAL_TIME)
+
+
+class DirectoryIndex:
+    """Look-ups over one version of the directory; immutable, and safe to share between threads."""
+
+    def __init__(self, directory: Directory, version: str | None = None) -> None:
+        """``version`` saves computing the digest where it is known."""
+        self.directory = directory
+        self.institutions: dict[str, Institution] = {one.code: one for one in directory.institutions}
+        self.groups: dict[str, Group] = {group.code: group for group in directory.groups}
+        self._version = version
+        self._senders: dict[str, list[tuple[Institution, tuple[IPNetwork, ...]]]] = defaultdict(list)
+        for institution in directory.institutions:
+            for sender in institution.senders:
+                self._senders[sender.ae_title].append((institution, networks_of(sender)))
+        self._agreements: dict[str, list[tuple[Agreement, frozenset[str]]]] = defaultdict(list)
+        for agreement in directory.agreements:
+            to = frozenset(self._everyone(agreement.to))
+            for source in dict.fromkeys(self._everyone(agreement.from_)):
+                self._agreements[source].append((agreement, to))
+        self._rules: dict[str, list[Rule]] = defaultdict(list)
+        for rule in directory.rules:
+            for source in self.sources_of(rule):
+                self._rules[source].append(rule)
+        self._conditions = {
+            rule.id: Condition(rule.when) for rule in directory.rules if rule.when is not None
+        }
+
+    @cached_property
+    def version(self) -> str:
+        """The digest that names this version."""
+        return self._version or digest(self.directory)
+
+    def identify_sender(self, calling_ae: str, peer_host: str) -> IdentifiedSender | UnknownSender:
+        """Which institution sends under this AE title from this address (an IP address in text)."""
+        title = calling_ae.strip(" ")
+        entries = self._senders.get(title)
+        if not entries:
+            return UnknownSender(
+                WhyUnknown.UNKNOWN_AE_TITLE, f"calling AE title {title!r} is no sender of the directory"
+            )
+        address = _address(peer_host)
+        found = {
+            institution.code: institution
+            for institution, networks in entries
+            if address is not None and any(address in network for network in networks)
+        }
+        if not found:
+            return UnknownSender(
+                WhyUnknown.WRONG_NETWORK, f"calling AE title {title!r} may not come from {peer_host}"
+            )
+        if len(found) > 1:
+            return UnknownSender(
+                WhyUnknown.AMBIGUOUS,
+                f"calling AE title {title!r} from {peer_host} fits {', '.join(sorted(found))}",
+            )
+        return IdentifiedSender(next(iter(found.values())))
+
+    def resolve_called(self, called_ae: str, own_ae_title: str) -> Called:
+        """What a called AE title asks for: the standing rules, a recipient, or nothing known."""
+        title = called_ae.strip(" ")
+        if title == own_ae_title:
+            return Standing()
+        if title in self.institutions or title in self.groups:
+            return Recipient(title)
+        return UnknownCalled(
+            title,
+            f"called AE title {title!r} is neither {own_ae_title} nor a code of the directory",
+        )
+
+    def recipients(self, codes: Iterable[str] | str, source: str) -> tuple[str, ...]:
+        """Institutions behind codes of institutions and groups, in order, each once, never the source."""
+        named = (codes,) if isinstance(codes, str) else codes
+        return tuple(code for code in dict.fromkeys(self._everyone(named)) if code != source)
+
+    def endpoint_for(self, recipient: str, name: str | None = None) -> Endpoint | None:
+        """The named endpoint of an institution, or its first; None where there is none."""
+        institution = self.institutions.get(recipient)
+        if institution is None:
+            return None
+        return next((one for one in institution.endpoints if name in {None, one.name}), None)
+
+    def agreements_from(self, source: str) -> list[tuple[Agreement, frozenset[str]]]:
+        """Agreements under which an institution may send, each with the institutions it may send to."""
+        return self._agreements.get(source, [])
+
+    def rules_for(self, source: str) -> list[Rule]:
+        """Rules that could match a study of this source, in the file's order."""
+        return self._rules.get(source, [])
+
+    def condition(self, rule: Rule) -> Condition | None:
+        """The rule's ``when``, compiled; None where it has none."""
+        return self._conditions.get(rule.id)
+
+    def sources_of(self, rule: Rule) -> tuple[str, ...]:
+        """Institutions whose studies the rule could match by its ``match.source``."""
+        if rule.match is None or rule.match.source is None:
+            return tuple(self.institutions)
+        return tuple(dict.fromkeys(self._everyone(rule.match.source)))
+
+    def _everyone(self, codes: Iterable[str]) -> list[str]:
+        return [
+            member
+            for code in codes
+            for member in (self.groups[code].members if code in self.groups else (code,))
+        ]
+
+
+def is_open(endpoint: Endpoint, at: datetime) -> bool:
+    """Whether an endpoint may be sent to at this moment."""
+    hours = endpoint.accepts.hours
+    return hours is None or within_hours(hours, local_time(at).time())
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

@@ -1,0 +1,188 @@
+"""The directory: institutions, groups, agreements and rules, as one immutable document (INTERFACE §3)."""
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from imex.directory import fields
+
+
+class Kind(StrEnum):
+    """What an institution is."""
+
+    NHS = "nhs"
+    PRIVATE = "private"
+    MILITARY = "military"
+    TELERADIOLOGY = "teleradiology"
+    AI = "ai"
+    PLANNING = "planning"
+    FORENSIC = "forensic"
+
+
+class Priority(StrEnum):
+    """How urgent a share is; an emergency is sent instance by instance and overtakes everything."""
+
+    ROUTINE = "routine"
+    URGENT = "urgent"
+    EMERGENCY = "emergency"
+
+
+DIRECT_CARE = "direct-care"
+"""The purpose where nothing states one."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
+
+
+class Sender(_Part):
+    """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides."""
+
+    ae_title: fields.AETitle
+    networks: tuple[fields.Network, ...] = ()
+    certificate: fields.Text | None = Field(
+        default=None, description="Subject common name, or sha256:<hex> of the certificate's DER form"
+    )
+
+
+class Accepts(_Part):
+    """What an endpoint takes, and how fast. What is left out is unlimited. Hours are UK local time."""
+
+    max_associations: Annotated[int, Field(ge=1, le=64)] | None = None
+    transfer_syntaxes: fields.AnyOrUids = Field(default=None, description="'any' or a list of UIDs")
+    sop_classes: fields.AnyOrUids = Field(default=None, description="'any' or a list of UIDs")
+    max_mbps: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = Field(
+        default=None, description="Megabits per second"
+    )
+    hours: fields.Hours | None = Field(default=None, description='When it may be sent to, "08:00-18:30"')
+
+
+class DicomEndpoint(_Part):
+    """A DICOM node that takes C-STORE."""
+
+    name: fields.Token
+    type: Literal["dicom"]
+    ae_title: fields.AETitle
+    host: fields.Host
+    port: Annotated[int, Field(ge=1, le=65535)]
+    tls: bool = False
+    accepts: Accepts = Accepts()
+
+
+class DicomwebEndpoint(_Part):
+    """A DICOMweb server that takes STOW-RS at its base URL (PS3.18)."""
+
+    name: fields.Token
+    type: Literal["dicomweb"]
+    url: fields.Url
+    accepts: Accepts = Accepts()
+
+
+class InboxEndpoint(_Part):
+    """The portal's inbox; it may ask for acceptance before anything is put there."""
+
+    name: fields.Token
+    type: Literal["inbox"]
+    acceptance: bool = Field(default=False, description="Whether a person accepts each share first")
+    accepts: Accepts = Accepts()
+
+
+Endpoint = Annotated[DicomEndpoint | DicomwebEndpoint | InboxEndpoint, Field(discriminator="type")]
+
+
+class Institution(_Part):
+    """An organisation that sends or receives, known by its ODS code."""
+
+    code: fields.Code
+    name: fields.Text
+    kind: Kind
+    senders: tuple[Sender, ...] = ()
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class Group(_Part):
+    """Institutions that can be named together."""
+
+    code: fields.Code
+    name: fields.Text
+    members: fields.OneOrMoreCodes
+
+
+class Agreement(_Part):
+    """Who may share what with whom, for which purposes, on which legal basis, from when to when.
+
+    Both dates count in full, in UK local time; a date left out is no bound. ``modalities`` narrows it to
+    studies that have no other modality.
+    """
+
+    id: fields.Token
+    from_: fields.OneOrMoreCodes = Field(alias="from")
+    to: fields.OneOrMoreCodes
+    purposes: fields.OneOrMorePurposes
+    legal_basis: fields.Text
+    valid_from: date | None = None
+    valid_until: date | None = None
+    modalities: fields.OneOrMoreCodeStrings | None = None
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> Self:
+        if self.valid_from and self.valid_until and self.valid_until < self.valid_from:
+            raise PydanticCustomError(
+                "dates_reversed", "valid_until lies before valid_from", {"field": "valid_until"}
+            )
+        return self
+
+
+class Match(_Part):
+    """Conditions on a study as a whole: each one value, or a list of which one suffices; all must hold."""
+
+    source: fields.OneOrMoreCodes | None = Field(default=None, description="Institutions or groups")
+    source_kind: Annotated[tuple[Kind, ...], Field(min_length=1), fields.OneOrMore()] | None = None
+    called_ae: fields.OneOrMoreAETitles | None = None
+    modality: fields.OneOrMoreCodeStrings | None = Field(default=None, description="Of one of its series")
+    body_part: fields.OneOrMoreCodeStrings | None = Field(default=None, description="Of one of its series")
+    sop_class: fields.OneOrMoreUids | None = Field(default=None, description="Of one of its instances")
+    description: fields.OneOrMoreTexts | None = Field(
+        default=None, description="Contained in the study's description, in any case of letters"
+    )
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise PydanticCustomError("match_empty", "names no condition; say at least the source")
+        return self
+
+
+class Rule(_Part):
+    """A standing rule: which studies go to whom. With both ``match`` and ``when``, both must hold."""
+
+    id: fields.Token
+    match: Match | None = None
+    when: fields.Expression | None = None
+    to: fields.OneOrMoreCodes
+    purpose: fields.Purpose = DIRECT_CARE
+    priority: Priority = Priority.ROUTINE
+    quiet_s: Annotated[int, Field(ge=0, le=86_400)] | None = Field(
+        default=None, description="Seconds with nothing coming in before a study counts as complete"
+    )
+    endpoint: fields.Token | None = Field(default=None, description="Another than the recipient's first")
+
+    @model_validator(mode="after")
+    def _has_condition(self) -> Self:
+        if self.match is None and self.when is None:
+            raise PydanticCustomError("rule_empty", "needs a condition: match, when, or both")
+        return self
+
+
+class Directory(_Part):
+    """The whole directory; a version of it is named by its digest."""
+
+    institutions: tuple[Institution, ...] = ()
+    groups: tuple[Group, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
+    rules: tuple[Rule, ...] = ()
