@@ -1,6 +1,5 @@
 """Schema `delivery`: durable jobs, their instances, attempts and receipts. No patient data."""
 
-from imex.db.tables.common import common_tables
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -11,10 +10,12 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
+from imex.db.tables.common import common_tables
 
 SCHEMA = "delivery"
 metadata = MetaData(schema=SCHEMA)
@@ -43,6 +44,10 @@ deliveries = Table(
     Column("state", Text, nullable=False),  # waiting | running | idle | ended
     Column("outcome", Text),  # delivered | partial | failed | expired | cancelled
     Column("attempts", Integer, nullable=False, server_default="0"),
+    moment("started_at", nullable=True),  # of the attempt that runs or ran last
+    Column("failures", Integer, nullable=False, server_default="0"),  # attempts in a row without progress
+    moment("failing_since", nullable=True),
+    Column("ae_title", Text, nullable=False, server_default=""),  # where the last attempt went
     moment("next_attempt_at", nullable=True),
     moment("lease_until", nullable=True),
     Column("leased_by", Text),
@@ -56,6 +61,7 @@ deliveries = Table(
     moment("expires_at"),
     Index("ix_deliveries_due", "state", "next_attempt_at"),
     Index("ix_deliveries_destination", "recipient", "endpoint", "state"),
+    Index("ix_deliveries_lease", "lease_until", postgresql_where=text("state = 'running'")),
 )
 
 instances = Table(
@@ -72,7 +78,9 @@ instances = Table(
     Column("state", Text, nullable=False, server_default="waiting"),  # waiting | confirmed | failed
     Column("status", Text),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column(
+        "attempts", Integer, nullable=False, server_default="0"
+    ),  # times sent without an answer that counts
     moment("at", nullable=True),
     Index("ix_instances_waiting", "delivery", "state"),
 )
