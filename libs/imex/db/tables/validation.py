@@ -80,6 +80,7 @@ quarantine = Table(
     Column("state", Text, nullable=False, server_default="waiting"),  # waiting | released | discarded
     Column("releasable", Boolean, nullable=False),  # False: it can only be discarded
     Column("digest", Text, nullable=False),
+    Column("event_id", Uuid, nullable=False),  # of the instance.received
     Column("event", LargeBinary, nullable=False),  # the instance.received, to continue from
     Column("object_key", Text, nullable=False),
     Column("size", BigInteger, nullable=False),

@@ -1,0 +1,1 @@
+"""Validation decides of every instance: accepted, held in quarantine, or known already."""

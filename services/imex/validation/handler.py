@@ -1,0 +1,198 @@
+"""Handling of batches: gather what is known, decide each instance, write and publish in one transaction."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from imex.db import UnitOfWork
+from imex.events import Event, Identity, Sealed, study_key
+from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
+from imex.events.commands import QuarantineCommanded
+from imex.events.ids import caused_id, root_traceparent
+from imex.events.instances import AssociationEnded, InstanceReceived
+from imex.events.validations import (
+    AssociationValidated,
+    AssociationValidatedData,
+    Finding,
+    InstanceDiscarded,
+    InstanceDiscardedData,
+)
+from imex.runtime import Message
+from imex.validation.batch import Known, accepted_event, instance_row, judge, person_keys
+from imex.validation.decide import Held
+from imex.validation.repository import Repository
+
+log = structlog.get_logger(__name__)
+
+OpenIdentity = Callable[[Sealed, str], Identity]
+"""Opens a sealed field that belongs to an object key."""
+
+Counted = Callable[[str], None]
+"""Told of each judgement, for metrics."""
+
+
+class InstancesHandler:
+    """Judges what ingest has received."""
+
+    def __init__(self, open_identity: OpenIdentity, counted: Counted) -> None:
+        """`open_identity` may raise only for a field that nobody can open."""
+        self._open_identity = open_identity
+        self._counted = counted
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        repository = Repository(unit.connection)
+        received = [m.event for m in messages if isinstance(m.event, InstanceReceived)]
+        identities = {
+            event.id: self._open_identity(event.data.identity, event.data.object_key) for event in received
+        }
+        known = await self._known(repository, received, identities)
+        outgoing: dict[UUID, Event[Any]] = {}
+        outcomes: list[str] = []
+        for event in received:
+            decision, said = judge(event, identities[event.id], known)
+            outgoing[event.id] = said
+            outcomes.append(type(decision).__name__.lower())
+            if isinstance(decision, Held):
+                unit.publish(_audit(event, "instance_quarantined", decision.reason))
+        await _write(repository, known)
+        for message in messages:
+            match message.event:
+                case InstanceReceived():
+                    unit.publish(outgoing[message.event.id])
+                case AssociationEnded():
+                    unit.publish(await _association_validated(message.event, repository))
+        for outcome, count in Counter(outcomes).items():
+            for _ in range(count):
+                self._counted(outcome)
+
+    async def _known(
+        self,
+        repository: Repository,
+        received: Sequence[InstanceReceived],
+        identities: dict[UUID, Identity],
+    ) -> Known:
+        if not received:
+            return Known()
+        instances = {(event.data.source, event.data.sop_instance_uid) for event in received}
+        studies = {(event.data.source, event.data.study_uid) for event in received}
+        people = person_keys((event.data, identities[event.id]) for event in received)
+        return Known(
+            accepted=await repository.accepted(instances),
+            waiting=await repository.waiting(instances),
+            studies=await repository.studies(studies),
+            persons=await repository.persons(people) if people else {},
+        )
+
+
+class CommandsHandler:
+    """Does what people decided of quarantine entries."""
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        repository = Repository(unit.connection)
+        for message in messages:
+            if isinstance(message.event, QuarantineCommanded):
+                await _settle(message.event, repository, unit)
+
+
+async def _settle(command: QuarantineCommanded, repository: Repository, unit: UnitOfWork) -> None:
+    data = command.data
+    entry = await repository.entry(data.quarantine)
+    if entry is None or entry.state != "waiting":
+        log.info("quarantine command without effect", quarantine=str(data.quarantine), command=data.command)
+        return
+    event = InstanceReceived.model_validate_json(entry.event)
+    if data.command == "discard":
+        await repository.settle(entry.id, event.id, "discarded", data.actor, data.reason)
+        unit.publish(_discarded_event(command, event))
+        unit.publish(_audit(event, "instance_discarded", data.reason, command))
+        return
+    key = (entry.source, entry.sop_instance_uid)
+    if not entry.releasable or await repository.accepted([key]):
+        # other bytes may have been accepted under this UID since: what was delivered stays delivered
+        log.warning("quarantine entry cannot be released", quarantine=str(entry.id))
+        return
+    findings = tuple(Finding.model_validate(finding) for finding in entry.evidence)
+    await repository.settle(entry.id, event.id, "released", data.actor, data.reason)
+    await repository.add_instances([instance_row(event)])
+    unit.publish(accepted_event(event, findings, cause=command.id, entry=entry.id))
+    unit.publish(_audit(event, "instance_released", data.reason, command))
+
+
+def _discarded_event(command: QuarantineCommanded, event: InstanceReceived) -> InstanceDiscarded:
+    data = event.data
+    return InstanceDiscarded.of(
+        id=caused_id(command.id, InstanceDiscarded.type_name(), data.sop_instance_uid),
+        subject=data.sop_instance_uid,
+        traceparent=root_traceparent(data.source, data.study_uid),
+        data=InstanceDiscardedData(
+            source=data.source,
+            study_uid=data.study_uid,
+            sop_instance_uid=data.sop_instance_uid,
+            lane=data.lane,
+            quarantine=command.data.quarantine,
+            reason=command.data.reason,
+            actor=command.data.actor,
+        ),
+    )
+
+
+async def _write(repository: Repository, known: Known) -> None:
+    await repository.add_studies(known.new_studies)
+    await repository.add_persons(known.new_persons)
+    await repository.add_instances(known.new_instances)
+    await repository.add_judgements(known.new_judgements)
+    await repository.add_quarantine(known.new_quarantine)
+
+
+async def _association_validated(event: AssociationEnded, repository: Repository) -> AssociationValidated:
+    data = event.data
+    counts = await repository.counts(data.source, data.study_uid, data.association)
+    quarantined = sum(counts.get(state, 0) for state in ("quarantined", "released", "discarded"))
+    return AssociationValidated.of(
+        id=caused_id(event.id, AssociationValidated.type_name(), study_key(data.source, data.study_uid)),
+        subject=str(data.association),
+        traceparent=event.traceparent,
+        data=AssociationValidatedData(
+            source=data.source,
+            study_uid=data.study_uid,
+            association=data.association,
+            lane=data.lane,
+            calling_ae=data.calling_ae,
+            called_ae=data.called_ae,
+            outcome=data.outcome,
+            received=data.received,
+            accepted=counts.get("accepted", 0),
+            quarantined=quarantined,
+            duplicated=counts.get("duplicated", 0),
+        ),
+    )
+
+
+def _audit(
+    event: InstanceReceived, action: AuditAction, reason: str, command: QuarantineCommanded | None = None
+) -> AuditRecorded:
+    actor = Actor(kind="service", id="validation")
+    if command is not None:
+        actor = Actor(kind="person", id=command.data.actor, institution=command.data.actor_institution)
+    data = event.data
+    cause = command.id if command is not None else event.id
+    return AuditRecorded.of(
+        id=caused_id(cause, AuditRecorded.type_name(), f"{action}/{data.sop_instance_uid}"),
+        subject=data.sop_instance_uid,
+        traceparent=root_traceparent(data.source, data.study_uid),
+        data=AuditRecordedData(
+            action=action,
+            outcome="success",
+            actor=actor,
+            study_uid=data.study_uid,
+            source=data.source,
+            reason=reason,
+            counts={"instances": 1},
+            details={"sop_instance_uid": data.sop_instance_uid},
+        ),
+    )

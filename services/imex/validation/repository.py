@@ -1,0 +1,141 @@
+"""Validation's tables: what is known of a batch, read in one query a table, and what is new."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, func, insert, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from imex.db.tables.validation import instances, judgements, persons, quarantine, studies
+from imex.runtime import Transient
+from imex.validation.decide import Copy
+from imex.validation.identity import Demographics
+
+Key = tuple[str, str]
+
+
+class Repository:
+    """Reads and writes inside the caller's transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """`connection` is in a transaction, which the caller ends."""
+        self._connection = connection
+
+    async def accepted(self, keys: Iterable[Key]) -> dict[Key, Copy]:
+        """The accepted bytes by (source, SOP Instance UID)."""
+        rows = await self._connection.execute(
+            select(instances).where(tuple_(instances.c.source, instances.c.sop_instance_uid).in_(list(keys)))
+        )
+        return {(row.source, row.sop_instance_uid): Copy(row.event_id, row.digest) for row in rows}
+
+    async def waiting(self, keys: Iterable[Key]) -> dict[Key, tuple[Copy, ...]]:
+        """The bytes in quarantine by (source, SOP Instance UID)."""
+        rows = await self._connection.execute(
+            select(quarantine).where(
+                tuple_(quarantine.c.source, quarantine.c.sop_instance_uid).in_(list(keys)),
+                quarantine.c.state == "waiting",
+            )
+        )
+        found: dict[Key, tuple[Copy, ...]] = {}
+        for row in rows:
+            key = (row.source, row.sop_instance_uid)
+            found[key] = (*found.get(key, ()), Copy(row.event_id, row.digest))
+        return found
+
+    async def studies(self, keys: Iterable[Key]) -> dict[Key, Demographics]:
+        """The demographics of studies by (source, Study Instance UID)."""
+        rows = await self._connection.execute(
+            select(studies).where(tuple_(studies.c.source, studies.c.study_uid).in_(list(keys)))
+        )
+        return {(row.source, row.study_uid): _demographics(row) for row in rows}
+
+    async def persons(self, keys: Iterable[Key]) -> dict[Key, Demographics]:
+        """Who is known, by (issuer, identifier)."""
+        rows = await self._connection.execute(
+            select(persons).where(tuple_(persons.c.issuer, persons.c.patient_id).in_(list(keys)))
+        )
+        return {(row.issuer, row.patient_id): _demographics(row) for row in rows}
+
+    async def add_instances(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Remember accepted bytes.
+
+        Raises:
+            Transient: another batch has just accepted one of them; judging again will see it.
+        """
+        await self._add_new(instances, rows, ("source", "sop_instance_uid"))
+
+    async def add_studies(self, new: dict[Key, Demographics]) -> None:
+        """Remember the demographics of studies.
+
+        Raises:
+            Transient: another batch has just done so.
+        """
+        rows = [{"source": source, "study_uid": uid, **asdict(known)} for (source, uid), known in new.items()]
+        await self._add_new(studies, rows, ("source", "study_uid"))
+
+    async def add_persons(self, new: dict[Key, Demographics]) -> None:
+        """Remember persons.
+
+        Raises:
+            Transient: another batch has just done so.
+        """
+        await self._add_new(persons, [asdict(known) for known in new.values()], ("issuer", "patient_id"))
+
+    async def _add_new(self, table: Table, rows: Sequence[dict[str, Any]], key: tuple[str, str]) -> None:
+        if not rows:
+            return
+        # one order of locking for all batches, so that two that overlap wait instead of dead-locking
+        ordered = sorted(rows, key=lambda row: (row[key[0]], row[key[1]]))
+        done = await self._connection.execute(
+            pg_insert(table).values(ordered).on_conflict_do_nothing().returning(table.c[key[0]])
+        )
+        if len(done.all()) != len(ordered):
+            raise Transient(f"another batch has just written to {table.name}")
+
+    async def add_judgements(self, rows: Sequence[dict[str, Any]]) -> None:
+        """One row for each instance.received."""
+        if rows:
+            await self._connection.execute(insert(judgements), rows)
+
+    async def add_quarantine(self, rows: Sequence[dict[str, Any]]) -> None:
+        """New entries."""
+        if rows:
+            await self._connection.execute(insert(quarantine), rows)
+
+    async def counts(self, source: str, study_uid: str, association: UUID) -> dict[str, int]:
+        """How many instances of a study in one association got which judgement."""
+        rows = await self._connection.execute(
+            select(judgements.c.judgement, func.count().label("instances"))
+            .where(
+                judgements.c.source == source,
+                judgements.c.study_uid == study_uid,
+                judgements.c.association == association,
+            )
+            .group_by(judgements.c.judgement)
+        )
+        return {row.judgement: row.instances for row in rows}
+
+    async def entry(self, quarantine_id: UUID) -> Any | None:
+        """A quarantine entry, locked until the transaction ends."""
+        rows = await self._connection.execute(
+            select(quarantine).where(quarantine.c.id == quarantine_id).with_for_update()
+        )
+        return rows.one_or_none()
+
+    async def settle(self, entry_id: UUID, event_id: UUID, state: str, actor: str, reason: str) -> None:
+        """Write a person's decision on an entry."""
+        await self._connection.execute(
+            update(quarantine)
+            .where(quarantine.c.id == entry_id)
+            .values(state=state, decided_at=func.now(), decided_by=actor, decision_reason=reason)
+        )
+        await self._connection.execute(
+            update(judgements).where(judgements.c.event_id == event_id).values(judgement=state)
+        )
+
+
+def _demographics(row: Any) -> Demographics:
+    return Demographics(row.issuer, row.patient_id, row.patient_name, row.birth_date, row.sex)
