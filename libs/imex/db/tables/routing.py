@@ -3,7 +3,6 @@
 Patient data stands in the columns of `studies` that are marked so, and nowhere else.
 """
 
-from imex.db.tables.common import common_tables
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,10 +15,12 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
+from imex.db.tables.common import common_tables
 
 SCHEMA = "routing"
 metadata = MetaData(schema=SCHEMA)
@@ -36,6 +37,7 @@ studies = Table(
     Column("body_parts", ARRAY(Text), nullable=False, server_default="{}"),
     Column("recipients", ARRAY(Text), nullable=False, server_default="{}"),  # explicit ones: called AE titles
     Column("standing", Boolean, nullable=False, server_default="false"),  # also sent to the standing rules
+    Column("called_ae", Text, nullable=False, server_default=""),
     # patient data from here
     Column("patient_id", Text, nullable=False, server_default=""),
     Column("issuer", Text, nullable=False, server_default=""),
@@ -44,18 +46,38 @@ studies = Table(
     Column("accession", Text, nullable=False, server_default="", index=True),
     Column("study_date", Text, nullable=False, server_default=""),
     Column("study_description", Text, nullable=False, server_default=""),
+    Column("series_descriptions", ARRAY(Text), nullable=False, server_default="{}"),
     # to here
     Column("received", Integer, nullable=False, server_default="0"),  # distinct instances, held ones too
-    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("validated", Integer, nullable=False, server_default="0"),  # accepted ones
+    Column("waiting", Integer, nullable=False, server_default="0"),  # in quarantine
+    Column("discarded", Integer, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),  # of the accepted ones
+    Column("passage", Integer, nullable=False, server_default="1"),  # how often it was sent
+    Column("evaluated_version", Text, nullable=False, server_default=""),  # directory of the last evaluation
     moment("first_received_at"),
+    moment("first_validated_at", nullable=True),
     moment("last_activity_at"),  # newest received_at seen
-    moment("seen_at", now=True),  # when routing last heard of it, by its own clock
+    moment("seen_at"),  # newest record time seen on its topic: the clock of completeness
     Column("topic", Text, nullable=False),  # where it is read from, for the read-past check
     Column("partition", Integer, nullable=False),
     moment("due_at", nullable=True, index=True),  # None: nothing open is waiting for completeness
     moment("closed_at", nullable=True),
     moment("expires_at", nullable=True),  # of a study that nothing addresses
+    moment("expired_at", nullable=True),
+    moment("settled_at", nullable=True),  # all its shares have ended
     moment("root_exported_at", nullable=True),
+    Column("stuck", Text),  # why a record of it became a dead letter
+    Index(
+        "ix_studies_root",
+        "settled_at",
+        postgresql_where=text("settled_at IS NOT NULL AND root_exported_at IS NULL"),
+    ),
+    Index(
+        "ix_studies_expiry",
+        "expires_at",
+        postgresql_where=text("expires_at IS NOT NULL AND expired_at IS NULL"),
+    ),
 )
 
 associations = Table(
@@ -98,6 +120,9 @@ held = Table(
     study_uid(),
     sop_instance_uid(),
     Column("reason", Text, nullable=False),
+    Column("modality", Text, nullable=False, server_default=""),
+    Column("sop_class_uid", Text, nullable=False, server_default=""),
+    Column("body_part", Text, nullable=False, server_default=""),
     Column("state", Text, nullable=False),  # waiting | released | discarded
     moment("received_at"),
     moment("decided_at", nullable=True),
@@ -126,6 +151,7 @@ shares = Table(
     Column("recipient", Text, nullable=False),
     Column("purpose", Text, nullable=False),
     Column("episode", Integer, nullable=False),
+    Column("passage", Integer, nullable=False, server_default="1"),  # of the study, when it was made
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("priority", Text, nullable=False),
@@ -142,6 +168,9 @@ shares = Table(
     Column("complete", Boolean, nullable=False, server_default="false"),  # collecting has ended
     Column("delivery_revision", Integer, nullable=False, server_default="0"),  # manifests closed so far
     Column("parts", Integer, nullable=False, server_default="0"),
+    Column("handed", Integer, nullable=False, server_default="0"),  # instances handed to delivery
+    Column("confirmed", Integer, nullable=False, server_default="0"),
+    Column("failed", Integer, nullable=False, server_default="0"),
     Column("receipt_digest", Text),
     Column("receipt_revision", Integer),
     moment("created_at", now=True, index=True),
@@ -152,6 +181,11 @@ shares = Table(
     moment("expires_at", nullable=True),
     UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),
     Index("ix_shares_recipient", "recipient", "updated_at"),
+    Index(
+        "ix_shares_expiry",
+        "expires_at",
+        postgresql_where=text("state IN ('requested', 'accepted', 'collecting', 'delivering')"),
+    ),
 )
 
 share_instances = Table(
@@ -182,3 +216,15 @@ timeline = Table(
     UniqueConstraint("share", "cause", "step"),
 )
 """The steps of a share, each once however often its cause is repeated."""
+
+command_results = Table(
+    "command_results",
+    metadata,
+    Column("command_id", Uuid, primary_key=True),
+    Column("recipient", Text, primary_key=True),  # a command to a group has a result for each member
+    Column("share", Uuid),  # None where there is none
+    Column("outcome", Text, nullable=False),  # done | noted | rejected
+    Column("message", Text, nullable=False, server_default=""),
+    moment("at", now=True),
+)
+"""What became of each command, for whoever sent it."""
