@@ -1,24 +1,48 @@
-"""Free TCP ports on loopback."""
+"""Which TCP ports a stack uses: fixed ones for the default home, free ones otherwise."""
 
 from __future__ import annotations
 
+import random
 import socket
+from collections.abc import Iterable
+
+FIXED = {
+    "dicom": 11112,
+    "portal": 8080,
+    "kafka": 9092,
+    "kafka_controller": 9093,
+    "minio": 9000,
+    "postgres": 5433,
+    "zipkin": 9411,
+    "ingest": 8091,
+    "validation": 8092,
+    "routing": 8093,
+    "delivery": 8094,
+    "audit": 8095,
+}
+"""Name of the listener to its port on a stack with the default home."""
+
+_LOWEST, _HIGHEST = 15_000, 32_000
+"""Below Linux's ephemeral range, so that no outgoing connection takes the port of a part that restarts."""
+
+
+class PortsTaken(RuntimeError):
+    """Fixed ports are in use by something else; the text names them and the way out."""
 
 
 def free_ports(count: int) -> list[int]:
     """That many different ports on which nothing listens now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    found: set[int] = set()
+    chooser = random.SystemRandom()
+    while len(found) < count:
+        candidate = chooser.randint(_LOWEST, _HIGHEST)
+        if not in_use(candidate):
+            found.add(candidate)
+    return list(found)
 
 
 def in_use(port: int) -> bool:
-    """Whether something listens on the port."""
+    """Whether something listens on the port, on loopback or on every address."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -26,3 +50,22 @@ def in_use(port: int) -> bool:
         except OSError:
             return True
     return False
+
+
+def fixed() -> dict[str, int]:
+    """The fixed ports; raises `PortsTaken` when something else listens on one."""
+    taken = [f"{port} ({name})" for name, port in FIXED.items() if in_use(port)]
+    if taken:
+        raise PortsTaken(
+            f"in use by another program: {', '.join(taken)}. Stop it, or start the stack with IMEX_PORTS=auto"
+        )
+    return dict(FIXED)
+
+
+def free(names: Iterable[str] = FIXED, kept: dict[str, int] | None = None) -> dict[str, int]:
+    """Free ports for these names; those of `kept` that are still free stay what they were."""
+    known = {name: port for name, port in (kept or {}).items() if not in_use(port)}
+    missing = [name for name in names if name not in known]
+    fresh = free_ports(len(missing) + len(known))
+    unused = [port for port in fresh if port not in known.values()]
+    return known | dict(zip(missing, unused, strict=False))

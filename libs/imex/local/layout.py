@@ -1,0 +1,219 @@
+"""What a stack consists of: the parts, their order, and the environment of each service."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from imex.local import kafka, minio, postgres, zipkin
+from imex.local.home import Home
+from imex.local.plan import Stage, Task
+from imex.local.process import Launch, Probe
+from imex.local.secrets import SERVICES
+
+_LOOPBACK = "127.0.0.1"
+AE_TITLE = "IMEX"
+DATABASE = "imex"
+PAYLOADS = "payloads"
+DIRECTORY = "directory"
+QUIET_S = 5
+"""How long a routine study must be quiet on a local stack before it counts as complete."""
+
+
+def fetch() -> None:
+    """Have everything that must be downloaded or built; quick when it is there."""
+    kafka.jars()
+    minio.binary()
+    zipkin.jar()
+    postgres.binaries()
+
+
+def infrastructure(home: Home) -> list[Launch]:
+    """Kafka, MinIO, PostgreSQL and Zipkin, their data directories prepared."""
+    at, secrets = home.ports(), home.secrets()
+    root = secrets.s3["root"]
+    return [
+        postgres.prepare(
+            postgres.PostgresConfig(
+                home.data / "postgres", home.log("postgres"), at["postgres"], secrets.database["postgres"]
+            )
+        ),
+        minio.prepare(
+            minio.MinioConfig(
+                home.data / "minio", home.log("minio"), at["minio"], root.access_key, root.secret_key
+            )
+        ),
+        kafka.prepare(
+            kafka.KafkaConfig(
+                home.data / "kafka", home.log("kafka"), at["kafka"], at["kafka_controller"], secrets.kafka
+            )
+        ),
+        zipkin.prepare(zipkin.ZipkinConfig(home.data / "zipkin", home.log("zipkin"), at["zipkin"])),
+    ]
+
+
+def service(home: Home, name: str) -> Launch:
+    """One of the six services."""
+    base = f"http://{_LOOPBACK}:{home.ports()[name]}"
+    return Launch(
+        name=name,
+        argv=(sys.executable, "-m", f"imex.{name}"),
+        probe=Probe("http", f"{base}/ready"),
+        cwd=home.root,
+        log=home.log(name),
+        environment=service_environment(home, name),
+        health=f"{base}/ready",
+        metrics=f"{base}/metrics",
+    )
+
+
+def stages(home: Home) -> list[Stage]:
+    """The whole stack in the order in which it is started; it is stopped the other way round."""
+    from importlib.util import find_spec  # TODO
+
+    def there(name: str) -> bool:
+        try:
+            return find_spec(name) is not None
+        except ImportError:
+            return False
+
+    setup = Task("setup", (sys.executable, "-m", "imex.cli.setup"), setup_environment(home))
+    furnish = Task(
+        "furnish", (sys.executable, "-m", "imex.local.furnish"), {"IMEX_HOME": str(home.root)}, within_s=60.0
+    )
+    return [
+        Stage(infrastructure(home), setup if there("imex.runtime.admin") else None),
+        Stage(
+            [service(home, name) for name in SERVICES if there(f"imex.{name}.__main__")],
+            furnish if there("imex.portal.__main__") else None,
+        ),
+    ]
+
+
+def _endpoints(home: Home) -> dict[str, str]:
+    at = home.ports()
+    return {
+        "IMEX_KAFKA_BOOTSTRAP": f"{_LOOPBACK}:{at['kafka']}",
+        "IMEX_S3_ENDPOINT": f"http://{_LOOPBACK}:{at['minio']}",
+        "IMEX_S3_BUCKET": PAYLOADS,
+        "IMEX_S3_DIRECTORY_BUCKET": DIRECTORY,
+        "IMEX_S3_REGION": "us-east-1",
+    }
+
+
+def database_url(home: Home, role: str, password: str) -> str:
+    """The URL of the stack's database for one role."""
+    return f"postgresql://{role}:{password}@{_LOOPBACK}:{home.ports()['postgres']}/{DATABASE}"
+
+
+def admin_database_url(home: Home) -> str:
+    """The URL with which everything can be read."""
+    return database_url(home, postgres.SUPERUSER, home.secrets().database["postgres"])
+
+
+def service_environment(home: Home, name: str) -> dict[str, str]:
+    """The settings of one service: its own credentials, and what only it needs."""
+    at, secrets = home.ports(), home.secrets()
+    user = secrets.s3[name]
+    common = {
+        **_endpoints(home),
+        "IMEX_KAFKA_USERNAME": f"imex-{name}",
+        "IMEX_KAFKA_PASSWORD": secrets.kafka[f"imex-{name}"],
+        "IMEX_S3_ACCESS_KEY": user.access_key,
+        "IMEX_S3_SECRET_KEY": user.secret_key,
+        "IMEX_TRACES_EXPORTER": "zipkin",
+        "IMEX_TRACES_ENDPOINT": f"http://{_LOOPBACK}:{at['zipkin']}",
+        "IMEX_HTTP_HOST": _LOOPBACK,
+        "IMEX_HTTP_PORT": str(at[name]),
+    }
+    if name in secrets.database:
+        common["IMEX_DB_URL"] = database_url(home, f"imex_{name}", secrets.database[name])
+    return common | _own_environment(home, name)
+
+
+def _own_environment(home: Home, name: str) -> dict[str, str]:
+    secrets = home.secrets()
+    sealing = {
+        "IMEX_SEALING_KEYS": json.dumps(dict(secrets.sealing_keys)),
+        "IMEX_SEALING_CURRENT": secrets.sealing_current,
+    }
+    match name:
+        case "ingest":
+            return sealing | {
+                "IMEX_DICOM_HOST": _LOOPBACK,
+                "IMEX_DICOM_PORT": str(home.ports()["dicom"]),
+                "IMEX_DICOM_AE_TITLE": AE_TITLE,
+            }
+        case "validation":
+            return sealing
+        case "routing":
+            return sealing | {"IMEX_ROUTING_QUIET_S": str(QUIET_S)}
+        case "delivery":
+            return {"IMEX_DELIVERY_SIGNING_KEY": secrets.signing_key}
+        case "portal":
+            health = {other: f"http://{_LOOPBACK}:{home.ports()[other]}/ready" for other in SERVICES[:-1]}
+            return sealing | {
+                "IMEX_PORTAL_SECRET": secrets.portal_secret,
+                "IMEX_PORTAL_LOCAL": "true",
+                "IMEX_PORTAL_SERVICES": json.dumps(health),
+                "IMEX_PORTAL_TRACES_URL": f"http://{_LOOPBACK}:{home.ports()['zipkin']}",
+            }
+        case _:
+            return {}
+
+
+def setup_environment(home: Home) -> dict[str, str]:
+    """The settings of `imex setup`: administrators' credentials and what to create for whom."""
+    secrets = home.secrets()
+    root = secrets.s3["root"]
+    return {
+        **_endpoints(home),
+        "IMEX_KAFKA_USERNAME": kafka.ADMIN,
+        "IMEX_KAFKA_PASSWORD": secrets.kafka[kafka.ADMIN],
+        "IMEX_S3_ACCESS_KEY": root.access_key,
+        "IMEX_S3_SECRET_KEY": root.secret_key,
+        "IMEX_DB_URL": admin_database_url(home),
+        "IMEX_SETUP_ADMIN_TOKEN": secrets.admin_token,
+        "IMEX_SETUP_ADMIN_PASSWORD": secrets.account_passwords["admin"],
+        "IMEX_SETUP_DB_PASSWORDS": json.dumps(
+            {name: word for name, word in secrets.database.items() if name in SERVICES}
+        ),
+        "IMEX_SETUP_S3_USERS": json.dumps(
+            {name: user.model_dump() for name, user in secrets.s3.items() if name in SERVICES}
+        ),
+    }
+
+
+def describe(home: Home) -> dict[str, Any]:
+    """The fixed part of `stack.json`."""
+    at, secrets = home.ports(), home.secrets()
+    portal = f"http://{_LOOPBACK}:{at['portal']}"
+    root = secrets.s3["root"]
+    return {
+        "dicom": {"host": _LOOPBACK, "port": at["dicom"], "ae_title": AE_TITLE},
+        "portal": portal,
+        "api": f"{portal}/api/v1",
+        "kafka": f"{_LOOPBACK}:{at['kafka']}",
+        "kafka_sasl": {
+            "mechanism": kafka.MECHANISM,
+            "username": kafka.ADMIN,
+            "password": secrets.kafka[kafka.ADMIN],
+        },
+        "database": admin_database_url(home),
+        "s3": {
+            "endpoint": f"http://{_LOOPBACK}:{at['minio']}",
+            "bucket": PAYLOADS,
+            "access_key": root.access_key,
+            "secret_key": root.secret_key,
+        },
+        "traces": f"http://{_LOOPBACK}:{at['zipkin']}",
+        "tokens": {"admin": secrets.admin_token},
+        "accounts": dict(secrets.account_passwords),
+    }
+
+
+def demonstration_directory() -> Path:
+    """The directory that a new local stack starts with."""
+    return Path(__file__).parents[3] / "deploy" / "local" / "demo-directory.yaml"
