@@ -21,7 +21,7 @@ Priority = Literal["routine", "urgent", "emergency"]
 class Payload(BaseModel):
     """Base of every event's `data`: immutable, and open to fields that a later producer adds."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_serialization_defaults_required=True)
 
     def routing_key(self) -> str:
         """The Kafka key: what must stay in order with what."""
@@ -54,7 +54,7 @@ class Event(BaseModel, Generic[D]):
     to topics in the catalogue. Consumers are open: unknown attributes are ignored.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", json_schema_serialization_defaults_required=True)
 
     FAMILY: ClassVar[str]
     PRODUCER: ClassVar[str]
