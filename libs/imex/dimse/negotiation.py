@@ -1,0 +1,110 @@
+"""Pure decisions on an A-ASSOCIATE: which contexts are taken and how, and what a requestor got."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from imex.dimse.errors import ProtocolError
+from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from imex.dimse.items import ContextOutcome, ContextResult, ProposedContext, UserInformation
+from imex.dimse.limits import Limits
+from imex.dimse.pdu import (
+    APPLICATION_CONTEXT,
+    AssociateAccept,
+    AssociateReject,
+    AssociateRequest,
+)
+
+
+def unacceptable(request: AssociateRequest) -> AssociateReject | None:
+    """The rejection of a request that this provider cannot accept whoever asks (PS3.8 table 9-21)."""
+    if not request.protocol_version & 1:
+        return AssociateReject(1, 2, 2)
+    if request.application_context != APPLICATION_CONTEXT:
+        return AssociateReject(1, 1, 2)
+    return None
+
+
+def choose_contexts(
+    proposed: Iterable[ProposedContext], is_supported: Callable[[str], bool]
+) -> tuple[ContextResult, ...]:
+    """Accept each context with a supported abstract syntax, in the transfer syntax that is named first."""
+    results = []
+    for context in proposed:
+        outcome = (
+            ContextOutcome.ACCEPTED
+            if is_supported(context.abstract_syntax)
+            else ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED
+        )
+        results.append(ContextResult(context.id, outcome, context.transfer_syntaxes[0]))
+    return tuple(results)
+
+
+def accept_for(
+    request: AssociateRequest,
+    contexts: tuple[ContextResult, ...],
+    limits: Limits,
+    user_identity_response: bytes | None = None,
+) -> AssociateAccept:
+    """The A-ASSOCIATE-AC; roles and asynchronous operations keep their defaults by not being mentioned."""
+    identity = request.user_information.user_identity
+    wants_response = identity is not None and identity.response_requested
+    return AssociateAccept(
+        request.called_ae or " ",
+        request.calling_ae or " ",
+        contexts,
+        UserInformation(
+            limits.max_pdu,
+            IMPLEMENTATION_CLASS_UID,
+            IMPLEMENTATION_VERSION,
+            user_identity_response=(user_identity_response or b"") if wants_response else None,
+        ),
+    )
+
+
+def request_for(
+    calling_ae: str, called_ae: str, contexts: Sequence[tuple[str, Sequence[str]]], limits: Limits
+) -> AssociateRequest:
+    """The A-ASSOCIATE-RQ for contexts of (abstract syntax, transfer syntaxes). Raises ValueError."""
+    if not 0 < len(contexts) <= limits.contexts:
+        raise ValueError(
+            f"an association has 1 to {limits.contexts} presentation contexts, not {len(contexts)}"
+        )
+    if any(not transfer_syntaxes for _, transfer_syntaxes in contexts):
+        raise ValueError("a presentation context has at least one transfer syntax")
+    return AssociateRequest(
+        called_ae,
+        calling_ae,
+        tuple(
+            ProposedContext(2 * index + 1, abstract, tuple(transfer_syntaxes))
+            for index, (abstract, transfer_syntaxes) in enumerate(contexts)
+        ),
+        UserInformation(limits.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION),
+    )
+
+
+def accepted_contexts(request: AssociateRequest, accept: AssociateAccept) -> Mapping[tuple[str, str], int]:
+    """(abstract syntax, transfer syntax) → context id, of what was accepted; the first one proposed wins.
+
+    Raises ProtocolError for an answer to what was not asked.
+    """
+    proposed = {context.id: context for context in request.contexts}
+    accepted: dict[tuple[str, str], int] = {}
+    for result in sorted(accept.contexts, key=lambda result: result.id):
+        context = proposed.get(result.id)
+        if context is None:
+            raise ProtocolError(f"presentation context {result.id} was accepted and never proposed")
+        if result.outcome != ContextOutcome.ACCEPTED:
+            continue
+        if result.transfer_syntax not in context.transfer_syntaxes:
+            raise ProtocolError(
+                f"context {result.id} was accepted in a transfer syntax that was not proposed"
+            )
+        accepted.setdefault((context.abstract_syntax, result.transfer_syntax), result.id)
+    return accepted
+
+
+def fragment_bytes(peer_max_pdu: int, limits: Limits) -> int:
+    """Longest even fragment for a peer's maximum length (0: unlimited). Raises ProtocolError if none fits."""
+    largest = min(peer_max_pdu or limits.max_pdu, limits.max_pdu) - 6
+    if largest < 2:
+        raise ProtocolError(f"the peer takes PDUs of {peer_max_pdu} bytes only, too few for any data")
+    return largest - largest % 2

@@ -1,0 +1,236 @@
+"""Requests associations and uses them (PS3.8 requestor, PS3.4 storage and verification SCU)."""
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+
+from imex.dimse import command
+from imex.dimse.command import Command, CommandField, Tag
+from imex.dimse.errors import (
+    AssociationAborted,
+    AssociationReleased,
+    ConnectionFailed,
+    ContextNotAccepted,
+    DimseError,
+    ProtocolError,
+)
+from imex.dimse.limits import Limits
+from imex.dimse.messages import DataSetCutter, MessageReader, pdus
+from imex.dimse.negotiation import accepted_contexts, fragment_bytes, request_for
+from imex.dimse.pdu import AssociateAccept, AssociateRequest
+from imex.dimse.service import StoreResponse
+from imex.dimse.sop_classes import VERIFICATION
+from imex.dimse.timing import Clock
+from imex.dimse.upper_layer import ReleaseConfirmed, ReleaseRequested, UpperLayer
+
+_STOPPED = "association aborted by this side"
+
+
+@contextlib.asynccontextmanager
+async def connect(  # noqa: PLR0917  an address and two names, in DICOM's own order
+    host: str,
+    port: int,
+    calling_ae: str,
+    called_ae: str,
+    contexts: Sequence[tuple[str, Sequence[str]]],
+    limits: Limits | None = None,
+    *,
+    clock: Clock | None = None,
+) -> AsyncIterator["Association"]:
+    """An association with `host`, released when the block ends and aborted when it raises.
+
+    `contexts` are up to 128 pairs of abstract syntax and the transfer syntaxes to propose for it, the
+    favoured first. Raises ConnectionFailed, AssociationRejected, AssociationAborted, DimseTimeout or
+    ProtocolError; ValueError for contexts or AE titles that cannot be proposed.
+    """
+    limits = limits or Limits()
+    request = request_for(calling_ae, called_ae, contexts, limits)
+    association = await _open(host, port, request, limits, clock or asyncio.get_running_loop())
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    else:
+        await association.release()
+
+
+async def _open(
+    host: str, port: int, request: AssociateRequest, limits: Limits, clock: Clock
+) -> "Association":
+    layer = UpperLayer(limits=limits, clock=clock, request=request)
+    try:
+        async with asyncio.timeout(limits.connect_s):
+            await asyncio.get_running_loop().create_connection(lambda: layer, host, port)
+    except TimeoutError:
+        raise ConnectionFailed(f"no connection to {host}:{port} within {limits.connect_s:g} s") from None
+    except OSError as error:
+        raise ConnectionFailed(f"no connection to {host}:{port}: {_words(error)}") from error
+    try:
+        confirmed = await layer.receive(
+            limits.associate_s, f"no answer to the association request within {limits.associate_s:g} s"
+        )
+        assert isinstance(confirmed, AssociateAccept)
+        return Association(
+            layer,
+            accepted_contexts(request, confirmed),
+            fragment_bytes(confirmed.user_information.max_length, limits),
+            confirmed,
+            limits,
+        )
+    except ProtocolError as error:
+        layer.violated(error)
+        raise
+    except BaseException:
+        layer.abort(AssociationAborted(0, 0, _STOPPED))
+        raise
+
+
+class Association:
+    """An established association of the requestor; `connect` makes it. One operation at a time."""
+
+    def __init__(
+        self,
+        layer: UpperLayer,
+        accepted: Mapping[tuple[str, str], int],
+        fragment_bytes: int,
+        confirmed: AssociateAccept,
+        limits: Limits,
+    ) -> None:
+        self._layer = layer
+        self._limits = limits
+        self._fragment_bytes = fragment_bytes
+        self._reader = MessageReader(layer, limits)
+        self._turn = asyncio.Lock()
+        self._message_id = 0
+        self.accepted = accepted
+        self.peer_implementation_uid = confirmed.user_information.implementation_uid
+        self.peer_implementation_version = confirmed.user_information.implementation_version
+
+    @property
+    def usable(self) -> bool:
+        """Whether more can be asked on it."""
+        return self._layer.end is None
+
+    def accepts(self, sop_class: str, transfer_syntax: str) -> bool:
+        """Whether an instance can be stored as it is."""
+        return (sop_class, transfer_syntax) in self.accepted
+
+    async def echo(self) -> int:
+        """C-ECHO; returns its status. Raises DimseError."""
+        context_id = next((id_ for (syntax, _), id_ in self.accepted.items() if syntax == VERIFICATION), None)
+        if context_id is None:
+            raise ContextNotAccepted("the peer does not accept Verification")
+        async with self._turn:
+            message_id = self._next_message_id()
+            request = command.echo_request(message_id, VERIFICATION)
+            with self._abort_unless_done():
+                self._layer.send(list(pdus(context_id, request, self._fragment_bytes)))
+                response = await self._response(CommandField.C_ECHO_RSP, message_id)
+            return response.require_number(Tag.STATUS)
+
+    async def store(
+        self,
+        sop_class: str,
+        sop_instance: str,
+        transfer_syntax: str,
+        chunks: AsyncIterable[bytes | memoryview],
+        length: int,
+        *,
+        priority: int = 0,
+        move_originator: tuple[str, int] | None = None,
+    ) -> StoreResponse:
+        """C-STORE of a data set of `length` bytes that comes as `chunks`; returns the peer's answer.
+
+        The chunks are sent as they come and without a copy, so they must not change afterwards. A cancelled
+        or failed store aborts the association, as a data set cannot be broken off. Raises ContextNotAccepted
+        (the association is as before), ValueError when the chunks are not of `length` bytes, or DimseError.
+        """
+        context_id = self.accepted.get((sop_class, transfer_syntax))
+        if context_id is None:
+            raise ContextNotAccepted(f"the peer does not accept SOP class {sop_class} in {transfer_syntax}")
+        async with self._turn:
+            message_id = self._next_message_id()
+            request = command.store_request(
+                message_id, sop_class, sop_instance, priority=priority, move_originator=move_originator
+            )
+            with self._abort_unless_done():
+                await self._send(context_id, request, chunks, length)
+                response = await self._response(CommandField.C_STORE_RSP, message_id)
+            return StoreResponse(response.require_number(Tag.STATUS), response.text(Tag.ERROR_COMMENT) or "")
+
+    async def release(self) -> None:
+        """A-RELEASE, waiting for the peer's answer; no effect when the association has ended.
+
+        Does not raise: whatever happens now, the association is over and its operations were answered before.
+        """
+        async with self._turn:
+            try:
+                self._layer.request_release()
+                while True:
+                    answer = await self._layer.receive(
+                        self._limits.release_s, "no answer to the release request"
+                    )
+                    if isinstance(answer, ReleaseRequested):
+                        self._layer.respond_release()
+                    elif isinstance(answer, ReleaseConfirmed):
+                        return
+            except DimseError:
+                self._layer.close()
+
+    def abort(self) -> None:
+        """A-ABORT and close; no effect when the association has ended."""
+        self._layer.abort(AssociationAborted(0, 0, _STOPPED))
+        self._layer.finish_closing()
+
+    async def _send(
+        self, context_id: int, request: bytes, chunks: AsyncIterable[bytes | memoryview], length: int
+    ) -> None:
+        cutter = DataSetCutter(context_id, length, self._fragment_bytes)
+        buffers: list[bytes | memoryview] = list(pdus(context_id, request, self._fragment_bytes))
+        async for chunk in chunks:
+            buffers += cutter.cut(chunk)
+            self._layer.send(buffers)
+            buffers = []
+            await self._layer.drain()
+        buffers += cutter.finish()
+        if buffers:
+            self._layer.send(buffers)
+            await self._layer.drain()
+
+    async def _response(self, field: CommandField, message_id: int) -> Command:
+        seconds = self._limits.response_s
+        answer = await self._reader.next_command(seconds, f"no response within {seconds:g} s")
+        if isinstance(answer, ReleaseRequested):
+            self._layer.respond_release()
+            raise AssociationReleased("the peer released the association instead of answering")
+        if isinstance(answer, ReleaseConfirmed):
+            raise ProtocolError("the peer confirmed a release that nobody had asked for")
+        response = answer[1]
+        if response.field != field or response.require_number(Tag.MESSAGE_ID_RESPONDED_TO) != message_id:
+            raise ProtocolError("the peer answered something that had not been asked")
+        if response.has_data_set:
+            raise ProtocolError("the response has a data set")
+        return response
+
+    @contextlib.contextmanager
+    def _abort_unless_done(self) -> Iterator[None]:
+        try:
+            yield
+        except ProtocolError as error:
+            self._layer.violated(error)
+            raise
+        except BaseException:
+            self.abort()
+            raise
+
+    def _next_message_id(self) -> int:
+        self._message_id = self._message_id % 0xFFFF + 1
+        return self._message_id
+
+
+def _words(error: OSError) -> str:
+    if error.errno == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
+        return "connection refused"
+    return error.strerror or type(error).__name__

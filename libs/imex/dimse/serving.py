@@ -1,0 +1,221 @@
+"""Serves one accepted association: reads messages, has the handler carry them out, answers."""
+
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Mapping
+from typing import Literal
+
+from imex.dimse import command
+from imex.dimse.command import Command, CommandField, Tag
+from imex.dimse.errors import (
+    AssociationAborted,
+    AssociationReleased,
+    DimseError,
+    DimseTimeout,
+    ProtocolError,
+    Refused,
+)
+from imex.dimse.items import ProposedContext
+from imex.dimse.limits import Limits
+from imex.dimse.messages import MessageReader, pdus
+from imex.dimse.service import (
+    AssociationHandler,
+    Ended,
+    StoreCommand,
+    StoreResponse,
+    StoreSink,
+)
+from imex.dimse.sop_classes import VERIFICATION
+from imex.dimse.statuses import Status, is_stored
+from imex.dimse.upper_layer import ReleaseConfirmed, ReleaseRequested, UpperLayer
+
+log = logging.getLogger(__name__)
+
+Context = tuple[ProposedContext, str]  # what was proposed, and the transfer syntax that was chosen
+
+
+class Serving:
+    """The life of one association from its acceptance to its end; operations are served one at a time."""
+
+    def __init__(
+        self,
+        layer: UpperLayer,
+        handler: AssociationHandler,
+        contexts: Mapping[int, Context],
+        fragment_bytes: int,
+        limits: Limits,
+    ) -> None:
+        self._layer = layer
+        self._handler = handler
+        self._contexts = contexts
+        self._fragment_bytes = fragment_bytes
+        self._limits = limits
+        self._reader = MessageReader(layer, limits)
+        self._statuses: Counter[int] = Counter()
+        self._cut_off = 0
+        self._echoes = 0
+        self._bytes = 0
+
+    async def run(self) -> None:
+        """Serve until the association ends, then tell the handler."""
+        try:
+            await self._serve()
+        except ProtocolError as error:
+            self._layer.violated(error)
+        except DimseError as error:
+            log.debug("association ended: %s", error)
+        finally:
+            if self._layer.end is None:
+                self._layer.abort(AssociationAborted(0, 0, "association aborted: this side is stopping"))
+            await self._handler.ended(self._outcome())
+
+    async def _serve(self) -> None:
+        idle = self._limits.idle_s
+        while True:
+            message = await self._reader.next_command(idle, f"no request came for {idle:g} s")
+            if isinstance(message, ReleaseRequested):
+                self._layer.respond_release()
+                return
+            if isinstance(message, ReleaseConfirmed):
+                return
+            await self._operation(*message)
+
+    async def _operation(self, context_id: int, request: Command) -> None:
+        context = self._contexts.get(context_id)
+        if context is None:
+            raise ProtocolError(f"presentation context {context_id} was not accepted")
+        field = request.field
+        if field == CommandField.C_STORE_RQ:
+            response = await self._store(context, request)
+            self._statuses[response.status] += 1
+        elif field == CommandField.C_ECHO_RQ:
+            response = await self._echo(context, request)
+        elif field == CommandField.C_CANCEL_RQ:
+            return  # there is nothing that could be cancelled (PS3.7 9.3.2.3)
+        elif field & command.RESPONSE_BIT:
+            raise ProtocolError(f"a response {field:04X} came, and nothing had been asked")
+        else:
+            response = StoreResponse(
+                Status.UNRECOGNIZED_OPERATION, f"operation {field:04X} is not served here"
+            )
+            await self._discard(request)
+        await self._answer(context_id, request, response)
+
+    async def _answer(self, context_id: int, request: Command, response: StoreResponse) -> None:
+        encoded = command.response(request, response.status, response.comment)
+        self._layer.send(list(pdus(context_id, encoded, self._fragment_bytes)))
+        await self._layer.drain()
+
+    async def _echo(self, context: Context, request: Command) -> StoreResponse:
+        await self._discard(request)
+        if context[0].abstract_syntax != VERIFICATION:
+            return StoreResponse(Status.SOP_CLASS_NOT_SUPPORTED, "C-ECHO needs the Verification SOP class")
+        self._echoes += 1
+        try:
+            return StoreResponse(await self._handler.echo())
+        except Exception as error:  # noqa: BLE001  the handler is foreign code; the peer gets an answer whatever
+            return _failure(error)
+
+    async def _store(self, context: Context, request: Command) -> StoreResponse:
+        started = _store_command(context, request)
+        if isinstance(started, StoreResponse):
+            await self._discard(request)
+            return started
+        try:
+            sink = await self._handler.store(started)
+        except Exception as error:  # noqa: BLE001  as above
+            sink = _failure(error)
+        if isinstance(sink, StoreResponse):
+            await self._discard(request)
+            return sink
+        return await self._fill(sink)
+
+    async def _fill(self, sink: StoreSink) -> StoreResponse:
+        refusal: StoreResponse | None = None
+        last = False
+        try:
+            while not last:
+                data, last = await self._reader.next_data()
+                self._bytes += len(data)
+                if refusal is None and data:
+                    try:
+                        await sink.write(data)
+                    except Exception as error:  # noqa: BLE001  as above
+                        refusal = _failure(error)
+                        await self._abandon(sink)
+        except BaseException:
+            self._cut_off += 1
+            if refusal is None:
+                await self._abandon(sink)
+            raise
+        if refusal is not None:
+            return refusal
+        try:
+            return await sink.commit()
+        except Exception as error:  # noqa: BLE001  as above
+            return _failure(error)
+
+    async def _abandon(self, sink: StoreSink) -> None:
+        await _quietly(sink.abort())
+
+    async def _discard(self, request: Command) -> None:
+        """Read the data set, if one follows, and throw it away: DICOM has no way to decline it."""
+        last = not request.has_data_set
+        while not last:
+            data, last = await self._reader.next_data()
+            self._bytes += len(data)
+
+    def _outcome(self) -> Ended:
+        end = self._layer.end
+        kind: Literal["released", "aborted", "lost", "timeout"]
+        match end:
+            case AssociationReleased():
+                kind = "released"
+            case DimseTimeout():
+                kind = "timeout"
+            case AssociationAborted() | ProtocolError():
+                kind = "aborted"
+            case _:
+                kind = "lost"
+        stored = sum(count for status, count in self._statuses.items() if is_stored(status))
+        failed = self._statuses.total() - stored + self._cut_off
+        return Ended(kind, str(end), stored, failed, self._echoes, self._bytes, dict(self._statuses))
+
+
+async def _quietly(call: Awaitable[None]) -> None:
+    try:
+        await call
+    except Exception:
+        log.exception("a sink failed to abort")
+
+
+def _failure(error: Exception) -> StoreResponse:
+    if isinstance(error, Refused):
+        return StoreResponse(error.status, error.comment)
+    log.error("an operation failed", exc_info=error)
+    return StoreResponse(Status.PROCESSING_FAILURE, "processing failure")
+
+
+def _store_command(context: Context, request: Command) -> StoreCommand | StoreResponse:
+    """The request in typed form, or the answer to one that cannot be carried out (PS3.7 9.1.1.1)."""
+    proposed, transfer_syntax = context
+    sop_class = request.uid(Tag.AFFECTED_SOP_CLASS_UID)
+    sop_instance = request.uid(Tag.AFFECTED_SOP_INSTANCE_UID)
+    if sop_class != proposed.abstract_syntax or sop_class == VERIFICATION:
+        return StoreResponse(
+            Status.SOP_CLASS_NOT_SUPPORTED,
+            "SOP class differs from that of the presentation context",
+        )
+    if sop_instance is None:
+        return StoreResponse(Status.INVALID_SOP_INSTANCE, "no Affected SOP Instance UID")
+    if not request.has_data_set:
+        return StoreResponse(Status.CANNOT_UNDERSTAND, "C-STORE without a data set")
+    return StoreCommand(
+        request.require_number(Tag.MESSAGE_ID),
+        sop_class,
+        sop_instance,
+        transfer_syntax,
+        request.number(Tag.PRIORITY) or 0,
+        request.text(Tag.MOVE_ORIGINATOR_AE),
+        request.number(Tag.MOVE_ORIGINATOR_MESSAGE_ID),
+    )

@@ -1,0 +1,178 @@
+"""Cuts the byte stream of a peer into PDUs and P-DATA fragments while it arrives, without copying payload.
+
+The socket reads straight into an arena; a fragment is a view of it and stays valid as long as anyone holds
+it: what has been lent is not written again. A fragment is handed on in the pieces in which it arrives, so
+that neither a PDU nor a data set is ever collected.
+"""
+
+import struct
+from enum import Enum, auto
+from typing import Final, Protocol
+
+from imex.dimse.errors import AbortReason, ProtocolError
+from imex.dimse.limits import KIB, Limits
+from imex.dimse.pdu import COMMAND_BIT, HEADER_BYTES, LAST_BIT, PDV_HEADER_BYTES, PduType
+
+SMALL_ARENA: Final = 4 * KIB  # before any data has come: hundreds of silent connections cost next to nothing
+LARGE_ARENA: Final = 256 * KIB
+MIN_READ: Final = 64 * KIB
+
+_SHORT_PDU_BYTES: Final = 4
+_KINDS: Final = frozenset(int(kind) for kind in PduType)
+_header = struct.Struct(">BxI").unpack_from
+_pdv_header = struct.Struct(">IBB").unpack_from
+
+
+class PduReceiver(Protocol):
+    """Takes what the stream finds, in the order in which it came."""
+
+    def on_pdu(self, kind: PduType, body: bytes) -> None:
+        """A whole PDU that is no P-DATA-TF."""
+
+    def on_data_pdu(self) -> None:
+        """The header of a P-DATA-TF; its fragments follow."""
+
+    def on_fragment(self, context_id: int, command: bool, last: bool, data: memoryview) -> None:
+        """A piece of a fragment; `last` only with the end of a message's last fragment."""
+
+
+class _Phase(Enum):
+    HEADER = auto()
+    BODY = auto()
+    PDV_HEADER = auto()
+    PDV = auto()
+
+
+class PduStream:
+    """One connection's receiving side: `buffer()` says where to read to, `received(n)` that n bytes came."""
+
+    def __init__(self, limits: Limits, receiver: PduReceiver) -> None:
+        self._limits = limits
+        self._receiver = receiver
+        self._arena = memoryview(bytearray(SMALL_ARENA))
+        self._arena_bytes = SMALL_ARENA
+        self._lent = False
+        self._start = 0  # of what is not parsed yet
+        self._end = 0  # of what has been received
+        self._phase = _Phase.HEADER
+        self._kind = PduType.ABORT
+        self._body_left = 0
+        self._pdu_left = 0
+        self._pdv_left = 0
+        self._pdv_context = 0
+        self._pdv_control = 0
+        self._empty = 0
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Throw away whatever comes from now on."""
+        self._stopped = True
+
+    def buffer(self) -> memoryview:
+        """Where the next bytes go; never empty."""
+        if self._stopped:
+            self._start = self._end = 0
+            if self._lent:
+                self._arena, self._lent = memoryview(bytearray(SMALL_ARENA)), False
+            return self._arena
+        if self._start == self._end and not self._lent:
+            self._start = self._end = 0
+        room = len(self._arena) - self._end
+        if room < min(MIN_READ, self._arena_bytes // 2) or len(self._arena) < self._arena_bytes:
+            rest = self._arena[self._start : self._end]
+            # An A-ASSOCIATE's arena grows with what has come, not with what the peer says will come.
+            arena = memoryview(bytearray(max(self._arena_bytes, 2 * len(rest))))
+            arena[: len(rest)] = rest
+            self._arena, self._start, self._end, self._lent = arena, 0, len(rest), False
+        return self._arena[self._end :]
+
+    def received(self, count: int) -> None:
+        """Parse `count` more bytes. Raises ProtocolError; nothing can be parsed after that."""
+        if self._stopped:
+            return
+        self._end += count
+        while not self._stopped and self._advance():
+            pass
+
+    def _advance(self) -> bool:
+        """Take one step through the bytes at hand; False when more are needed."""
+        available = self._end - self._start
+        match self._phase:
+            case _Phase.PDV:
+                return self._pdv_data(available)
+            case _Phase.PDV_HEADER:
+                return self._pdv_begin(available)
+            case _Phase.HEADER:
+                if available < HEADER_BYTES:
+                    return False
+                self._pdu_begin()
+                return True
+            case _Phase.BODY:
+                if available < self._body_left:
+                    return False
+                body = bytes(self._arena[self._start : self._start + self._body_left])
+                self._start += self._body_left
+                self._phase, self._body_left = _Phase.HEADER, 0
+                self._receiver.on_pdu(self._kind, body)
+                return True
+
+    def _pdu_begin(self) -> None:
+        kind, length = _header(self._arena, self._start)
+        self._start += HEADER_BYTES
+        if kind == PduType.DATA_TF:
+            if length > self._limits.max_pdu:
+                raise ProtocolError(f"P-DATA-TF of {length} bytes, {self._limits.max_pdu} were offered")
+            self._arena_bytes = LARGE_ARENA
+            self._pdu_left = length
+            self._phase = _Phase.PDV_HEADER
+            self._receiver.on_data_pdu()
+            return
+        if kind in (PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC):
+            if length > self._limits.associate_bytes:
+                raise ProtocolError(f"A-ASSOCIATE of {length} bytes is too long")
+        elif kind in _KINDS:
+            if length != _SHORT_PDU_BYTES:
+                raise ProtocolError(f"PDU of type {kind:02X} with {length} bytes instead of 4")
+        else:
+            raise ProtocolError(f"PDU of unknown type {kind:02X}", AbortReason.UNRECOGNIZED_PDU)
+        self._kind, self._body_left, self._phase = PduType(kind), length, _Phase.BODY
+
+    def _pdv_begin(self, available: int) -> bool:
+        if self._pdu_left == 0:
+            self._phase = _Phase.HEADER
+            return True
+        if self._pdu_left < PDV_HEADER_BYTES:
+            raise ProtocolError("P-DATA-TF ends within a presentation data value")
+        if available < PDV_HEADER_BYTES:
+            return False
+        length, self._pdv_context, self._pdv_control = _pdv_header(self._arena, self._start)
+        if length < 2 or length + 4 > self._pdu_left:
+            raise ProtocolError(f"presentation data value of {length} bytes does not fit its P-DATA-TF")
+        self._start += PDV_HEADER_BYTES
+        self._pdu_left -= length + 4
+        self._pdv_left = length - 2
+        self._phase = _Phase.PDV
+        return True
+
+    def _pdv_data(self, available: int) -> bool:
+        left = self._pdv_left
+        whole = left <= available
+        if not whole and not available:
+            return False
+        taken = left if whole else available
+        last = whole and bool(self._pdv_control & LAST_BIT)
+        if whole:
+            self._phase = _Phase.PDV_HEADER
+        start = self._start
+        self._start = start + taken
+        self._pdv_left = left - taken
+        if taken or last:
+            self._empty = 0
+            self._lent = True
+            piece = self._arena[start : start + taken]
+            self._receiver.on_fragment(self._pdv_context, bool(self._pdv_control & COMMAND_BIT), last, piece)
+        else:
+            self._empty += 1
+            if self._empty > self._limits.empty_fragments:
+                raise ProtocolError("fragments without content")
+        return True
