@@ -1,0 +1,157 @@
+"""The names of everything measured and traced; a metric or span that is not here does not exist.
+
+Labels never hold patient data, and only values of a bounded set (institution codes, states, topics).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20)
+_SLOW = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 14400, 86400)
+
+
+@dataclass(frozen=True, slots=True)
+class CounterName:
+    """Something that only grows; its exposed name ends in ``_total``."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GaugeName:
+    """Something that goes up and down."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramName:
+    """A distribution; ``buckets`` are upper bounds in the metric's unit."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = _FAST
+
+
+MetricName = CounterName | GaugeName | HistogramName
+
+BUILD = GaugeName("imex_build_info", "1, with the version that runs", ("service", "version"))
+DIRECTORY_SINCE = GaugeName(
+    "imex_directory_since_seconds", "Unix time at which the directory version in use took effect here"
+)
+DIRECTORY_CHANGES = CounterName(
+    "imex_directory_changes_total", "Directory versions put into use", ("outcome",)
+)
+SPANS_DROPPED = CounterName("imex_traces_dropped_total", "Spans that could not be exported")
+
+INGEST_ASSOCIATIONS = CounterName(
+    "imex_ingest_associations_total", "Associations, by how they ended or were refused", ("outcome",)
+)
+INGEST_ASSOCIATIONS_OPEN = GaugeName("imex_ingest_associations_open", "Associations open now")
+INGEST_INSTANCES = CounterName(
+    "imex_ingest_instances_total", "C-STOREs answered, by lane and status (0000, A700 …)", ("lane", "status")
+)
+INGEST_BYTES = CounterName("imex_ingest_bytes_total", "Bytes of payload acknowledged")
+INGEST_STORE_SECONDS = HistogramName(
+    "imex_ingest_store_seconds", "From the C-STORE command to its answer", ("lane",)
+)
+INGEST_STEP_SECONDS = HistogramName(
+    "imex_ingest_step_seconds", "Time spent on the object store and on the broker", ("step",)
+)
+
+RUNTIME_RECORDS = CounterName(
+    "imex_runtime_records_total", "Records handled, by outcome", ("group", "topic", "outcome")
+)
+RUNTIME_BATCH_SECONDS = HistogramName(
+    "imex_runtime_batch_seconds", "From hand-over of a batch to its commit", ("group", "topic")
+)
+RUNTIME_LAG = GaugeName(
+    "imex_runtime_lag_records", "Records not yet handled", ("group", "topic", "partition")
+)
+RUNTIME_OLDEST = GaugeName(
+    "imex_runtime_oldest_seconds", "Age of the oldest record not yet handled", ("group", "topic")
+)
+RUNTIME_PARKED = GaugeName("imex_runtime_parked_keys", "Keys that are parked", ("group", "topic"))
+RUNTIME_DEAD_LETTERS = CounterName(
+    "imex_runtime_dead_letters_total", "Records written to a dead-letter topic", ("group", "topic")
+)
+RUNTIME_BREAKER = GaugeName(
+    "imex_runtime_breaker_open", "1 while the circuit breaker holds a topic", ("group", "topic")
+)
+RUNTIME_REBALANCES = CounterName("imex_runtime_rebalances_total", "Rebalances gone through", ("group",))
+PRODUCER_RECORDS = CounterName(
+    "imex_producer_records_total", "Records sent, by outcome", ("topic", "outcome")
+)
+PRODUCER_SECONDS = HistogramName("imex_producer_seconds", "From send to acknowledgement", ("topic",))
+OUTBOX_WAITING = GaugeName("imex_outbox_waiting_rows", "Rows not yet published", ("schema",))
+OUTBOX_OLDEST = GaugeName(
+    "imex_outbox_oldest_seconds", "Age of the oldest row not yet published", ("schema",)
+)
+OUTBOX_PUBLISHED = CounterName("imex_outbox_published_total", "Rows published", ("schema",))
+
+VALIDATION_INSTANCES = CounterName(
+    "imex_validation_instances_total", "Instances judged, by outcome and reason's code", ("outcome", "reason")
+)
+VALIDATION_WAITING = GaugeName("imex_validation_quarantine_entries", "Entries waiting for a person")
+
+ROUTING_SHARES = CounterName("imex_routing_shares_total", "Changes of a share's state", ("state", "priority"))
+ROUTING_STUDIES_OPEN = GaugeName("imex_routing_studies_open", "Studies that are not complete yet")
+ROUTING_COLLECT_SECONDS = HistogramName(
+    "imex_routing_collect_seconds",
+    "From a study's first instance to its completeness",
+    ("priority",),
+    buckets=_SLOW,
+)
+
+DELIVERY_ATTEMPTS = CounterName(
+    "imex_delivery_attempts_total", "Attempts to deliver, by outcome", ("recipient", "outcome")
+)
+DELIVERY_INSTANCES = CounterName(
+    "imex_delivery_instances_total", "Instances sent, by outcome", ("recipient", "outcome")
+)
+DELIVERY_BYTES = CounterName("imex_delivery_bytes_total", "Bytes confirmed", ("recipient",))
+DELIVERY_WAITING = GaugeName("imex_delivery_waiting_jobs", "Deliveries waiting", ("recipient",))
+DELIVERY_RUNNING = GaugeName("imex_delivery_running_jobs", "Deliveries being sent", ("recipient",))
+DELIVERY_SECONDS = HistogramName(
+    "imex_delivery_seconds", "From first image in to all confirmed", ("priority",), buckets=_SLOW
+)
+DELIVERY_STORE_SECONDS = HistogramName(
+    "imex_delivery_store_seconds", "From C-STORE sent to its answer", ("recipient",)
+)
+
+AUDIT_RECORDS = CounterName("imex_audit_records_total", "Records chained", ("action",))
+AUDIT_FENCED = CounterName("imex_audit_fenced_total", "Appends refused since another writer was ahead")
+
+PORTAL_REQUESTS = CounterName(
+    "imex_portal_requests_total", "Requests, by route", ("method", "route", "status")
+)
+PORTAL_SECONDS = HistogramName("imex_portal_request_seconds", "Time to answer", ("route",))
+PORTAL_SIGN_INS = CounterName("imex_portal_sign_ins_total", "Sign-ins, by outcome", ("outcome",))
+
+
+def all_metrics() -> tuple[MetricName, ...]:
+    """Every metric there is, for dashboards, alerts and tests."""
+    return tuple(
+        value for value in globals().values() if isinstance(value, CounterName | GaugeName | HistogramName)
+    )
+
+
+class SpanName(StrEnum):
+    """Spans are associations, batches, decisions and attempts; facts of one instance are timeline rows."""
+
+    STUDY = "study"
+    """The root of a study's trace, exported by routing when its share ends."""
+    ASSOCIATION = "association"
+    VALIDATE = "validate"
+    ROUTE = "route"
+    CLOSE = "close study"
+    DELIVER = "deliver"
+    ATTEMPT = "delivery attempt"
+    COMMAND = "command"
+    PUBLISH = "publish"
+    PROCESS = "process"
