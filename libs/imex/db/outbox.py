@@ -1,0 +1,93 @@
+"""Reading the outbox in an order that is safe with concurrent writers.
+
+A sequence's numbers are drawn before their transactions commit, so that a reader may see 8 while 7 is
+still to come; a reader that goes on from 8 never publishes 7, or publishes it late. Three ways out were
+weighed:
+
+* comparing with `pg_snapshot_xmin`: correct, but one long transaction anywhere in the server, another
+  service's included, holds up everyone's events;
+* an exclusive lock around insert and commit: correct, but writers then commit one by one;
+* this one: a writer takes a *shared* advisory lock just before it draws numbers and keeps it to its
+  commit. The reader notes the sequence's last number, then waits until everyone who held the lock at that
+  moment has ended. After that no number up to the noted one can still appear. Writers never wait, nobody
+  waits for another schema, and the wait is as long as one insert and commit.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import case, func, select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from imex.db.locks import lock_key, lock_parts
+from imex.db.tables.common import Common
+
+FEED_TOPIC = "shares"
+"""Rows of this topic stay after publishing: they are the change feed."""
+
+_HOLDERS = text(
+    "SELECT virtualtransaction FROM pg_locks"
+    " WHERE locktype = 'advisory' AND classid = :upper AND objid = :lower AND objsubid = 1 AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_POLL_S = 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """One event that waits to be published."""
+
+    seq: int
+    topic: str
+    key: str
+    value: bytes
+    headers: dict[str, str]
+
+
+async def settled_rows(connection: AsyncConnection, common: Common, limit: int) -> Sequence[OutboxRow]:
+    """The oldest unpublished rows, in order, with no number below theirs still to come.
+
+    `connection` must be in autocommit: each statement has to see what has been committed by then.
+    """
+    outbox = common.outbox
+    waiting = select(outbox.c.seq, outbox.c.topic, outbox.c.key, outbox.c.value, outbox.c.headers).where(
+        outbox.c.published_at.is_(None)
+    )
+    # without a row that is seen there is nothing to settle: the cheap question of an idle service
+    newest = await connection.scalar(select(func.max(outbox.c.seq)).where(outbox.c.published_at.is_(None)))
+    if newest is None:
+        return ()
+    await _wait_for_writers(connection, str(outbox.schema))
+    rows = await connection.execute(waiting.where(outbox.c.seq <= newest).order_by(outbox.c.seq).limit(limit))
+    return [OutboxRow(row.seq, row.topic, row.key, bytes(row.value), row.headers) for row in rows]
+
+
+async def _wait_for_writers(connection: AsyncConnection, schema: str) -> None:
+    upper, lower = lock_parts(lock_key("outbox", schema))
+    parameters = {"upper": upper, "lower": lower}
+    before = set((await connection.execute(_HOLDERS, parameters)).scalars())
+    while before:
+        await asyncio.sleep(_POLL_S)
+        before &= set((await connection.execute(_HOLDERS, parameters)).scalars())
+
+
+async def mark_published(connection: AsyncConnection, common: Common, rows: Sequence[OutboxRow]) -> None:
+    """Take published rows out of the queue, in the caller's transaction.
+
+    Rows of the feed get the next cursors, without gaps: only the relay gives them, it is alone by its
+    advisory lock, and the highest one is read and the next ones are written in one transaction.
+    """
+    outbox = common.outbox
+    feed = [row.seq for row in rows if row.topic == FEED_TOPIC]
+    if feed:
+        highest = await connection.scalar(select(func.max(outbox.c.cursor))) or 0
+        numbers = {seq: highest + place for place, seq in enumerate(feed, start=1)}
+        await connection.execute(
+            update(outbox)
+            .where(outbox.c.seq.in_(feed))
+            .values(published_at=func.now(), cursor=case(numbers, value=outbox.c.seq))
+        )
+    others = [row.seq for row in rows if row.topic != FEED_TOPIC]
+    if others:
+        await connection.execute(outbox.delete().where(outbox.c.seq.in_(others)))

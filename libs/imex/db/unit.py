@@ -1,0 +1,79 @@
+"""One unit of work: state, inbox and outbox in one transaction."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from imex.db.locks import lock_key
+from imex.db.tables.common import Common
+from imex.events import Event, topic_of
+
+_ENTER_OUTBOX = text("SELECT pg_advisory_xact_lock_shared(:key)")
+
+
+class UnitOfWork:
+    """What a handler works with: a connection inside a transaction, and events that leave with it."""
+
+    def __init__(self, connection: AsyncConnection, common: Common) -> None:
+        """A unit over an open transaction; `Database.unit` makes them."""
+        self.connection = connection
+        self.common = common
+        self._outgoing: list[dict[str, Any]] = []
+
+    async def seen(self, event_ids: Iterable[UUID]) -> set[UUID]:
+        """Those of `event_ids` whose effects are already here."""
+        inbox = self.common.inbox
+        rows = await self.connection.execute(
+            select(inbox.c.event_id).where(inbox.c.event_id.in_(list(event_ids)))
+        )
+        return set(rows.scalars())
+
+    async def claim(self, event_ids: Iterable[UUID]) -> set[UUID]:
+        """Write inbox rows and give back the ids that were new.
+
+        Done first in a transaction, this also fences: a second consumer with the same event waits here
+        until the first has committed, and then finds the event not new.
+        """
+        # sorted, so that two units that overlap wait for each other in one direction only
+        ids = sorted(set(event_ids))
+        if not ids:
+            return set()
+        inbox = self.common.inbox
+        statement = pg_insert(inbox).values([{"event_id": event_id} for event_id in ids])
+        rows = await self.connection.execute(statement.on_conflict_do_nothing().returning(inbox.c.event_id))
+        return set(rows.scalars())
+
+    def publish(self, event: Event[Any], topic: str | None = None) -> None:
+        """Queue an event for the outbox; it leaves when, and only when, this unit commits.
+
+        `topic` is the one of the catalogue unless stated.
+        """
+        headers = {"ce_type": event.type, "ce_id": str(event.id)}
+        if event.traceparent:
+            headers["traceparent"] = event.traceparent
+        self._outgoing.append(
+            {
+                "topic": topic or topic_of(event),
+                "key": event.key,
+                "value": event.encode(),
+                "headers": headers,
+            }
+        )
+
+    async def flush(self) -> bool:
+        """Write the queued events; true when there were any. The last thing before the commit.
+
+        The shared lock tells the relay that rows with numbers already drawn are still to come: see
+        `imex.db.outbox`. Taking it this late keeps the time short for which anyone waits.
+        """
+        if not self._outgoing:
+            return False
+        outbox = self.common.outbox
+        await self.connection.execute(_ENTER_OUTBOX, {"key": lock_key("outbox", str(outbox.schema))})
+        await self.connection.execute(insert(outbox), self._outgoing)
+        self._outgoing = []
+        return True

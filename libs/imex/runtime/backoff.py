@@ -1,0 +1,66 @@
+"""Waiting between tries."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+T = TypeVar("T")
+
+
+class Interrupted(Exception):
+    """The work is no longer ours, or the service stops."""
+
+
+async def pause(seconds: float, stop: asyncio.Event) -> None:
+    """Sleep, but not past `stop`.
+
+    Raises:
+        Interrupted: `stop` was set.
+    """
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+    raise Interrupted
+
+
+async def persist(
+    work: Callable[[], Awaitable[T]],
+    *,
+    again: Callable[[BaseException], bool],
+    stop: asyncio.Event,
+    initial_s: float,
+    max_s: float,
+    on_retry: Callable[[BaseException, int], None],
+) -> T:
+    """Do `work` until it succeeds or fails in a way that is not worth repeating.
+
+    Waits are exponential with full jitter up to `max_s`, and end at once when `stop` is set.
+
+    Raises:
+        Interrupted: `stop` was set while waiting.
+        Exception: what `work` raised, when `again` says no.
+    """
+
+    async def sleep(seconds: float) -> None:
+        await pause(seconds, stop)
+
+    def before_sleep(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None:
+            on_retry(error, state.attempt_number)
+
+    async def attempt() -> T:
+        # tenacity awaits only what it can tell is a coroutine function, which a lambda is not
+        return await work()
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(again),
+        wait=wait_random_exponential(multiplier=initial_s, max=max_s),
+        sleep=sleep,
+        before_sleep=before_sleep,
+        reraise=True,
+    )
+    return await retrying(attempt)

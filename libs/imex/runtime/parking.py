@@ -1,0 +1,123 @@
+"""The queue of records that wait for a time, behind a key, in the service's own database."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+from imex.db import Database, UnitOfWork
+from imex.runtime.message import RawRecord, headers_from_json, headers_to_json
+
+TopicKey = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A parked record and its place in the queue."""
+
+    id: int
+    record: RawRecord
+    until: datetime
+
+
+class ParkingLot:
+    """Parked records of one consumer group. Each call is part of the caller's unit of work."""
+
+    def __init__(self, database: Database, group: str) -> None:
+        """Nothing is read yet."""
+        self._database = database
+        self._parked = database.common.parked
+        self._group = group
+
+    async def held(self, unit: UnitOfWork, keys: Iterable[TopicKey]) -> set[TopicKey]:
+        """Those of `keys` that have a queue, so that a new record has to join it."""
+        wanted = list(set(keys))
+        if not wanted:
+            return set()
+        parked = self._parked
+        rows = await unit.connection.execute(
+            select(parked.c.topic, parked.c.key)
+            .distinct()
+            .where(parked.c.consumer == self._group, tuple_(parked.c.topic, parked.c.key).in_(wanted))
+        )
+        return {(row.topic, bytes(row.key)) for row in rows}
+
+    async def park(self, unit: UnitOfWork, record: RawRecord, until: datetime, reason: str) -> None:
+        """Add a record to the end of its key's queue; a record that is there already stays as it is."""
+        await unit.connection.execute(
+            pg_insert(self._parked)
+            .values(
+                consumer=self._group,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                timestamp_ms=record.timestamp_ms,
+                key=record.key,
+                value=record.value,
+                headers=headers_to_json(record.headers),
+                reason=reason,
+                until=until,
+            )
+            .on_conflict_do_nothing()
+        )
+
+    async def due(self, partitions: Iterable[tuple[str, int]]) -> list[tuple[str, int, bytes | None]]:
+        """Topic, partition and key of each queue in `partitions` whose first record's time has come."""
+        wanted = list(partitions)
+        if not wanted:
+            return []
+        parked = self._parked
+        heads = (
+            select(parked.c.topic, parked.c.partition, parked.c.key, parked.c.until)
+            .ext(distinct_on(parked.c.topic, parked.c.partition, parked.c.key))
+            .where(
+                parked.c.consumer == self._group,
+                tuple_(parked.c.topic, parked.c.partition).in_(wanted),
+            )
+            .order_by(parked.c.topic, parked.c.partition, parked.c.key, parked.c.id)
+            .subquery()
+        )
+        async with self._database.unit() as unit:
+            rows = await unit.connection.execute(select(heads).where(heads.c.until <= func.now()))
+            return [(row.topic, row.partition, row.key and bytes(row.key)) for row in rows]
+
+    async def head(self, unit: UnitOfWork, topic: str, key: bytes | None) -> Parked | None:
+        """The first record of a queue, locked for this unit, if its time has come."""
+        parked = self._parked
+        found = await unit.connection.execute(
+            select(parked)
+            .where(
+                parked.c.consumer == self._group,
+                parked.c.topic == topic,
+                parked.c.key.is_not_distinct_from(key),
+            )
+            .order_by(parked.c.id)
+            .limit(1)
+            .with_for_update()
+        )
+        row = found.one_or_none()
+        if row is None or row.until > datetime.now(UTC):
+            return None
+        record = RawRecord(
+            topic=row.topic,
+            partition=row.partition,
+            offset=row.offset,
+            timestamp_ms=row.timestamp_ms,
+            key=row.key and bytes(row.key),
+            value=row.value and bytes(row.value),
+            headers=headers_from_json(row.headers),
+        )
+        return Parked(row.id, record, row.until)
+
+    async def remove(self, unit: UnitOfWork, parked: Parked) -> None:
+        """Take a record out of its queue."""
+        await unit.connection.execute(delete(self._parked).where(self._parked.c.id == parked.id))
+
+    async def postpone(self, unit: UnitOfWork, parked: Parked, until: datetime, reason: str) -> None:
+        """Let a record wait on, in its place."""
+        await unit.connection.execute(
+            update(self._parked).where(self._parked.c.id == parked.id).values(until=until, reason=reason)
+        )

@@ -1,0 +1,44 @@
+"""Fixtures: a real PostgreSQL server for a test session, and databases of a test's own."""
+
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import psycopg
+import pytest
+from sqlalchemy import MetaData
+from sqlalchemy.schema import CreateSchema
+
+from imex.db import Database
+from imex.db.tables.common import common_tables
+from imex.testing.parts import PostgresPart, postgres_part
+
+SCHEMA = "sample"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPart]:
+    """A server, shared by the session."""
+    with postgres_part(tmp_path_factory.mktemp("postgres")) as part:
+        yield part
+
+
+@pytest.fixture
+def empty_database_url(postgres: PostgresPart) -> str:
+    """The administrator's URL of a new database with nothing in it."""
+    name = f"d{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    return postgres.url.rsplit("/", 1)[0] + "/" + name
+
+
+@pytest.fixture
+async def database(empty_database_url: str) -> AsyncIterator[Database]:
+    """A database whose schema `sample` has the common tables only."""
+    made = Database(empty_database_url, SCHEMA)
+    metadata = MetaData(schema=SCHEMA)
+    common_tables(metadata)
+    async with made.engine.begin() as connection:
+        await connection.execute(CreateSchema(SCHEMA))
+        await connection.run_sync(metadata.create_all)
+    yield made
+    await made.close()
