@@ -4,11 +4,11 @@ A record's hash covers salted commitments of personal facts, so that the facts i
 erased with the chain intact.
 """
 
-from imex.db.tables.common import common_tables
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from imex.db.tables.columns import moment
+from imex.db.tables.common import common_tables
 
 SCHEMA = "audit"
 metadata = MetaData(schema=SCHEMA)
@@ -20,7 +20,6 @@ chains = Table(
     Column("partition", Integer, primary_key=True),
     Column("length", BigInteger, nullable=False),
     Column("head", LargeBinary, nullable=False),
-    Column("next_offset", BigInteger, nullable=False),  # an append expects it, so a zombie writer is fenced
 )
 
 records = Table(
@@ -38,6 +37,7 @@ records = Table(
     Column("previous", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Index("ix_records_institutions", "institutions", postgresql_using="gin"),
+    info={"append_only": True},
 )
 
 personal = Table(
@@ -57,5 +57,6 @@ checkpoints = Table(
     Column("heads", JSONB, nullable=False),  # [{partition, length, hash}]
     Column("previous", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
+    info={"append_only": True},
 )
 """What all chains were at a moment, chained in turn: a cut tail shows."""

@@ -1,0 +1,64 @@
+"""How each audited action is coded (DICOM PS3.15 A.5, DCM codes of PS3.16; FHIR AuditEvent)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from imex.events.audit import AuditAction
+
+Effect = Literal["C", "R", "U", "D", "E"]
+"""Create, read, update, delete, execute (PS3.15 A.5.1, EventActionCode)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """The event id of an action and what it does."""
+
+    code: str
+    display: str
+    effect: Effect
+
+
+_TRANSFERRED = ("110104", "DICOM Instances Transferred")
+_ACCESSED = ("110103", "DICOM Instances Accessed")
+_BEGIN_TRANSFER = ("110102", "Begin Transferring DICOM Instances")
+_SECURITY_ALERT = ("110113", "Security Alert")
+_QUERY = ("110112", "Query")
+_AUTHENTICATION = ("110114", "User Authentication")
+_AUDIT_USED = ("110101", "Audit Log Used")
+_ORDER = ("110109", "Order Record")
+_ADMINISTRATION = ("110100", "Application Activity")
+
+CODINGS: dict[AuditAction, Coding] = {
+    "association_rejected": Coding(*_SECURITY_ALERT, "E"),
+    "instances_received": Coding(*_TRANSFERRED, "C"),
+    "instances_refused": Coding(*_SECURITY_ALERT, "E"),
+    "instance_quarantined": Coding(*_ACCESSED, "U"),
+    "instance_released": Coding(*_ACCESSED, "U"),
+    "instance_discarded": Coding(*_ACCESSED, "D"),
+    "share_requested": Coding(*_ORDER, "C"),
+    "share_accepted": Coding(*_ORDER, "U"),
+    "share_refused": Coding(*_ORDER, "U"),
+    "share_cancelled": Coding(*_ORDER, "U"),
+    "share_revoked": Coding(*_ORDER, "U"),
+    "share_failed": Coding(*_ORDER, "U"),
+    "share_expired": Coding(*_ORDER, "U"),
+    "instances_sent": Coding(*_BEGIN_TRANSFER, "E"),
+    "share_delivered": Coding(*_TRANSFERRED, "R"),
+    "share_viewed": Coding(*_ACCESSED, "R"),
+    "shares_listed": Coding(*_QUERY, "E"),
+    "identifier_searched": Coding(*_QUERY, "E"),
+    "quarantine_viewed": Coding(*_ACCESSED, "R"),
+    "audit_read": Coding(*_AUDIT_USED, "R"),
+    "delivery_commanded": Coding(*_ORDER, "U"),
+    "dead_letter_replayed": Coding(*_ADMINISTRATION, "E"),
+    "directory_applied": Coding(*_ADMINISTRATION, "U"),
+    "directory_read": Coding(*_ADMINISTRATION, "R"),
+    "signed_in": Coding(*_AUTHENTICATION, "E"),
+    "sign_in_failed": Coding(*_AUTHENTICATION, "E"),
+    "signed_out": Coding(*_AUTHENTICATION, "E"),
+    "token_issued": Coding(*_SECURITY_ALERT, "E"),
+    "access_denied": Coding(*_SECURITY_ALERT, "E"),
+}
+
+OUTCOMES: dict[str, str] = {"success": "0", "refused": "4", "failure": "8"}
+"""EventOutcomeIndicator: success, minor failure, serious failure (PS3.15 A.5.1)."""
