@@ -57,6 +57,7 @@ CODINGS: dict[AuditAction, Coding] = {
     "sign_in_failed": Coding(*_AUTHENTICATION, "E"),
     "signed_out": Coding(*_AUTHENTICATION, "E"),
     "token_issued": Coding(*_SECURITY_ALERT, "E"),
+    "token_revoked": Coding(*_SECURITY_ALERT, "E"),
     "access_denied": Coding(*_SECURITY_ALERT, "E"),
 }
 
