@@ -1,5 +1,8 @@
 # Every target sets up what it needs: .venv from requirements.lock, and the downloads in ~/.cache/imex.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+# The first Python that works and is new enough; 3.11 first, for which the lock file was made.
+PYTHON ?= $(or $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+	done), python3)
 RUN = @$(PYTHON) deploy/local/main.py
 
 .DEFAULT_GOAL := help

@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imex.settings import DatabaseSettings, KafkaSettings, S3Settings
 
-app = typer.Typer()
+app = typer.Typer(pretty_exceptions_enable=False)
 
 
 class S3User(BaseModel):
@@ -51,7 +51,7 @@ def setup(settings: SetupSettings, database: DatabaseSettings, s3: S3Settings, k
     from imex.runtime.admin import ensure_acls, ensure_topics
 
     from imex.db.migrate import upgrade
-    from imex.events import catalog
+    from imex.events import TOPICS
     from imex.storage.provision import ensure_buckets, ensure_users
 
     _ensure_database(database.url.get_secret_value())
@@ -62,8 +62,8 @@ def setup(settings: SetupSettings, database: DatabaseSettings, s3: S3Settings, k
     ensure_users(s3, settings.s3_users)
 
     async def on_kafka() -> None:
-        await ensure_topics(kafka, catalog)
-        await ensure_acls(kafka, catalog)
+        await ensure_topics(kafka, TOPICS)
+        await ensure_acls(kafka, TOPICS)
 
     asyncio.run(on_kafka())
 
