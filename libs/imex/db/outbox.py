@@ -91,3 +91,16 @@ async def mark_published(connection: AsyncConnection, common: Common, rows: Sequ
     others = [row.seq for row in rows if row.topic != FEED_TOPIC]
     if others:
         await connection.execute(outbox.delete().where(outbox.c.seq.in_(others)))
+
+
+async def waiting_rows(connection: AsyncConnection, common: Common) -> tuple[int, float]:
+    """How many rows wait to be published, and since how many seconds the oldest does."""
+    outbox = common.outbox
+    found = await connection.execute(
+        select(
+            func.count(),
+            func.coalesce(func.extract("epoch", func.now() - func.min(outbox.c.created_at)), 0),
+        ).where(outbox.c.published_at.is_(None))
+    )
+    count, oldest_s = found.one()
+    return int(count), float(oldest_s)

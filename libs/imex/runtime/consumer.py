@@ -16,6 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from opentelemetry.trace import Tracer, get_tracer
 
 from imex.db import Database
+from imex.observability.metrics import Metrics
 from imex.runtime.assignment import Assignment
 from imex.runtime.backoff import Interrupted, persist
 from imex.runtime.deadletter import DeadLetters
@@ -57,7 +58,7 @@ class Consumer:
         on_dead_letter: DeadLetterHook | None = None,
         instance_id: str | None = None,
         tracer: Tracer | None = None,
-        meters: Meters | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Nothing is connected yet.
 
@@ -76,7 +77,7 @@ class Consumer:
         self._topics = tuple(topics)
         self._policy = policy or Policy()
         self._instance_id = instance_id
-        self._meters = meters or Meters()
+        self._meters = Meters(metrics, group)
         self._own_producer = producer is None
         self._producer = producer or Producer(settings, client_id=f"{group}-dead")
         self._worker = Worker(
@@ -310,14 +311,22 @@ class Consumer:
         client, assignment = self._client, self._assignment
         if client is None or assignment is None:
             return
+        now_ms = time.time() * 1000
+        oldest = dict.fromkeys(self._topics, 0.0)
         for partition, ledger in assignment.ledgers.items():
             try:
                 end = client.highwater(partition)
             except IllegalStateError:
                 return
-            if end is not None and ledger.position is not None:
-                behind = max(0, end - ledger.position) + ledger.unfinished
-                self._meters.lag(partition.topic, partition.partition, behind)
+            if end is None or ledger.position is None:
+                continue
+            behind = max(0, end - ledger.position) + ledger.unfinished
+            self._meters.lag(partition.topic, partition.partition, behind)
+            if ledger.unfinished and ledger.done_through_ms is not None:
+                age_s = (now_ms - ledger.done_through_ms) / 1000
+                oldest[partition.topic] = max(oldest[partition.topic], age_s)
+        for topic, seconds in oldest.items():
+            self._meters.oldest(topic, seconds)
 
     async def _offers(self) -> None:
         while not self._stopping.is_set():
@@ -346,8 +355,7 @@ class Consumer:
         await self._commit()
         if self._assignment is assignment:
             self._assignment = None
-        for partition in assignment.ledgers:
-            self._meters.forget_lag(partition.topic, partition.partition)
+        self._meters.forget()
 
     def _assigned(self, partitions: Iterable[TopicPartition]) -> None:
         assignment = Assignment()
@@ -355,6 +363,7 @@ class Consumer:
             assignment.ledger(partition)
         self._assignment = assignment
         self._trouble = ""
+        self._meters.rebalanced()
         log.info("%s holds %d partitions", self._group, len(assignment.ledgers))
 
     async def _close_client(self) -> None:

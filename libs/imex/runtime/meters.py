@@ -1,99 +1,97 @@
-"""What the runtime counts."""
+"""What the runtime measures, in the metrics of its process."""
 
 import time
 from collections import Counter as Tally
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-
+from imex.observability import names
+from imex.observability.metrics import Metrics
 from imex.runtime.message import Message
-
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class Meters:
-    """The collectors of one process; made once and shared by its consumers and relay."""
+    """The measurements of one consumer group."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        """Register in `registry`, or nowhere that is ever read."""
-        self.registry = registry or CollectorRegistry()
-        self._handled = Counter(
-            "imex_consumer_records", "Records handled, by topic.", ["topic"], registry=self.registry
-        )
-        self._dead = Counter(
-            "imex_consumer_dead_letters", "Records given up, by topic.", ["topic"], registry=self.registry
-        )
-        self._parked = Counter(
-            "imex_consumer_parked",
-            "Records set aside for a time, by topic.",
-            ["topic"],
-            registry=self.registry,
-        )
-        self._retries = Counter(
-            "imex_consumer_retries", "Waits for a dependency that is away.", registry=self.registry
-        )
-        self._seconds = Histogram(
-            "imex_consumer_batch_seconds",
-            "Time in the handler for one batch, by topic.",
-            ["topic"],
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self._lag = Gauge(
-            "imex_consumer_lag_records",
-            "Records not handled yet, by topic and partition.",
-            ["topic", "partition"],
-            registry=self.registry,
-        )
-        self._published = Counter(
-            "imex_relay_published", "Outbox rows published, by topic.", ["topic"], registry=self.registry
-        )
-        self._active = Gauge(
-            "imex_relay_active",
-            "1 in the one process that publishes a schema's outbox.",
-            registry=self.registry,
-        )
+    def __init__(self, metrics: Metrics | None, group: str) -> None:
+        """Without `metrics` they are kept where nobody reads them."""
+        made = metrics or Metrics(group)
+        self._group = group
+        self._records = made.counter(names.RUNTIME_RECORDS)
+        self._dead = made.counter(names.RUNTIME_DEAD_LETTERS)
+        self._seconds = made.histogram(names.RUNTIME_BATCH_SECONDS)
+        self._lag = made.gauge(names.RUNTIME_LAG)
+        self._oldest = made.gauge(names.RUNTIME_OLDEST)
+        self._breaker = made.gauge(names.RUNTIME_BREAKER)
+        self._rebalances = made.counter(names.RUNTIME_REBALANCES)
+        self._measured: set[tuple[str, str]] = set()
 
     def handled(self, messages: Sequence[Message]) -> None:
         """These are done."""
         for topic, count in Tally(message.topic for message in messages).items():
-            self._handled.labels(topic).inc(count)
-
-    def dead(self, topic: str) -> None:
-        """A dead letter was written."""
-        self._dead.labels(topic).inc()
+            self._records.labels(self._group, topic, "handled").inc(count)
 
     def parked(self, topic: str) -> None:
         """A record was set aside."""
-        self._parked.labels(topic).inc()
+        self._records.labels(self._group, topic, "parked").inc()
 
-    def retried(self) -> None:
-        """A dependency is away."""
-        self._retries.inc()
+    def dead(self, topic: str) -> None:
+        """A dead letter was written."""
+        self._records.labels(self._group, topic, "dead").inc()
+        self._dead.labels(self._group, topic).inc()
+
+    def waits(self, topic: str) -> None:
+        """A dependency is away: a batch of this topic will be tried again."""
+        self._records.labels(self._group, topic, "retried").inc()
+
+    def broken(self, topic: str) -> None:
+        """The circuit breaker holds this topic."""
+        self._breaker.labels(self._group, topic).set(1)
+
+    def rebalanced(self) -> None:
+        """Partitions were given anew."""
+        self._rebalances.labels(self._group).inc()
 
     @contextmanager
-    def handling(self, topic: str) -> Iterator[None]:
-        """Time one call of a handler."""
+    def batch(self, topic: str) -> Iterator[None]:
+        """Time a batch from hand-over to commit."""
         started = time.perf_counter()
         try:
             yield
         finally:
-            self._seconds.labels(topic).observe(time.perf_counter() - started)
+            self._seconds.labels(self._group, topic).observe(time.perf_counter() - started)
 
     def lag(self, topic: str, partition: int, records: int) -> None:
-        """How far behind the end of a partition its handled records are."""
-        self._lag.labels(topic, str(partition)).set(records)
+        """So many records of a partition are not handled yet."""
+        self._lag.labels(self._group, topic, str(partition)).set(records)
+        self._measured.add((topic, str(partition)))
 
-    def forget_lag(self, topic: str, partition: int) -> None:
-        """The partition is another process's now."""
-        self._lag.remove(topic, str(partition))
+    def oldest(self, topic: str, seconds: float) -> None:
+        """The age of a topic's oldest record that is read and not handled."""
+        self._oldest.labels(self._group, topic).set(seconds)
 
-    def published(self, topics: Sequence[str]) -> None:
-        """The relay published rows of these topics."""
-        for topic, count in Tally(topics).items():
-            self._published.labels(topic).inc(count)
+    def forget(self) -> None:
+        """The partitions are another process's now."""
+        for topic, partition in self._measured:
+            self._lag.remove(self._group, topic, partition)
+        self._measured.clear()
 
-    def relay_active(self, active: bool) -> None:
-        """Whether this process publishes."""
-        self._active.set(1 if active else 0)
+
+class RelayMeters:
+    """The measurements of one outbox relay."""
+
+    def __init__(self, metrics: Metrics | None, schema: str) -> None:
+        """Without `metrics` they are kept where nobody reads them."""
+        made = metrics or Metrics(schema)
+        self._published = made.counter(names.OUTBOX_PUBLISHED).labels(schema)
+        self._waiting = made.gauge(names.OUTBOX_WAITING).labels(schema)
+        self._oldest = made.gauge(names.OUTBOX_OLDEST).labels(schema)
+
+    def published(self, rows: int) -> None:
+        """So many rows were published."""
+        self._published.inc(rows)
+
+    def waiting(self, rows: int, oldest_s: float) -> None:
+        """So many rows wait, the oldest since so long."""
+        self._waiting.set(rows)
+        self._oldest.set(oldest_s)

@@ -9,11 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db import Database
 from imex.db.locks import lock_key
-from imex.db.outbox import mark_published, settled_rows
+from imex.db.outbox import mark_published, settled_rows, waiting_rows
+from imex.observability.metrics import Metrics
 from imex.runtime.backoff import Interrupted, pause
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
-from imex.runtime.meters import Meters
+from imex.runtime.meters import RelayMeters
 from imex.runtime.producer import Outgoing, Producer
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _STOP_S = 10.0
 _STALLED_S = 90.0
 _INBOX_DAYS = 35
 _TIDY_S = 3600.0
+_MEASURE_S = 5.0
 
 
 class Relay:
@@ -37,19 +39,20 @@ class Relay:
     """
 
     def __init__(
-        self, database: Database, schema: str, producer: Producer, meters: Meters | None = None
+        self, database: Database, schema: str, producer: Producer, metrics: Metrics | None = None
     ) -> None:
         """Nothing runs yet. `producer` belongs to the caller and is started before."""
         assert schema == database.schema, "a relay publishes the outbox of its own database's schema"
         self.name = f"relay {schema}"
         self._database = database
         self._producer = producer
-        self._meters = meters or Meters()
+        self._meters = RelayMeters(metrics, schema)
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
         self._last_busy = 0.0
         self._next_tidy = 0.0
+        self._next_measure = 0.0
         self._trouble = ""
 
     async def start(self) -> None:
@@ -99,12 +102,11 @@ class Relay:
                 self._turned = time.monotonic()
                 self._trouble = ""
                 await pause(_STANDBY_S, self._stopping)
-            self._meters.relay_active(True)
             log.info("%s is active", self.name)
             try:
                 await self._publish_until_stopped(connection)
             finally:
-                self._meters.relay_active(False)
+                # a connection that goes back to the pool would keep the lock
                 await plain.invalidate()
 
     async def _publish_until_stopped(self, connection: AsyncConnection) -> None:
@@ -116,7 +118,7 @@ class Relay:
             if moved:
                 self._last_busy = time.monotonic()
                 continue
-            await self._tidy(connection)
+            await self._look_after(connection)
             busy = time.monotonic() - self._last_busy < 1.0
             try:
                 await asyncio.wait_for(self._database.written.wait(), _BUSY_POLL_S if busy else _IDLE_POLL_S)
@@ -136,14 +138,18 @@ class Relay:
         await connection.execute(text("BEGIN"))
         await mark_published(connection, self._database.common, published)
         await connection.execute(text("COMMIT"))
-        self._meters.published([row.topic for row in published])
+        self._meters.published(len(published))
         return True
 
-    async def _tidy(self, connection: AsyncConnection) -> None:
-        # no record is redelivered once Kafka has dropped it (30 days at most), so its inbox row may go
-        if time.monotonic() < self._next_tidy:
-            return
-        self._next_tidy = time.monotonic() + _TIDY_S
-        inbox = self._database.common.inbox
-        horizon = text(f"now() - interval '{_INBOX_DAYS} days'")
-        await connection.execute(inbox.delete().where(inbox.c.at < horizon))
+    async def _look_after(self, connection: AsyncConnection) -> None:
+        now = time.monotonic()
+        if now >= self._next_measure:
+            self._next_measure = now + _MEASURE_S
+            rows, oldest_s = await waiting_rows(connection, self._database.common)
+            self._meters.waiting(rows, oldest_s)
+        if now >= self._next_tidy:
+            # no record is redelivered once Kafka has dropped it (30 days at most), so its inbox row may go
+            self._next_tidy = now + _TIDY_S
+            inbox = self._database.common.inbox
+            horizon = text(f"now() - interval '{_INBOX_DAYS} days'")
+            await connection.execute(inbox.delete().where(inbox.c.at < horizon))

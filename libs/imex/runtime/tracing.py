@@ -12,6 +12,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, Tracer,
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
+from imex.observability.names import SpanName
 from imex.runtime.message import Message
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -33,7 +34,7 @@ def handling(tracer: Tracer, group: str, messages: Sequence[Message]) -> Iterato
     same_trace = len({span.trace_id for span in spans}) == 1
     topics = sorted({message.topic for message in messages})
     with tracer.start_as_current_span(
-        f"process {topics[0] if len(topics) == 1 else 'several'}",
+        f"{SpanName.PROCESS} {topics[0] if len(topics) == 1 else 'several'}",
         context=contexts[0] if same_trace else Context(),
         kind=SpanKind.CONSUMER,
         links=[] if len(messages) == 1 else _links(spans),

@@ -100,7 +100,7 @@ class Worker:
         messages = [each for each in decoded if isinstance(each, Message)]
         if len(messages) == len(decoded):
             try:
-                await self._persist(lambda: self._attempt(messages), stop)
+                await self._persist(messages[0].topic, lambda: self._attempt(messages), stop)
             except (Interrupted, Halted):
                 raise
             except Exception as error:  # noqa: BLE001  any failure of the batch is settled record by record
@@ -118,7 +118,7 @@ class Worker:
     async def reoffer(self, topic: str, key: bytes | None, stop: asyncio.Event) -> None:
         """Carry the queue of a parked key as far as it is due."""
         while not stop.is_set():
-            parked = await self._persist(lambda: self._peek(topic, key), stop)
+            parked = await self._persist(topic, lambda: self._peek(topic, key), stop)
             if parked is None or not await self._alone(to_message(parked.record), stop, parked):
                 return
 
@@ -135,11 +135,13 @@ class Worker:
     async def _attempt(self, messages: Sequence[Message], parked: Parked | None = None) -> None:
         if self._database is None:
             assert self._stateless is not None
-            with handling(self._tracer, self._group, messages), self._meters.handling(messages[0].topic):
+            with self._meters.batch(messages[0].topic), handling(self._tracer, self._group, messages):
                 await self._stateless(messages)
+            self._meters.handled(messages)
             return
-        async with self._database.unit() as unit:
-            await self._in_unit(unit, messages, parked)
+        with self._meters.batch(messages[0].topic):
+            async with self._database.unit() as unit:
+                await self._in_unit(unit, messages, parked)
         self._meters.handled(messages)
 
     async def _in_unit(self, unit: UnitOfWork, messages: Sequence[Message], parked: Parked | None) -> None:
@@ -153,7 +155,7 @@ class Worker:
         fresh_ids = await unit.claim(message.event.id for message in messages)
         fresh = list(_first_of_each(messages, fresh_ids))
         if fresh:
-            with handling(self._tracer, self._group, fresh), self._meters.handling(fresh[0].topic):
+            with handling(self._tracer, self._group, fresh):
                 await self._handler(fresh, unit)
 
     async def _join_queues(self, unit: UnitOfWork, messages: Sequence[Message]) -> list[Message]:
@@ -178,7 +180,7 @@ class Worker:
             return True
         for attempt in range(1, self._policy.attempts + 1):
             try:
-                await self._persist(lambda: self._attempt([each], parked), stop)
+                await self._persist(each.topic, lambda: self._attempt([each], parked), stop)
             except (Interrupted, Halted):
                 raise
             except Park as park:
@@ -216,7 +218,7 @@ class Worker:
                 else:
                     await parking.postpone(unit, parked, park.until, park.reason)
 
-        await self._persist(store, stop)
+        await self._persist(message.topic, store, stop)
         self._meters.parked(message.topic)
         log.info("%s/%d@%d parked: %s", message.topic, message.partition, message.offset, park.reason)
 
@@ -225,14 +227,14 @@ class Worker:
     ) -> None:
         if self._breaker.opened or self._breaker.failure(time.monotonic()):
             self._halt(raw, reason)
-        await self._persist(lambda: self._dead_letters.write(raw, reason, kind), stop)
+        await self._persist(raw.topic, lambda: self._dead_letters.write(raw, reason, kind), stop)
         self._meters.dead(raw.topic)
         log.error("%s/%d@%d is a dead letter: %s", raw.topic, raw.partition, raw.offset, reason)
 
         async def settle() -> None:
             await self._dead_letters.tell(self._database, raw, reason, self._after_burial(parked))
 
-        await self._persist(settle, stop)
+        await self._persist(raw.topic, settle, stop)
 
     def _after_burial(self, parked: Parked | None) -> Callable[[UnitOfWork], Awaitable[None]] | None:
         parking = self._parking
@@ -250,15 +252,16 @@ class Worker:
             f" row failed for good, the last one because: {reason}"
         )
         self.trouble.halted = words
+        self._meters.broken(raw.topic)
         log.critical("%s %s", self._group, words)
         raise Halted(words)
 
-    async def _persist(self, work: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
+    async def _persist(self, topic: str, work: Callable[[], Awaitable[T]], stop: asyncio.Event) -> T:
         ticket = id(work)
 
         def on_retry(error: BaseException, attempt: int) -> None:
             self.trouble.waiting_for[ticket] = f"waiting, try {attempt}: {type(error).__name__}"
-            self._meters.retried()
+            self._meters.waits(topic)
             log.warning("%s waits, try %d: %s", self._group, attempt, type(error).__name__)
 
         try:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from aiokafka.admin import NewTopic
 
-from imex.runtime.admin import connect_admin
+from imex.runtime.topics import connect_admin
 from imex.settings import KafkaSettings
 from imex.testing.parts import KafkaPart, kafka_part
 

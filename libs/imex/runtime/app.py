@@ -1,0 +1,129 @@
+"""The life cycle of a service: start in order, serve health, stop in reverse within a bound."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+import uvloop
+from aiohttp import web
+
+from imex.observability.metrics import Metrics
+from imex.runtime.health import Component, Health
+from imex.runtime.http import health_app
+from imex.settings import HttpSettings
+
+Compose = Callable[[], Awaitable[tuple[Sequence[Component], HttpSettings | None, Metrics | None]]]
+"""Makes a service's components, where it serves health, and its metrics."""
+
+log = logging.getLogger(__name__)
+
+_STOP_EACH_S = 45.0
+_STOP_ALL_S = 60.0
+
+
+class App:
+    """A service made of components."""
+
+    def __init__(
+        self,
+        name: str,
+        components: Sequence[Component],
+        http: HttpSettings | None,
+        metrics: Metrics | None = None,
+    ) -> None:
+        """`http` None: the service serves its health itself, from `healths` and `serving`."""
+        self.name = name
+        self.metrics = metrics or Metrics(name)
+        self.port: int | None = None
+        self._components = tuple(components)
+        self._http = http
+        self._runner: web.AppRunner | None = None
+        self._started: list[Component] = []
+        self._serving = False
+
+    def healths(self) -> dict[str, Health]:
+        """How every component is doing; one that has not started yet is not ready."""
+        starting = Health(ready=False, detail="starting")
+        return {each.name: each.health() if each in self._started else starting for each in self._components}
+
+    def serving(self) -> bool:
+        """Whether everything has started and nothing stops yet."""
+        return self._serving
+
+    async def start(self) -> None:
+        """Serve health first, so that a slow start can be seen, then start the components in order."""
+        if self._http is not None:
+            runner = web.AppRunner(health_app(self.healths, self.serving, self.metrics), access_log=None)
+            await runner.setup()
+            site = web.TCPSite(runner, self._http.host, self._http.port)
+            await site.start()
+            self._runner = runner
+            self.port = runner.addresses[0][1]
+        for component in self._components:
+            log.debug("%s starts", component.name)
+            await component.start()
+            self._started.append(component)
+        self._serving = True
+        log.info("%s has started", self.name)
+
+    async def stop(self) -> None:
+        """Stop the components in reverse; none may hold up the others for ever."""
+        self._serving = False
+        try:
+            async with asyncio.timeout(_STOP_ALL_S):
+                for component in reversed(self._started):
+                    await self._stop_one(component)
+        except TimeoutError:
+            log.error("%s did not stop in time", self.name)
+        if self._runner is not None:
+            await self._runner.cleanup()
+        log.info("%s has stopped", self.name)
+
+    async def _stop_one(self, component: Component) -> None:
+        try:
+            await asyncio.wait_for(component.stop(), _STOP_EACH_S)
+        except TimeoutError:
+            log.warning("%s did not stop in time", component.name)
+        except Exception:
+            log.exception("%s failed to stop", component.name)
+
+    async def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then stop in order."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        waiting = asyncio.create_task(stop.wait())
+        starting = asyncio.create_task(self.start())
+        await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait([starting], timeout=5.0)
+            elif starting.exception() is None:
+                await waiting
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            waiting.cancel()
+            await self.stop()
+        if not starting.cancelled():
+            starting.result()
+
+
+async def run(
+    name: str, components: Sequence[Component], http: HttpSettings | None, metrics: Metrics | None = None
+) -> None:
+    """Run a service until a signal; what a component's `start` raises ends it."""
+    await App(name, components, http, metrics).run()
+
+
+def main(name: str, compose: Compose) -> None:
+    """Run a service on uvloop; `compose` makes its parts inside the loop."""
+
+    async def composed() -> None:
+        components, http, metrics = await compose()
+        await run(name, components, http, metrics)
+
+    uvloop.run(composed())
