@@ -5,14 +5,16 @@ from typing import Any
 from alembic import context
 from sqlalchemy import create_engine, pool
 
-from imex.db.schemas import SCHEMAS, all_metadata
-
-
-def _ours(name: str | None, kind: str, _parents: Any) -> bool:
-    return kind != "schema" or name in SCHEMAS
+from imex.db.schemas import SCHEMAS, metadata_of
 
 
 def _run() -> None:
+    # a revision may be asked for some schemas only; an upgrade is always for all of them
+    schemas = context.config.attributes.get("schemas", SCHEMAS)
+
+    def ours(name: str | None, kind: str, _parents: Any) -> bool:
+        return kind != "schema" or name in schemas
+
     url = context.config.get_main_option("sqlalchemy.url")
     if url is None:
         raise RuntimeError("run migrations through imex.db.migrate, which knows the database")
@@ -20,9 +22,9 @@ def _run() -> None:
     with engine.connect() as connection:
         context.configure(
             connection=connection,
-            target_metadata=all_metadata(),
+            target_metadata=[metadata_of(schema) for schema in schemas],
             include_schemas=True,
-            include_name=_ours,
+            include_name=ours,
         )
         with context.begin_transaction():
             context.run_migrations()
