@@ -3,6 +3,7 @@
 from imex.settings.groups import (
     DatabaseSettings,
     HttpSettings,
+    InstanceSettings,
     KafkaSettings,
     LogSettings,
     S3Settings,
@@ -14,6 +15,7 @@ from imex.settings.groups import (
 __all__ = [
     "DatabaseSettings",
     "HttpSettings",
+    "InstanceSettings",
     "KafkaSettings",
     "LogSettings",
     "S3Settings",

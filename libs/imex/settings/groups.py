@@ -117,3 +117,14 @@ def decoded_key(name: str, value: SecretStr) -> bytes:
     if len(raw) != 32:
         raise ValueError(f"{name} must be base64 of 32 bytes, not of {len(raw)}")
     return raw
+
+
+class InstanceSettings(BaseSettings):
+    """Which replica this process is."""
+
+    model_config = _config("IMEX_")
+
+    instance: str | None = Field(
+        default=None,
+        description="a name that is the same after a restart: it keeps its partitions then (KIP-345)",
+    )
