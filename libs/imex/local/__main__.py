@@ -42,10 +42,10 @@ def _run(arguments: argparse.Namespace) -> int:
             control.reset(home)
             print("stopped; data deleted")
         case "demo":
-            from imex.local import demo
+            from imex.local.demo import run
 
             control.up(home, _say)
-            return demo.run(home)
+            return run(home, _say)
         case "supervise":
             supervise(Home(arguments.home, default=False))
     return 0

@@ -80,9 +80,7 @@ def stages(home: Home) -> list[Stage]:
             return False
 
     setup = Task("setup", (sys.executable, "-m", "imex.cli.setup"), setup_environment(home))
-    furnish = Task(
-        "furnish", (sys.executable, "-m", "imex.local.furnish"), {"IMEX_HOME": str(home.root)}, within_s=60.0
-    )
+    furnish = Task("furnish", (sys.executable, "-m", "imex.local.furnish", str(home.root)), within_s=60.0)
     return [
         Stage(infrastructure(home), setup if there("imex.runtime.admin") else None),
         Stage(

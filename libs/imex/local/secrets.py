@@ -43,7 +43,7 @@ class Secrets(BaseModel):
     portal_secret: str
     admin_token: str
     account_passwords: Mapping[str, str]
-    """User name of a local account of the portal to its password."""
+    """The portal's accounts that are there before any directory: user name to password."""
 
 
 def load_or_make(path: Path) -> Secrets:
@@ -68,7 +68,7 @@ def _generate() -> Secrets:
         signing_key=_key(),
         portal_secret=_word(),
         admin_token=_word(),
-        account_passwords={"admin": _word(), "rqm-sender": _word()},
+        account_passwords={"admin": _word()},
     )
 
 

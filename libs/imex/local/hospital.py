@@ -1,0 +1,108 @@
+"""Hospital B: a PACS that receives, Orthanc where it is installed, else DCMTK's `storescp`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import httpx2
+
+from imex.dicom.part10 import dataset_offset
+from imex.local.cache import PartUnavailable
+from imex.local.process import Launch, Probe, write_private
+
+NAME = "hospital-b"
+AE_TITLE = "RT3_PACS"
+_SEARCH_PATH = "/usr/sbin:/usr/local/sbin"
+
+
+class Receiver(Protocol):
+    """A receiving PACS and a way to see what it holds."""
+
+    @property
+    def launch(self) -> Launch:
+        """How it is started."""
+
+    @property
+    def product(self) -> str:
+        """What it is, for people."""
+
+    def held(self, study_uid: str) -> Mapping[str, str]:
+        """SOP Instance UID to digest (`sha256:…` of the encoded data set) of what it has of a study."""
+
+
+def receiver(data: Path, log: Path, port: int, http_port: int) -> Receiver:
+    """The best PACS that is installed; raises `PartUnavailable` when there is none."""
+    orthanc = shutil.which("Orthanc") or shutil.which("Orthanc", path=_SEARCH_PATH)
+    if orthanc is not None:
+        return Orthanc(orthanc, data / "orthanc", log, port, http_port)
+    storescp = shutil.which("storescp")
+    if storescp is not None:
+        return StoreScp(storescp, data / "storescp", log, port)
+    raise PartUnavailable("no PACS to receive with; run: apt-get install -y orthanc (or dcmtk)")
+
+
+def digest_of(file: bytes) -> str:
+    """The digest of the data set in a Part-10 file, as receipts state it."""
+    return f"sha256:{hashlib.sha256(memoryview(file)[dataset_offset(file) :]).hexdigest()}"
+
+
+class Orthanc:
+    """Orthanc with its own storage, asked over its REST interface."""
+
+    product = "Orthanc"
+
+    def __init__(self, program: str, data: Path, log: Path, port: int, http_port: int) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        configuration = data / "orthanc.json"
+        settings = {
+            "Name": "Hospital B",
+            "StorageDirectory": str(data / "storage"),
+            "IndexDirectory": str(data / "storage"),
+            "DicomAet": AE_TITLE,
+            "DicomPort": port,
+            "DicomCheckCalledAet": True,
+            "DicomAlwaysAllowStore": True,
+            "UnknownSopClassAccepted": True,
+            "HttpPort": http_port,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "Plugins": [],
+        }
+        write_private(configuration, json.dumps(settings, indent=1))
+        self._base = f"http://127.0.0.1:{http_port}"
+        self.launch = Launch(
+            NAME, (program, str(configuration)), Probe("http", f"{self._base}/system"), data, log
+        )
+
+    def held(self, study_uid: str) -> Mapping[str, str]:
+        """Every instance of the study is fetched as the file that Orthanc keeps."""
+        found: dict[str, str] = {}
+        with httpx2.Client(base_url=self._base, timeout=30.0) as client:
+            query = {"Level": "Instance", "Expand": True, "Query": {"StudyInstanceUID": study_uid}}
+            for instance in client.post("/tools/find", json=query).raise_for_status().json():
+                file = client.get(f"/instances/{instance['ID']}/file").raise_for_status().content
+                found[instance["MainDicomTags"]["SOPInstanceUID"]] = digest_of(file)
+        return found
+
+
+class StoreScp:
+    """DCMTK's `storescp`, writing each data set as it came, a folder for each study."""
+
+    product = "DCMTK storescp"
+
+    def __init__(self, program: str, data: Path, log: Path, port: int) -> None:
+        data.mkdir(parents=True, exist_ok=True)
+        self._data = data
+        options = ("--bit-preserving", "--accept-unknown", "--sort-on-study-uid", "study")
+        argv = (program, "-aet", AE_TITLE, *options, "-od", str(data), str(port))
+        self.launch = Launch(NAME, argv, Probe("tcp", f"127.0.0.1:{port}"), data, log)
+
+    def held(self, study_uid: str) -> Mapping[str, str]:
+        """`storescp` names a file `<modality>.<SOP Instance UID>` in the study's folder."""
+        files = (self._data / f"study_{study_uid}").glob("*.*")
+        return {file.name.partition(".")[2]: digest_of(file.read_bytes()) for file in files}
