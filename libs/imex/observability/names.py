@@ -63,6 +63,15 @@ INGEST_STORE_SECONDS = HistogramName(
 INGEST_STEP_SECONDS = HistogramName(
     "imex_ingest_step_seconds", "Time spent on the object store and on the broker", ("step",)
 )
+INGEST_IN_FLIGHT = GaugeName("imex_ingest_in_flight_bytes", "Memory held by data sets on their way")
+INGEST_BACKGROUND_WAITING = GaugeName(
+    "imex_ingest_background_waiting", "Ends of associations and audit records not acknowledged yet"
+)
+INGEST_BACKGROUND_DROPPED = CounterName(
+    "imex_ingest_background_dropped_total",
+    "Events given up since the queue was full or ingest stopped",
+    ("type",),
+)
 
 RUNTIME_RECORDS = CounterName(
     "imex_runtime_records_total", "Records handled, by outcome", ("group", "topic", "outcome")
@@ -117,8 +126,12 @@ DELIVERY_INSTANCES = CounterName(
 DELIVERY_BYTES = CounterName("imex_delivery_bytes_total", "Bytes confirmed", ("recipient",))
 DELIVERY_WAITING = GaugeName("imex_delivery_waiting_jobs", "Deliveries waiting", ("recipient",))
 DELIVERY_RUNNING = GaugeName("imex_delivery_running_jobs", "Deliveries being sent", ("recipient",))
+DELIVERY_QUEUE = GaugeName("imex_delivery_queue_jobs", "Deliveries not ended", ("priority", "state"))
 DELIVERY_SECONDS = HistogramName(
-    "imex_delivery_seconds", "From first image in to all confirmed", ("priority",), buckets=_SLOW
+    "imex_delivery_seconds",
+    "From the first part of a manifest to the receipt that all is confirmed",
+    ("priority",),
+    buckets=_SLOW,
 )
 DELIVERY_STORE_SECONDS = HistogramName(
     "imex_delivery_store_seconds", "From C-STORE sent to its answer", ("recipient",)

@@ -1,0 +1,1 @@
+"""Takes instances from known senders and makes them safe before it says SUCCESS."""

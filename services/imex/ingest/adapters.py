@@ -1,0 +1,134 @@
+"""Ingest's surroundings, made of the real parts."""
+
+import asyncio
+from datetime import UTC, datetime
+from uuid import UUID
+
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from uuid_utils.compat import uuid7
+
+from imex.dimse import Acceptor, AcceptorPolicy, Limits, serve
+from imex.events.ids import root_traceparent
+from imex.ingest.settings import DicomSettings
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces, traceparent_for, traceparent_of
+from imex.runtime.health import Component, Health
+from imex.runtime.tracing import context_of
+
+
+def utc_now() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)
+
+
+def new_id() -> UUID:
+    """A new UUID of version 7 (RFC 9562): in order of time, so that objects are listed as they came."""
+    return UUID(int=uuid7().int)
+
+
+class StudySpan:
+    """The span of a study in one association (imex.ingest.ports.Span)."""
+
+    def __init__(self, span: Span, fallback: str) -> None:
+        self._span = span
+        self.traceparent = traceparent_of(span) or fallback
+
+    def end(self, *, received: int, refused: int, outcome: str) -> None:
+        """Say how it went."""
+        self._span.set_attributes(
+            {"imex.received": received, "imex.refused": refused, "imex.association.outcome": outcome}
+        )
+        if refused or outcome != "released":
+            self._span.set_status(StatusCode.ERROR, outcome)
+        self._span.end()
+
+
+class TraceSpans:
+    """Spans through OpenTelemetry (imex.ingest.ports.Spans)."""
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+
+    def association(self, source: str, study_uid: str, association: UUID, started_at: datetime) -> StudySpan:
+        """A child of the study's root, begun when the association began."""
+        span = self._traces.tracer.start_span(
+            SpanName.ASSOCIATION,
+            context=context_of(traceparent_for(source, study_uid)),
+            kind=SpanKind.SERVER,
+            attributes={
+                "imex.source": source,
+                "imex.study_uid": study_uid,
+                "imex.association": str(association),
+            },
+            start_time=int(started_at.timestamp() * 1_000_000) * 1000,
+        )
+        return StudySpan(span, root_traceparent(source, study_uid))
+
+
+class DicomServer:
+    """The acceptor as a component: unready while it starts and while it drains."""
+
+    name = "dicom"
+
+    def __init__(self, settings: DicomSettings, policy: AcceptorPolicy, drain_s: float) -> None:
+        self._settings = settings
+        self._policy = policy
+        self._drain_s = drain_s
+        self._acceptor: Acceptor | None = None
+        self._detail = "starting"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; 0 before it does."""
+        return self._acceptor.port if self._acceptor else 0
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where the port is taken."""
+        limits = Limits(associations=self._settings.max_associations)
+        self._acceptor = await serve(self._settings.host, self._settings.port, self._policy, limits)
+        self._detail = ""
+
+    async def stop(self) -> None:
+        """Take no new associations, let those that are open finish, then abort the rest."""
+        self._detail = "draining"
+        if self._acceptor is not None:
+            await self._acceptor.drain(self._drain_s)
+
+    def health(self) -> Health:
+        """Ready while it takes associations, whatever the store and the broker do."""
+        return Health(ready=not self._detail, detail=self._detail)
+
+
+class Eventually:
+    """A component that ingest can begin without: it starts by itself, and never makes ingest unready."""
+
+    def __init__(self, component: Component) -> None:
+        self._component = component
+        self._starting: asyncio.Task[None] | None = None
+
+    @property
+    def name(self) -> str:
+        """The component's own."""
+        return self._component.name
+
+    async def start(self) -> None:
+        """Let it start, and go on."""
+        self._starting = asyncio.create_task(self._component.start())
+
+    async def stop(self) -> None:
+        """Stop it, whether it has started or not."""
+        if self._starting is not None and not self._starting.done():
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self._component.stop()
+
+    def health(self) -> Health:
+        """What it says, and ready all the same; not live where it could not start at all."""
+        health = self._component.health()
+        starting = self._starting
+        failed = starting.exception() if starting and starting.done() and not starting.cancelled() else None
+        if failed is not None:
+            return Health(
+                live=False, ready=True, detail=f"{self.name} did not start: {type(failed).__name__}"
+            )
+        return Health(live=health.live, ready=True, detail=health.detail)

@@ -1,0 +1,124 @@
+"""The acceptor's policy and the handler of each association: gather facts, decide, act."""
+
+import structlog
+
+from imex.dimse import (
+    Accept,
+    AssociationRequest,
+    Ended,
+    Reject,
+    StoreCommand,
+    StoreResponse,
+    StoreSink,
+)
+from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
+from imex.events.ids import caused_id
+from imex.ingest.association import Carried
+from imex.ingest.decide import Admitted, Turned, admit, refusal
+from imex.ingest.ports import Surroundings
+from imex.ingest.received import Origin
+from imex.ingest.sink import OUT_OF_RESOURCES, InstanceSink, RefusingSink
+
+log = structlog.get_logger(__name__)
+
+
+class IngestPolicy:
+    """Lets known senders in (imex.dimse.AcceptorPolicy)."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+
+    async def admit(self, request: AssociationRequest) -> Accept | Reject:
+        """Decide from the directory as it is now; without one nobody comes in yet."""
+        around = self._around
+        index = around.directory()
+        if index is None:
+            around.meters.rejected("no directory")
+            return Reject.temporary_congestion("no directory yet")
+        decision = admit(index, around.own_ae_title, request.calling_ae, request.called_ae, request.peer_host)
+        if isinstance(decision, Turned):
+            return self._turned(request, decision)
+        return Accept(self._handler(request, decision))
+
+    def _handler(self, request: AssociationRequest, admitted: Admitted) -> "IngestAssociation":
+        origin = Origin(
+            association=self._around.new_id(),
+            source=admitted.source,
+            called=admitted.called,
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+        )
+        return IngestAssociation(self._around, origin, request.peer_host)
+
+    def _turned(self, request: AssociationRequest, turned: Turned) -> Reject:
+        self._around.meters.rejected(f"{turned.at_fault} AE title")
+        log.info(
+            "association rejected",
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+            peer=request.peer_host,
+            reason=turned.words,
+        )
+        attempt = self._around.new_id()
+        self._around.background.offer(
+            AuditRecorded.of(
+                id=caused_id(attempt, AuditRecorded.type_name(), "association_rejected"),
+                subject=f"association/{attempt}",
+                time=self._around.now(),
+                data=AuditRecordedData(
+                    action="association_rejected",
+                    outcome="refused",
+                    actor=Actor(kind="unknown", id=request.calling_ae),
+                    reason=turned.words,
+                    details={"calling_ae": request.calling_ae, "called_ae": request.called_ae},
+                    personal={"address": request.peer_host},
+                ),
+            )
+        )
+        if turned.at_fault == "calling":
+            return Reject.calling_ae_not_recognised(turned.words)
+        return Reject.called_ae_not_recognised(turned.words)
+
+
+class IngestAssociation:
+    """Serves one association of a known sender (imex.dimse.AssociationHandler)."""
+
+    def __init__(self, around: Surroundings, origin: Origin, peer_host: str) -> None:
+        self._around = around
+        self._origin = origin
+        self._carried = Carried(around, origin, peer_host, around.now())
+        self._log = log.bind(
+            association=str(origin.association), source=origin.source, calling_ae=origin.calling_ae
+        )
+        around.meters.opened()
+        self._log.info("association accepted", called_ae=origin.called_ae)
+
+    async def store(self, command: StoreCommand) -> StoreSink | StoreResponse:
+        """Begin a C-STORE, judged by the directory as it is now."""
+        around = self._around
+        index = around.directory()
+        if index is None:
+            around.meters.answered(OUT_OF_RESOURCES, None, 0.0)
+            return StoreResponse(OUT_OF_RESOURCES, "out of resources: no directory")
+        words = refusal(index, self._origin.source, self._origin.called, around.now())
+        if words is not None:
+            self._log.info("instance refused", reason=words)
+            return RefusingSink(around, self._origin, command, self._carried, words)
+        return InstanceSink(around, self._origin, command, index, self._carried)
+
+    async def echo(self) -> int:
+        """Always well: C-ECHO asks for the connection, not for the store."""
+        return 0x0000
+
+    async def ended(self, outcome: Ended) -> None:
+        """Say of every study that this association brings no more of it."""
+        self._around.meters.ended(outcome.kind)
+        self._carried.end(outcome)
+        self._log.info(
+            "association ended",
+            outcome=outcome.kind,
+            reason=outcome.reason,
+            stored=outcome.stored,
+            failed=outcome.failed,
+            bytes=outcome.bytes,
+        )
