@@ -19,7 +19,7 @@ AuditAction = Literal[
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",
     "delivery_commanded", "dead_letter_replayed",
     "directory_applied", "directory_read",
-    "signed_in", "sign_in_failed", "signed_out", "token_issued", "access_denied",
+    "signed_in", "sign_in_failed", "signed_out", "token_issued", "token_revoked", "access_denied",
 ]  # fmt: skip
 
 
