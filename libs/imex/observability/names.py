@@ -166,5 +166,6 @@ class SpanName(StrEnum):
     DELIVER = "deliver"
     ATTEMPT = "delivery attempt"
     COMMAND = "command"
+    AUDIT = "audit"
     PUBLISH = "publish"
     PROCESS = "process"

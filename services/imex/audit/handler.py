@@ -12,6 +12,8 @@ from imex.audit.repository import Repository
 from imex.audit_trail.chain import GENESIS, Head, checkpoint_hash
 from imex.db import UnitOfWork
 from imex.events.audit import AuditRecorded
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces
 from imex.runtime import Message
 
 log = structlog.get_logger(__name__)
@@ -24,8 +26,9 @@ class AuditHandler:
     partition finds the claim taken and appends nothing. The locked head keeps writers in line.
     """
 
-    def __init__(self, counted: Callable[[int], None]) -> None:
-        """`counted` is told how many records were appended."""
+    def __init__(self, traces: Traces, counted: Callable[[str], None]) -> None:
+        """`counted` is told the action of each record."""
+        self._traces = traces
         self._counted = counted
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
@@ -46,12 +49,26 @@ class AuditHandler:
             if not isinstance(message.event, AuditRecorded):
                 continue
             appended = append(message.event, head, os.urandom)
+            self._trace(message)
+            self._counted(message.event.data.action)
             rows.append(_record_row(message.event, appended))
             beside += _personal_rows(message.event, appended)
             head = Head(partition, appended.record.sequence, appended.record.hash)
         await repository.add(rows, beside)
         await repository.grow(head)
-        self._counted(len(rows))
+
+    def _trace(self, message: Message) -> None:
+        """A record about a study shows in its trace."""
+        data = message.event.data
+        if data.source and data.study_uid:
+            with self._traces.span(
+                SpanName.AUDIT,
+                data.source,
+                data.study_uid,
+                attributes={"imex.action": data.action},
+                parent=message.traceparent,
+            ):
+                pass
 
 
 async def write_checkpoint(unit: UnitOfWork) -> bool:

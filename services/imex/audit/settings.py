@@ -3,7 +3,14 @@
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imex.settings import DatabaseSettings, HttpSettings, KafkaSettings, LogSettings, TracesSettings
+from imex.settings import (
+    DatabaseSettings,
+    HttpSettings,
+    InstanceSettings,
+    KafkaSettings,
+    LogSettings,
+    TracesSettings,
+)
 
 
 class TrailSettings(BaseSettings):
@@ -24,4 +31,5 @@ class Settings(BaseModel):
     trail: TrailSettings = Field(default_factory=TrailSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    instance: InstanceSettings = Field(default_factory=InstanceSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -47,8 +47,14 @@ class Known:
         )
 
 
-def judge(event: InstanceReceived, identity: Identity, known: Known) -> tuple[Decision, Event[Any]]:
-    """Decide on one instance, add what follows to `known`, and make the event that says so."""
+def judge(
+    event: InstanceReceived, identity: Identity, known: Known, traceparent: str | None = None
+) -> tuple[Decision, Event[Any]]:
+    """Decide on one instance, add what follows to `known`, and make the event that says so.
+
+    `traceparent` is of the span that judges; later services continue from it.
+    """
+    event = event.model_copy(update={"traceparent": traceparent or event.traceparent})
     data = event.data
     decision = decide(data, identity, known.facts(data, demographics(identity, data.source)))
     match decision:

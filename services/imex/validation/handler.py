@@ -1,7 +1,7 @@
 """Handling of batches: gather what is known, decide each instance, write and publish in one transaction."""
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from imex.events.validations import (
     InstanceDiscarded,
     InstanceDiscardedData,
 )
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces, traceparent_of
 from imex.runtime import Message
 from imex.validation.batch import Known, accepted_event, instance_row, judge, person_keys
 from imex.validation.decide import Held
@@ -30,44 +32,72 @@ log = structlog.get_logger(__name__)
 OpenIdentity = Callable[[Sealed, str], Identity]
 """Opens a sealed field that belongs to an object key."""
 
-Counted = Callable[[str], None]
-"""Told of each judgement, for metrics."""
+Counted = Callable[[str, str], None]
+"""Told of each judgement and the checks that made it, for metrics."""
+
+StudyKey = tuple[str, str]
 
 
 class InstancesHandler:
     """Judges what ingest has received."""
 
-    def __init__(self, open_identity: OpenIdentity, counted: Counted) -> None:
+    def __init__(self, open_identity: OpenIdentity, traces: Traces, counted: Counted) -> None:
         """`open_identity` may raise only for a field that nobody can open."""
         self._open_identity = open_identity
+        self._traces = traces
         self._counted = counted
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
+        with self._spans(messages) as traceparents:
+            await self._handle(messages, unit, traceparents)
+
+    async def _handle(
+        self, messages: Sequence[Message], unit: UnitOfWork, traceparents: dict[StudyKey, str | None]
+    ) -> None:
         repository = Repository(unit.connection)
         received = [m.event for m in messages if isinstance(m.event, InstanceReceived)]
         identities = {
             event.id: self._open_identity(event.data.identity, event.data.object_key) for event in received
         }
         known = await self._known(repository, received, identities)
-        outgoing: dict[UUID, Event[Any]] = {}
-        outcomes: list[str] = []
+        judged: dict[UUID, Event[Any]] = {}
         for event in received:
-            decision, said = judge(event, identities[event.id], known)
-            outgoing[event.id] = said
-            outcomes.append(type(decision).__name__.lower())
+            traceparent = traceparents.get((event.data.source, event.data.study_uid))
+            decision, judged[event.id] = judge(event, identities[event.id], known, traceparent)
             if isinstance(decision, Held):
                 unit.publish(_audit(event, "instance_quarantined", decision.reason))
+            checks = decision.findings if isinstance(decision, Held) else ()
+            self._counted(type(decision).__name__.lower(), ",".join(sorted({f.check for f in checks})))
         await _write(repository, known)
         for message in messages:
             match message.event:
                 case InstanceReceived():
-                    unit.publish(outgoing[message.event.id])
+                    unit.publish(judged[message.event.id])
                 case AssociationEnded():
                     unit.publish(await _association_validated(message.event, repository))
-        for outcome, count in Counter(outcomes).items():
-            for _ in range(count):
-                self._counted(outcome)
+
+    @contextmanager
+    def _spans(self, messages: Sequence[Message]) -> Iterator[dict[StudyKey, str | None]]:
+        """A span in the trace of each study of the batch; yields what later services take as parent."""
+        batch: dict[StudyKey, list[Message]] = {}
+        for message in messages:
+            data = message.event.data
+            batch.setdefault((data.source, data.study_uid), []).append(message)
+        with ExitStack() as stack:
+            traceparents = {}
+            for (source, study_uid), of_study in batch.items():
+                span = stack.enter_context(
+                    self._traces.span(
+                        SpanName.VALIDATE,
+                        source,
+                        study_uid,
+                        attributes={"imex.records": len(of_study)},
+                        parent=of_study[0].traceparent,
+                    )
+                )
+                traceparents[(source, study_uid)] = traceparent_of(span)
+            yield traceparents
 
     async def _known(
         self,

@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imex.settings import (
     DatabaseSettings,
     HttpSettings,
+    InstanceSettings,
     KafkaSettings,
     LogSettings,
     SealingSettings,
@@ -22,4 +23,5 @@ class Settings(BaseModel):
     sealing: SealingSettings = Field(default_factory=SealingSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    instance: InstanceSettings = Field(default_factory=InstanceSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -1,0 +1,80 @@
+"""Composition root of validation."""
+
+from collections.abc import Sequence
+
+from imex.db import Database
+from imex.events import Identity, Sealed
+from imex.observability.logs import configure_logging
+from imex.observability.metrics import Metrics
+from imex.observability.names import VALIDATION_INSTANCES
+from imex.observability.traces import Traces
+from imex.runtime import Component, Consumer, Policy, Producer, Relay
+from imex.runtime.app import main as run_service
+from imex.runtime.resources import Resources
+from imex.sealing import Sealer
+from imex.settings import HttpSettings
+from imex.validation.handler import CommandsHandler, InstancesHandler
+from imex.validation.settings import Settings
+
+NAME = "validation"
+EXPRESS = Policy(batch_records=32, linger_s=0.0)
+BULK = Policy(batch_records=128, linger_s=0.01)
+
+
+def main() -> None:
+    """Judge until asked to stop (SIGTERM or SIGINT)."""
+    settings = Settings()
+    configure_logging(NAME, settings.log.level)
+
+    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
+        metrics = Metrics(NAME)
+        return components(settings, metrics), settings.http, metrics
+
+    run_service(NAME, compose)
+
+
+def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
+    """The service's parts in the order in which they start."""
+    database = Database(settings.database.url, NAME, settings.database.pool_size)
+    sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
+    traces = Traces(NAME, settings.traces, metrics=metrics)
+    producer = Producer(settings.kafka, f"imex-{NAME}")
+    counter = metrics.counter(VALIDATION_INSTANCES)
+
+    def open_identity(sealed: Sealed, object_key: str) -> Identity:
+        return sealer.open_as(Identity, sealed, object_key.encode())
+
+    def counted(outcome: str, checks: str) -> None:
+        counter.labels(outcome, checks).inc()
+
+    instances = InstancesHandler(open_identity, traces, counted)
+
+    def consumer(
+        suffix: str, topic: str, handler: InstancesHandler | CommandsHandler, policy: Policy
+    ) -> Consumer:
+        group = f"imex-{NAME}-{suffix}"
+        return Consumer(
+            settings.kafka,
+            group,
+            [topic],
+            handler,
+            database,
+            policy,
+            producer=producer,
+            instance_id=settings.instance.instance,
+            tracer=traces.tracer,
+            metrics=metrics,
+        )
+
+    return (
+        Resources(database.close, traces.shutdown),
+        producer,
+        Relay(database, NAME, producer, metrics),
+        consumer("express", "instances.express", instances, EXPRESS),
+        consumer("bulk", "instances.bulk", instances, BULK),
+        consumer("commands", "commands", CommandsHandler(), EXPRESS),
+    )
+
+
+if __name__ == "__main__":
+    main()
