@@ -1,9 +1,9 @@
 """Schema `portal`: who may sign in or call the API."""
 
-from imex.db.tables.common import common_tables
 from sqlalchemy import Boolean, Column, LargeBinary, MetaData, Table, Text, Uuid
 
 from imex.db.tables.columns import identifier, moment
+from imex.db.tables.common import common_tables
 
 SCHEMA = "portal"
 metadata = MetaData(schema=SCHEMA)
@@ -42,3 +42,14 @@ sessions = Table(
     moment("created_at", now=True),
     moment("expires_at"),
 )
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("caller", Text, primary_key=True),  # institution and token or account: keys are the caller's own
+    Column("key", Text, primary_key=True),  # the Idempotency-Key header
+    Column("request", LargeBinary, nullable=False),  # SHA-256 of what was asked
+    Column("command", Uuid, nullable=False),
+    moment("created_at", now=True),
+)
+"""Requests that a client may repeat: a key stands for one request and the command made of it."""

@@ -1,0 +1,67 @@
+"""Composition root of the portal."""
+
+import asyncio
+import logging
+
+import uvicorn
+
+from imex.db import Database
+from imex.observability.logs import configure_logging
+from imex.observability.metrics import Metrics
+from imex.portal.app import create_app
+from imex.portal.context import Portal
+from imex.portal.settings import Settings
+from imex.runtime.producer import Producer
+from imex.runtime.relay import Relay
+from imex.sealing import Sealer
+from imex.storage import MinioStore
+
+GRACE_S = 10
+"""How long requests under way may take when the portal is asked to stop."""
+
+
+def main() -> None:
+    """Serve until asked to stop (SIGTERM or SIGINT)."""
+    import uvloop
+
+    settings = Settings()
+    configure_logging("portal", settings.log.level)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Compose the portal and serve it."""
+    database = Database(settings.database.url, "portal", settings.database.pool_size)
+    documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+    metrics = Metrics("portal")
+    producer = Producer(settings.kafka, "portal")
+    relay = Relay(database, "portal", producer, metrics)
+    portal = Portal(
+        settings=settings.portal,
+        database=database,
+        documents=documents,
+        metrics=metrics,
+        sealer=Sealer(settings.sealing.key_bytes(), settings.sealing.current),
+    )
+    app = create_app(portal, [producer, relay])
+    config = uvicorn.Config(
+        app,
+        host=settings.http.host,
+        port=settings.http.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+        lifespan="on",
+    )
+    try:
+        await uvicorn.Server(config).serve()
+    finally:
+        await documents.close()
+        await database.close()
+        logging.getLogger(__name__).info("stopped")
+
+
+if __name__ == "__main__":
+    main()

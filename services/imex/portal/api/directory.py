@@ -1,0 +1,80 @@
+"""/directory: the whole directory as YAML, read and replaced. Administration only."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from pydantic import BaseModel
+
+from imex.directory import DirectoryErrors, parse, to_yaml
+from imex.portal import audit, directory_changes
+from imex.portal.api.access import AdminPart, PortalPart
+from imex.portal.problems import Problem
+from imex.portal.queries import directories
+
+router = APIRouter(tags=["directory"])
+
+YAML = "text/yaml"
+MAX_BYTES = 8 * 1024 * 1024
+_TYPES = {YAML, "application/yaml", "application/x-yaml", "text/x-yaml", "application/json", "text/plain", ""}
+
+
+class AppliedDirectory(BaseModel):
+    """Which version is in force now."""
+
+    number: int
+    version: str
+    changed: bool
+
+
+@router.get("/directory", response_class=Response, responses={200: {"content": {YAML: {}}}})
+async def get_directory(portal: PortalPart, admin: AdminPart) -> Response:
+    """The directory in force; its version is the ETag."""
+    async with portal.database.unit() as unit:
+        applied = await directories.in_force(unit.connection)
+        audit.record(unit, admin, "directory_read", details={"version": applied.version})
+    headers = {"ETag": f'"{applied.version}"', "X-Directory-Number": str(applied.number)}
+    return Response(to_yaml(applied.directory), media_type=YAML, headers=headers)
+
+
+@router.put(
+    "/directory",
+    openapi_extra={"requestBody": {"required": True, "content": {YAML: {"schema": {"type": "string"}}}}},
+)
+async def put_directory(
+    portal: PortalPart,
+    admin: AdminPart,
+    request: Request,
+    response: Response,
+    if_match: Annotated[str | None, Header(description="ETag of the version that this changes, or *")] = None,
+) -> AppliedDirectory:
+    """Make the body the whole directory. 412: another version came in between; 422: each error by line."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type not in _TYPES:
+        raise Problem(415, f"Send the directory as {YAML}.")
+    text = await _text(request)
+    try:
+        directory = parse(text)
+    except DirectoryErrors as errors:
+        found = [{"line": e.line, "field": e.field, "message": e.message} for e in errors.errors]
+        count = f"{len(found)} errors" if len(found) > 1 else "1 error"
+        raise Problem(
+            422, f"The directory has {count}; nothing was changed.", title="Invalid directory", errors=found
+        ) from None
+    if if_match is None:
+        raise Problem(428, "Send If-Match with the ETag of the version you changed (GET /directory), or *.")
+    base = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
+    done = await directory_changes.apply(portal.database, portal.documents, admin, directory, base)
+    response.headers["ETag"] = f'"{done.version}"'
+    return AppliedDirectory(number=done.number, version=done.version, changed=done.changed)
+
+
+async def _text(request: Request) -> str:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BYTES:
+            raise Problem(413, f"A directory has at most {MAX_BYTES // 1024 // 1024} MiB.")
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise Problem(422, f"The directory is not UTF-8 (byte {error.start}).") from None

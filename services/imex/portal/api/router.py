@@ -1,0 +1,38 @@
+"""The API's routes together."""
+
+from fastapi import APIRouter, Depends
+
+from imex.portal.api import (
+    deliveries,
+    directory,
+    events,
+    health,
+    institutions,
+    quarantine,
+    share_commands,
+    shares,
+    studies,
+    tokens,
+)
+from imex.portal.api.access import known_parameters
+
+PREFIX = "/api/v1"
+
+
+def api_router() -> APIRouter:
+    """Every resource under `/api/v1`."""
+    router = APIRouter(prefix=PREFIX, dependencies=[Depends(known_parameters)])
+    for part in (
+        shares,
+        share_commands,
+        studies,
+        events,
+        institutions,
+        quarantine,
+        deliveries,
+        directory,
+        tokens,
+        health,
+    ):
+        router.include_router(part.router)
+    return router

@@ -1,0 +1,192 @@
+"""What people ask of routing, validation and delivery: commands that leave through the outbox."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
+from uuid import UUID, uuid4
+
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from imex.db import UnitOfWork
+from imex.db.tables.portal import idempotency
+from imex.events import Priority
+from imex.events.commands import (
+    DeliveryCommanded,
+    DeliveryCommandedData,
+    QuarantineCommanded,
+    QuarantineCommandedData,
+    ShareCommanded,
+    ShareCommandedData,
+)
+from imex.events.ids import derived, root_traceparent
+from imex.events.sealed import Sealed
+from imex.portal.problems import Problem
+from imex.portal.scope import Caller
+
+ShareCommand = Literal["accept", "refuse", "cancel", "revoke"]
+
+T = TypeVar("T")
+
+_POLL_S = 0.04
+
+
+class NewShare(BaseModel):
+    """A study to share."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    study_uid: str = Field(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64, description="Study Instance UID")
+    source: str = Field(min_length=1, max_length=32, description="institution that the study came from")
+    recipient: str = Field(min_length=1, max_length=32)
+    purpose: str = Field(default="direct-care", min_length=1, max_length=64)
+    priority: Priority = "routine"
+    endpoint: str | None = Field(default=None, min_length=1, max_length=64, description="else the first")
+    note: str | None = Field(default=None, max_length=2000, description="for the recipient; kept sealed")
+    reference: str | None = Field(default=None, min_length=1, max_length=128, description="the caller's own")
+
+
+async def command_id(unit: UnitOfWork, caller: Caller, key: str | None, request: BaseModel) -> UUID:
+    """The id of the command that `request` makes; a repeat under one key gets the same id.
+
+    Raises:
+        Problem: 422, the key was used for another request.
+    """
+    if key is None:
+        return uuid4()
+    owner = f"{caller.kind}/{caller.id}"
+    asked = hashlib.sha256(request.model_dump_json().encode()).digest()
+    command = derived("command", owner, key)
+    i = idempotency.c
+    new = await unit.connection.execute(
+        upsert(idempotency)
+        .values(caller=owner, key=key, request=asked, command=command)
+        .on_conflict_do_nothing()
+        .returning(i.command)
+    )
+    if new.one_or_none() is None:
+        first = await unit.connection.scalar(select(i.request).where(i.caller == owner, i.key == key))
+        if first != asked:
+            raise Problem(422, "This Idempotency-Key was used for another request. Use a new one.")
+    return command
+
+
+def create_share(
+    unit: UnitOfWork, caller: Caller, command: UUID, wanted: NewShare, note: Sealed | None
+) -> None:
+    """Ask routing for a new share."""
+    unit.publish(
+        ShareCommanded.of(
+            id=command,
+            subject=f"{wanted.source}/{wanted.study_uid}",
+            traceparent=root_traceparent(wanted.source, wanted.study_uid),
+            data=ShareCommandedData(
+                command="create",
+                note=note,
+                **wanted.model_dump(exclude={"note"}),
+                **_who(caller),
+            ),
+        )
+    )
+
+
+def change_share(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: ShareCommand,
+    *,
+    share: UUID,
+    study: tuple[str, str, str],
+    reason: str,
+) -> UUID:
+    """Ask routing to change a share; gives back the command's id."""
+    source, study_uid, recipient = study
+    event = ShareCommanded.of(
+        id=uuid4(),
+        subject=str(share),
+        traceparent=root_traceparent(source, study_uid),
+        data=ShareCommandedData(
+            command=command,
+            share=share,
+            source=source,
+            study_uid=study_uid,
+            recipient=recipient,
+            reason=reason,
+            **_who(caller),
+        ),
+    )
+    unit.publish(event)
+    return event.id
+
+
+def decide_quarantine(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["release", "discard"],
+    *,
+    entry: UUID,
+    study: tuple[str, str],
+    reason: str,
+) -> None:
+    """Ask validation to release or discard what it holds."""
+    source, study_uid = study
+    unit.publish(
+        QuarantineCommanded.of(
+            id=uuid4(),
+            subject=str(entry),
+            traceparent=root_traceparent(source, study_uid),
+            data=QuarantineCommandedData(
+                command=command,
+                quarantine=entry,
+                source=source,
+                study_uid=study_uid,
+                reason=reason,
+                **_who(caller),
+            ),
+        )
+    )
+
+
+def change_delivery(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["retry", "cancel"],
+    *,
+    delivery: UUID,
+    study: tuple[str, str],
+    reason: str,
+) -> None:
+    """Ask delivery to try now, or to give up."""
+    source, study_uid = study
+    unit.publish(
+        DeliveryCommanded.of(
+            id=uuid4(),
+            subject=str(delivery),
+            traceparent=root_traceparent(source, study_uid),
+            data=DeliveryCommandedData(
+                command=command,
+                delivery=delivery,
+                source=source,
+                study_uid=study_uid,
+                reason=reason,
+                **_who(caller),
+            ),
+        )
+    )
+
+
+def _who(caller: Caller) -> dict[str, Any]:
+    return {"actor": caller.name, "actor_institution": caller.institution}
+
+
+async def until(ask: Callable[[], Awaitable[T | None]], seconds: float) -> T | None:
+    """What `ask` finds, as soon as it finds it; None when it has not after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = await ask()
+        if found is not None or time.monotonic() >= deadline:
+            return found
+        await asyncio.sleep(_POLL_S)

@@ -1,0 +1,179 @@
+"""Shares, as INTERFACE §6 says them."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, Field
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from imex.db.tables.routing import command_results, shares, studies
+from imex.events import Priority
+from imex.events.ids import trace_id_hex
+from imex.events.shares import ShareState
+from imex.portal.queries import cursors
+from imex.portal.queries.page import Page
+from imex.portal.queries.traces import trace_id_column
+from imex.portal.scope import Scope
+
+
+class ShareInstances(BaseModel):
+    """Instances of a share, counted."""
+
+    expected: int | None = Field(description="null while collecting: more may come")
+    received: int
+    validated: int
+    quarantined: int
+    delivered: int
+    failed: int
+
+
+class Share(BaseModel):
+    """One share."""
+
+    id: UUID
+    study_uid: str
+    source: str
+    recipient: str
+    purpose: str
+    legal_basis: str | None
+    agreement: str | None
+    rule: str | None
+    directory_version: str
+    priority: Priority
+    state: ShareState
+    reason: str
+    instances: ShareInstances
+    bytes: int
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which shares a list is of; what is None does not narrow it."""
+
+    study_uid: str | None = None
+    accession: str | None = None
+    state: ShareState | None = None
+    q: str | None = None
+
+
+def _base(scope: Scope) -> Select[Any]:
+    s, of_study = shares.c, studies.c
+    counts = [
+        func.coalesce(of_study[column], 0).label(name)
+        for column, name in (
+            ("received", "received"),
+            ("validated", "validated"),
+            ("waiting", "quarantined"),
+            ("bytes", "bytes"),
+        )
+    ]
+    joined = shares.outerjoin(studies, and_(of_study.source == s.source, of_study.study_uid == s.study_uid))
+    return select(shares, *counts).select_from(joined).where(scope.either(s.source, s.recipient))
+
+
+def _share(row: Mapping[str, Any]) -> Share:
+    return Share(
+        **{name: row[name] for name in Share.model_fields if name in row and name != "instances"},
+        trace_id=trace_id_hex(row["source"], row["study_uid"]),
+        instances=ShareInstances(
+            expected=row["received"] if row["complete"] else None,
+            received=row["received"],
+            validated=row["validated"],
+            quarantined=row["quarantined"],
+            delivered=row["confirmed"],
+            failed=row["failed"],
+        ),
+    )
+
+
+async def get(connection: AsyncConnection, scope: Scope, share: UUID) -> Share | None:
+    """The share, if the caller may see it."""
+    rows = await connection.execute(_base(scope).where(shares.c.id == share))
+    row = rows.mappings().one_or_none()
+    return None if row is None else _share(row)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """What routing made of a command: `done`, `noted` (nothing to change) or `rejected`, and why."""
+
+    outcome: str
+    message: str
+    share: UUID | None
+
+
+async def result_of(connection: AsyncConnection, command: UUID, recipient: str) -> CommandResult | None:
+    """What became of a command about a share to `recipient`; None while routing has not got to it.
+
+    A command's id is known to its sender alone, and the share it names is read with the caller's scope.
+    """
+    r = command_results.c
+    query = select(r.outcome, r.message, r.share)
+    row = (
+        await connection.execute(query.where(r.command_id == command, r.recipient == recipient))
+    ).one_or_none()
+    return None if row is None else CommandResult(row.outcome, row.message, row.share)
+
+
+async def made_by(connection: AsyncConnection, scope: Scope, command: UUID) -> Share | None:
+    """The share that `command` made, or that it turned out to be about."""
+    r = command_results.c
+    about = select(r.share).where(r.command_id == command, r.share.is_not(None))
+    query = _base(scope).where(shares.c.id.in_(about)).order_by(shares.c.created_at.desc()).limit(1)
+    row = (await connection.execute(query)).mappings().one_or_none()
+    return None if row is None else _share(row)
+
+
+async def listed(
+    connection: AsyncConnection, scope: Scope, wanted: Filter, limit: int, after: str | None = None
+) -> Page[Share]:
+    """Shares, the newest first."""
+    s = shares.c
+    query = _base(scope)
+    if wanted.study_uid is not None:
+        query = query.where(s.study_uid == wanted.study_uid)
+    if wanted.accession is not None:
+        query = query.where(studies.c.accession == wanted.accession)
+    if wanted.state is not None:
+        query = query.where(s.state == wanted.state)
+    if wanted.q is not None:
+        query = query.where(matches(wanted.q))
+    if after is not None:
+        at, identifier = cursors.moment_and_id(after)
+        query = query.where(tuple_(s.created_at, s.id) < (at, identifier))
+    query = query.order_by(s.created_at.desc(), s.id.desc()).limit(limit + 1)
+    found = [_share(row) for row in (await connection.execute(query)).mappings()]
+    last = found[limit - 1] if len(found) > limit else None
+    return Page(items=found[:limit], next=last and cursors.encode(last.created_at.isoformat(), str(last.id)))
+
+
+def matches(identifier: str) -> ColumnElement[bool]:
+    """Shares that `identifier` names: a study UID, an accession number, a share's id or a trace id."""
+    s = shares.c
+    tests: list[ColumnElement[bool]] = [s.study_uid == identifier, studies.c.accession == identifier]
+    with contextlib.suppress(ValueError):
+        tests.append(s.id == UUID(identifier))
+    trace = trace_id_column(s.source, s.study_uid, identifier)
+    if trace is not None:
+        tests.append(trace)
+    return or_(*tests)
+
+
+async def study_of(connection: AsyncConnection, scope: Scope, share: UUID) -> tuple[str, str, str] | None:
+    """Source, study UID and recipient of a share that the caller may see."""
+    s = shares.c
+    row = (
+        await connection.execute(
+            select(s.source, s.study_uid, s.recipient).where(
+                s.id == share, scope.either(s.source, s.recipient)
+            )
+        )
+    ).one_or_none()
+    return None if row is None else (row.source, row.study_uid, row.recipient)
