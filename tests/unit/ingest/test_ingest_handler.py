@@ -281,4 +281,6 @@ async def test_a_store_that_fails_while_a_large_data_set_comes_in_refuses_it(new
         await sink.write(bytes(1000))
     assert refused.value.status == 0xA700
     await sink.abort()
+    await world.later.run_chores()
+    assert world.store.open_uploads == 0
     assert world.around.budget.used == MIB
