@@ -54,9 +54,11 @@ deliveries = Table(
     Column("parts", Integer),  # how many the closed manifest has; None while open
     Column("expected", Integer),
     Column("revision", Integer, nullable=False, server_default="0"),  # of the closed manifest
-    Column("receipt_revision", Integer, nullable=False, server_default="0"),
+    Column("receipt_revision", Integer, nullable=False, server_default="0"),  # of the newest receipt
+    Column("receipt_due", Boolean, nullable=False, server_default="false"),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("withdrawn", Boolean, nullable=False, server_default="false"),
+    Column("withdrawn", Boolean, nullable=False, server_default="false"),  # by routing, for good
+    Column("cancelled", Boolean, nullable=False, server_default="false"),  # by a person, until a retry
     moment("created_at", now=True),
     moment("expires_at"),
     Index("ix_deliveries_due", "state", "next_attempt_at"),
@@ -78,9 +80,7 @@ instances = Table(
     Column("state", Text, nullable=False, server_default="waiting"),  # waiting | confirmed | failed
     Column("status", Text),
     Column("reason", Text, nullable=False, server_default=""),
-    Column(
-        "attempts", Integer, nullable=False, server_default="0"
-    ),  # times sent without an answer that counts
+    Column("attempts", Integer, nullable=False, server_default="0"),  # times sent and still waiting
     moment("at", nullable=True),
     Index("ix_instances_waiting", "delivery", "state"),
 )

@@ -1,0 +1,1 @@
+"""Delivery carries shares to endpoints: durable jobs, per-instance outcomes, receipts."""

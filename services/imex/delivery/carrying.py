@@ -1,0 +1,125 @@
+"""Carrying one claimed delivery: where to, an attempt under its span, and how it ends."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import AttributeValue
+
+from imex.delivery.attempt import LeaseLost, Means, Stop, attempt
+from imex.delivery.endings import Endings, Result, Settled
+from imex.delivery.jobs import Job
+from imex.delivery.targets import CannotDeliver, Target, Targets, target_for
+from imex.directory import DirectoryIndex
+from imex.directory.model import Endpoint
+from imex.events import ids
+from imex.observability.logs import about
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces, traceparent_of
+from imex.runtime.errors import is_transient
+
+log = logging.getLogger(__name__)
+
+_SETTLE_AGAIN_S: Final = 1.0
+
+CurrentDirectory = Callable[[], DirectoryIndex | None]
+"""The directory version in force, None before the first one is known."""
+
+
+class Carrying:
+    """What is done with a claimed delivery."""
+
+    def __init__(
+        self,
+        endings: Endings,
+        means: Means,
+        targets: Targets,
+        directory: CurrentDirectory,
+        traces: Traces,
+    ) -> None:
+        """`targets` are by endpoint type."""
+        self._endings = endings
+        self._means = means
+        self._targets = targets
+        self._directory = directory
+        self._traces = traces
+
+    async def carry(self, job: Job, stop: Stop) -> None:
+        """Make an attempt where something waits, and settle what becomes of the delivery."""
+        trace_id = ids.trace_id_hex(job.source, job.study_uid)
+        with about(trace_id=trace_id, share=job.share):
+            try:
+                if job.sends:
+                    await self._attempt(job, stop)
+                else:
+                    self._means.meters.settled(job, await self._settle(job, None))
+            except LeaseLost:
+                log.warning("a delivery was taken over by another process")
+
+    async def _attempt(self, job: Job, stop: Stop) -> None:
+        attributes: dict[str, AttributeValue] = {
+            "imex.share": str(job.share),
+            "imex.delivery": str(job.id),
+            "imex.recipient": job.recipient,
+            "imex.endpoint": job.endpoint,
+            "imex.priority": job.priority,
+            "imex.attempt": job.attempt,
+        }
+        with self._traces.span(
+            SpanName.ATTEMPT, job.source, job.study_uid, kind=SpanKind.PRODUCER, attributes=attributes
+        ) as span:
+            job = replace(job, traceparent=traceparent_of(span) or job.traceparent)
+            result = await self._send(job, stop)
+            span.set_attribute("imex.confirmed", result.confirmed)
+            span.set_attribute("imex.failed", result.failed)
+            span.set_attribute("imex.bytes", result.sent_bytes)
+            span.set_attribute("imex.outcome", "failed" if result.reason else "succeeded")
+            if result.reason:
+                span.set_attribute("imex.reason", result.reason)
+            settled = await self._settle(job, result)
+        self._means.meters.attempt(job, result)
+        self._means.meters.settled(job, settled)
+        log.info(
+            "attempt %d to %s/%s: %d confirmed, %d failed, %s",
+            *(job.attempt, job.recipient, job.endpoint, result.confirmed, result.failed),
+            result.reason or "succeeded",
+        )
+
+    async def _send(self, job: Job, stop: Stop) -> Result:
+        try:
+            target, endpoint = self._destination(job)
+            address = target.address(endpoint)
+        except CannotDeliver as error:
+            return Result(reason=str(error))
+        if address != job.ae_title:
+            await self._means.repository.note_destination(job, address)
+        return await attempt(job, target, endpoint, self._means, stop)
+
+    def _destination(self, job: Job) -> tuple[Target, Endpoint]:
+        directory = self._directory()
+        if directory is None:
+            raise CannotDeliver("the directory is not known yet")
+        if job.recipient not in directory.institutions:
+            raise CannotDeliver(f"recipient {job.recipient} is not in the directory")
+        endpoint = directory.endpoint_for(job.recipient, job.endpoint)
+        if endpoint is None:
+            raise CannotDeliver(f"recipient {job.recipient} has no endpoint {job.endpoint} in the directory")
+        return target_for(self._targets, endpoint), endpoint
+
+    async def _settle(self, job: Job, result: Result | None) -> Settled:
+        """Until it is written: what was sent must not be forgotten because the database is away."""
+        while True:
+            try:
+                settled = await self._endings.settle(job, result)
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                log.warning("the end of an attempt is not written yet: %s", type(error).__name__)
+                await asyncio.sleep(_SETTLE_AGAIN_S)
+                continue
+            if settled.state == "lost":
+                raise LeaseLost
+            return settled

@@ -1,0 +1,239 @@
+"""How attempts and deliveries end: back-off, receipt, expiry, withdrawal; each in one transaction."""
+
+import asyncio
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from imex.db import Database, UnitOfWork
+from imex.db.tables.delivery import attempts, deliveries, instances, receipts
+from imex.delivery import decide, facts
+from imex.delivery.decide import Tally
+from imex.delivery.jobs import Job
+from imex.delivery.receipt import Destination, Line, SignedReceipt, Signer, document_of
+from imex.delivery.repository import tally
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an attempt went. `reason` is empty when nothing went wrong."""
+
+    reason: str = ""
+    confirmed: int = 0
+    failed: int = 0
+    sent_bytes: int = 0
+    yielded: bool = False
+    """It stopped because it was asked to, and goes on as soon as it may."""
+
+
+State = Literal["waiting", "idle", "ended", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What became of the delivery: its state, its outcome when it has ended, and when it is tried again."""
+
+    state: State
+    outcome: str = ""
+    next_attempt_at: datetime | None = None
+
+
+class Endings:
+    """Writes the ends. All methods raise what the database raises, and then nothing was written."""
+
+    def __init__(self, database: Database, signer: Signer) -> None:
+        """Receipts are signed with `signer`."""
+        self._database = database
+        self._signer = signer
+
+    async def settle(self, job: Job, result: Result | None) -> Settled:
+        """End the attempt, when there was one, and decide what the delivery does next."""
+        async with self._database.unit() as unit:
+            row = (
+                await unit.connection.execute(
+                    select(deliveries)
+                    .where(deliveries.c.id == job.id, deliveries.c.leased_by == job.lease)
+                    .with_for_update()
+                )
+            ).first()
+            counts = await tally(unit, job.id)
+            if row is None or counts is None:
+                return Settled("lost")
+            settled, values = await self._decide(unit, job, row, counts, result)
+            await unit.connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == job.id)
+                .values(state=settled.state, leased_by=None, lease_until=None, **values)
+            )
+        return settled
+
+    async def _decide(
+        self, unit: UnitOfWork, job: Job, row: Row[Any], counts: Tally, result: Result | None
+    ) -> tuple[Settled, dict[str, Any]]:
+        now = datetime.now(UTC)
+        step = decide.next_step(counts)
+        values: dict[str, Any] = {"next_attempt_at": None}
+        ending: tuple[Literal["cancelled", "expired"], str] | None = None
+        if row.withdrawn or row.cancelled:
+            ending = ("cancelled", row.reason or "withdrawn")
+        elif step == "send" and now >= job.expires_at:
+            last = result.reason if result else row.reason
+            ending = ("expired", f"not delivered in time; the last attempt: {last or 'none was made'}")
+        if ending is None and step == "send":
+            values = _try_again(job, result, now)
+        elif ending is None:
+            values |= {"failures": 0, "failing_since": None, "reason": ""}
+        if result is not None:
+            await _end_attempt(unit, job, row.ae_title, result, now=now, again_at=values["next_attempt_at"])
+            if not result.reason and job.failing.failures:
+                await _wake_others(unit, job)
+        if ending is not None:
+            end, reason = ending
+            unit.publish(
+                facts.ended(job, outcome=end, confirmed=counts.confirmed, reason=reason, cause=job.attempt_id)
+            )
+            return Settled("ended", end), values | {"outcome": end, "reason": reason}
+        match step:
+            case "send":
+                return Settled("waiting", next_attempt_at=values["next_attempt_at"]), values
+            case "complete":
+                return await self._complete(unit, job, row, counts, values)
+            case "wait" if counts.whole:  # a receipt of this revision is there already
+                outcome = decide.final_outcome(counts)
+                return Settled("ended", outcome), values | {"outcome": outcome}
+            case "wait":
+                return Settled("idle"), values
+
+    async def _complete(
+        self, unit: UnitOfWork, job: Job, row: Row[Any], counts: Tally, values: dict[str, Any]
+    ) -> tuple[Settled, dict[str, Any]]:
+        revision = counts.next_receipt
+        destination = Destination(row.recipient, row.endpoint, row.ae_title)
+        lines = await _lines(unit, job)
+        # canonical form and signature of a large study take a while: not on the event loop
+        receipt = await asyncio.to_thread(
+            lambda: self._signer.sign(document_of(job.share, revision, destination, lines))
+        )
+        await _store_receipt(unit, job, revision, receipt)
+        reasons: dict[str, int] = {}
+        for line in lines:
+            if line.status == "failed":
+                reasons[line.reason] = reasons.get(line.reason, 0) + 1
+        reason = decide.summary(reasons.items(), counts.failed)
+        unit.publish(
+            facts.completed(
+                job,
+                revision=revision,
+                confirmed=counts.confirmed,
+                failed=counts.failed,
+                receipt_digest=receipt.digest,
+                reason=reason,
+            )
+        )
+        outcome = decide.final_outcome(counts)
+        return Settled("ended", outcome), values | {
+            "outcome": outcome,
+            "reason": reason,
+            "receipt_revision": revision,
+            "receipt_due": False,
+        }
+
+
+def _try_again(job: Job, result: Result | None, now: datetime) -> dict[str, Any]:
+    if result is None or result.yielded:
+        return {"next_attempt_at": now}
+    if not result.reason:  # more of the manifest came meanwhile
+        return {"next_attempt_at": now, "failures": 0, "failing_since": None}
+    failing = decide.next_failing(job.failing, now=now, progressed=result.confirmed > 0)
+    return {
+        "failures": failing.failures,
+        "failing_since": failing.since,
+        "reason": result.reason,
+        "next_attempt_at": decide.next_attempt_at(
+            failing,
+            now=now,
+            expires_at=job.expires_at,
+            draw=random.random(),  # noqa: S311
+        ),
+    }
+
+
+async def _end_attempt(
+    unit: UnitOfWork, job: Job, ae_title: str, result: Result, *, now: datetime, again_at: datetime | None
+) -> None:
+    await unit.connection.execute(
+        insert(attempts)
+        .values(
+            id=job.attempt_id,
+            delivery=job.id,
+            number=job.attempt,
+            started_at=job.started_at,
+            ended_at=now,
+            outcome="failed" if result.reason else "succeeded",
+            reason=result.reason,
+            confirmed=result.confirmed,
+        )
+        .on_conflict_do_nothing()
+    )
+    unit.publish(
+        facts.attempted(
+            job,
+            reason=result.reason,
+            ended_at=now,
+            confirmed=result.confirmed,
+            next_attempt_at=again_at,
+        )
+    )
+    if result.confirmed:
+        unit.publish(
+            facts.sent(
+                job,
+                ae_title=ae_title,
+                confirmed=result.confirmed,
+                failed=result.failed,
+                reason=result.reason,
+                ended_at=now,
+            )
+        )
+
+
+async def _wake_others(unit: UnitOfWork, job: Job) -> None:
+    """The destination is back: what waits for it need not sit out its back-off."""
+    theirs = (
+        select(deliveries.c.id)
+        .where(
+            deliveries.c.recipient == job.recipient,
+            deliveries.c.endpoint == job.endpoint,
+            deliveries.c.state == "waiting",
+            deliveries.c.failures > 0,
+            deliveries.c.next_attempt_at > func.now(),
+        )
+        .with_for_update(skip_locked=True)
+    )
+    await unit.connection.execute(
+        update(deliveries).where(deliveries.c.id.in_(theirs)).values(next_attempt_at=func.now())
+    )
+
+
+async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
+    rows = await unit.connection.execute(select(instances).where(instances.c.delivery == job.id))
+    return [Line(row.sop_instance_uid, row.digest, row.state, row.reason, row.at) for row in rows]
+
+
+async def _store_receipt(unit: UnitOfWork, job: Job, revision: int, receipt: SignedReceipt) -> None:
+    await unit.connection.execute(
+        insert(receipts)
+        .values(
+            delivery=job.id,
+            revision=revision,
+            share=job.share,
+            document=receipt.document,
+            signature=receipt.signature,
+            digest=receipt.digest,
+        )
+        .on_conflict_do_nothing()
+    )

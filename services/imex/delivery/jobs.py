@@ -1,0 +1,128 @@
+"""What the parts of delivery hand to each other."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from imex.delivery.decide import Answer, Failing
+from imex.events import Lane, Priority, ids
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed delivery: what an attempt needs to know of it."""
+
+    id: UUID
+    share: UUID
+    source: str
+    study_uid: str
+    recipient: str
+    endpoint: str
+    lane: Lane
+    priority: Priority
+    attempt: int
+    """The number of this attempt; it counts from 1."""
+    failing: Failing
+    created_at: datetime
+    started_at: datetime
+    expires_at: datetime
+    ae_title: str
+    lease: str
+    """What `leased_by` must still say for the lease to hold."""
+    traceparent: str
+    """Of the attempt's span, else of the study's root: W3C trace context."""
+    sends: bool = False
+    """Whether there is something to send, so that this claim counts as an attempt."""
+
+    @property
+    def destination(self) -> tuple[str, str]:
+        """Recipient and endpoint name."""
+        return self.recipient, self.endpoint
+
+    @property
+    def attempt_id(self) -> UUID:
+        """The id of this attempt."""
+        return attempt_id(self.id, self.attempt)
+
+
+def attempt_id(delivery: UUID, number: int) -> UUID:
+    """The id of an attempt: a delivery and its number."""
+    return ids.derived("attempt", str(delivery), str(number))
+
+
+def job_of(row: Row[Any]) -> Job:
+    """A job from a row of `deliveries`."""
+    return Job(
+        id=row.id,
+        share=row.share,
+        source=row.source,
+        study_uid=row.study_uid,
+        recipient=row.recipient,
+        endpoint=row.endpoint,
+        lane=row.lane,
+        priority=row.priority,
+        attempt=row.attempts,
+        failing=Failing(row.failures, row.failing_since),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        expires_at=row.expires_at,
+        ae_title=row.ae_title,
+        lease=row.leased_by or "",
+        traceparent=ids.root_traceparent(row.source, row.study_uid),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance to send."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax: str
+    object_key: str
+    size: int
+    """Bytes of the encoded data set."""
+    digest: str
+    sent_before: int
+    """Times that it was sent without an answer that settled it."""
+
+    @property
+    def context(self) -> tuple[str, str]:
+        """SOP class and transfer syntax."""
+        return self.sop_class_uid, self.transfer_syntax
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one instance in an attempt, and when."""
+
+    instance: Instance
+    answer: Answer
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A destination with deliveries that may start now."""
+
+    recipient: str
+    endpoint: str
+    emergency: bool
+
+    @property
+    def destination(self) -> tuple[str, str]:
+        """Recipient and endpoint name."""
+        return self.recipient, self.endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many deliveries to one recipient are in one state."""
+
+    recipient: str
+    priority: str
+    state: str
+    number: int

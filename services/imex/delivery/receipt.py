@@ -1,0 +1,130 @@
+"""Receipts: what the destination confirmed, in one canonical form, signed.
+
+The document is put into RFC 8785 (JCS) form; the signature is a compact JWS (RFC 7515) over exactly these
+bytes with Ed25519 (RFC 8037). Its header carries the public key and, as `kid`, the key's RFC 7638
+thumbprint: whoever relies on a receipt compares the `kid` with the one that was published.
+"""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import OKPKey
+
+ALGORITHM: Final = "EdDSA"  # the name that every JOSE library knows; RFC 9864's is newer
+TYPE: Final = "imex-receipt+jws"
+
+
+class ReceiptForged(Exception):
+    """The signature is not of this key, or is over another document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One instance of the manifest and what became of it."""
+
+    sop_instance_uid: str
+    digest: str
+    status: str
+    reason: str
+    at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReceipt:
+    """A receipt without its signature, the signature, and the digest of the canonical form."""
+
+    document: dict[str, Any]
+    signature: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a delivery went."""
+
+    recipient: str
+    endpoint: str
+    ae_title: str
+
+
+def document_of(
+    share: UUID, revision: int, destination: Destination, lines: Sequence[Line]
+) -> dict[str, Any]:
+    """The receipt's document (INTERFACE §6), its instances in the order of their UIDs."""
+    return {
+        "share": str(share),
+        "revision": revision,
+        "destination": {
+            "recipient": destination.recipient,
+            "endpoint": destination.endpoint,
+            "ae_title": destination.ae_title,
+        },
+        "instances": [
+            {
+                "sop_instance_uid": line.sop_instance_uid,
+                "digest": line.digest,
+                "status": line.status,
+                "reason": line.reason,
+                "at": _instant(line.at),
+            }
+            for line in sorted(lines, key=lambda line: line.sop_instance_uid)
+        ],
+        "complete": all(line.status == "confirmed" for line in lines),
+    }
+
+
+def _instant(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None
+
+
+class Signer:
+    """Signs receipts with one Ed25519 key."""
+
+    def __init__(self, seed: bytes) -> None:
+        """`seed` is the 32-byte private key of RFC 8032."""
+        public = Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+        self._key = OKPKey.import_key(
+            {"kty": "OKP", "crv": "Ed25519", "x": _base64url(public), "d": _base64url(seed)}
+        )
+        self.public_jwk: dict[str, Any] = dict(self._key.as_dict(private=False))
+        self.kid: str = self._key.thumbprint()
+
+    def sign(self, document: dict[str, Any]) -> SignedReceipt:
+        """The receipt of `document`. Its cost grows with the number of instances: use a thread."""
+        canonical = rfc8785.dumps(document)
+        header = {"alg": ALGORITHM, "typ": TYPE, "kid": self.kid, "jwk": self.public_jwk}
+        signature = jws.serialize_compact(header, canonical, self._key, algorithms=[ALGORITHM])
+        return SignedReceipt(document, signature, digest_of(canonical))
+
+
+def verify(document: dict[str, Any], signature: str, public_jwk: dict[str, Any]) -> None:
+    """Check that `signature` is of this key and over this document.
+
+    Raises:
+        ReceiptForged: it is not.
+    """
+    key = OKPKey.import_key(public_jwk)
+    try:
+        signed = jws.deserialize_compact(signature, key, algorithms=[ALGORITHM])
+    except (JoseError, ValueError) as error:
+        raise ReceiptForged(f"the signature does not hold: {type(error).__name__}") from None
+    if signed.payload != rfc8785.dumps(document):
+        raise ReceiptForged("the signature is over another document")
+
+
+def digest_of(canonical: bytes) -> str:
+    """`sha256:` and the hex digest of a receipt's canonical form."""
+    return "sha256:" + hashlib.sha256(canonical).hexdigest()
+
+
+def _base64url(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()

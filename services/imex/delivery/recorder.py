@@ -1,0 +1,90 @@
+"""Writing outcomes while sending goes on: in small batches, soon, and without slowing the association."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from imex.db import is_outage
+from imex.delivery.decide import Answer
+from imex.delivery.jobs import Instance, Job, Outcome
+from imex.delivery.repository import Repository, Standing
+
+BATCH: Final = 50
+SOON_S: Final = 0.2
+_MOST_UNWRITTEN: Final = 4 * BATCH
+_RETRY_S: Final = 0.5
+
+
+class Recorder:
+    """The outcomes of one attempt on their way to the database.
+
+    At most 50 outcomes or 200 ms are lost when the process is killed, and what is lost is sent again. While
+    the database is away sending stops at 200 unwritten outcomes, and writing is repeated until it is back.
+    """
+
+    def __init__(self, repository: Repository, job: Job) -> None:
+        """Use `recording`."""
+        self._repository = repository
+        self._job = job
+        self._unwritten: list[Outcome] = []
+        self._added = asyncio.Event()
+        self._full = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self.standing = Standing.HELD
+
+    async def add(self, instance: Instance, answer: Answer) -> None:
+        """Note an outcome; waits while too many are unwritten."""
+        self._unwritten.append(Outcome(instance, answer, datetime.now(UTC)))
+        self._added.set()
+        if len(self._unwritten) >= BATCH:
+            self._full.set()
+        if len(self._unwritten) >= _MOST_UNWRITTEN:
+            await self.flush()
+
+    async def flush(self) -> Standing:
+        """Write everything noted so far."""
+        async with self._writing:
+            while self._unwritten:
+                batch = self._unwritten[:_MOST_UNWRITTEN]
+                try:
+                    self.standing = await self._repository.record(self._job, batch)
+                except Exception as error:
+                    if not is_outage(error):
+                        raise
+                    structlog.get_logger().warning("outcomes_unwritten", error=type(error).__name__)
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                del self._unwritten[: len(batch)]
+        return self.standing
+
+    async def run(self) -> None:
+        """Write in the background, for ever."""
+        while True:
+            await self._added.wait()
+            self._added.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), SOON_S)
+            self._full.clear()
+            await self.flush()
+
+    async def finish(self, background: asyncio.Task[None]) -> None:
+        """Write what is left, once the background has ended between two writes."""
+        async with self._writing:
+            background.cancel()
+        await asyncio.gather(background, return_exceptions=True)
+        await self.flush()
+
+
+@contextlib.asynccontextmanager
+async def recording(repository: Repository, job: Job) -> AsyncIterator[Recorder]:
+    """A recorder that has written everything when the block is left, however it is left."""
+    recorder = Recorder(repository, job)
+    background = asyncio.create_task(recorder.run())
+    try:
+        yield recorder
+    finally:
+        await recorder.finish(background)

@@ -1,0 +1,81 @@
+"""Settings of the delivery service."""
+
+import socket
+from functools import cached_property
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imex.settings import (
+    DatabaseSettings,
+    HttpSettings,
+    KafkaSettings,
+    LogSettings,
+    S3Settings,
+    TracesSettings,
+    decoded_key,
+)
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    decoded_key("IMEX_DELIVERY_SIGNING_KEY", value)
+    return value
+
+
+class DeliverySettings(BaseSettings):
+    """What is delivery's own. Bytes and seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_DELIVERY_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    signing_key: Annotated[SecretStr, AfterValidator(_signing_key)] = Field(
+        description="base64 of the 32-byte Ed25519 seed that signs receipts"
+    )
+    instance: str = Field(
+        default="",
+        max_length=200,
+        description="stable name of this process among delivery's processes; empty: host and HTTP port",
+    )
+    ae_title: str = Field(default="IMEX", min_length=1, max_length=16, description="calling AE title")
+    concurrency: int = Field(default=16, ge=2, le=200, description="deliveries that run at a time")
+    emergency_reserve: int = Field(default=4, ge=0, description="of these, only for emergencies")
+    per_destination: int = Field(default=6, ge=1, description="of these, at most for one destination")
+    default_associations: int = Field(
+        default=2, ge=1, le=64, description="where the endpoint does not say max_associations"
+    )
+    lease_s: float = Field(default=12.0, ge=1.0, le=15.0, description="a lease not renewed so long is over")
+    poll_s: float = Field(default=0.25, gt=0.0, le=5.0, description="looking for due deliveries")
+    read_ahead_instances: int = Field(default=4, ge=1, le=64)
+    read_ahead_bytes: int = Field(default=16 << 20, ge=1 << 16)
+    whole_bytes: int = Field(
+        default=16 << 20, ge=1 << 16, description="larger instances are streamed, not held in memory"
+    )
+
+    def model_post_init(self, _context: object) -> None:
+        """Check what only makes sense together."""
+        if self.emergency_reserve >= self.concurrency:
+            raise ValueError("IMEX_DELIVERY_EMERGENCY_RESERVE must be below IMEX_DELIVERY_CONCURRENCY")
+
+
+class Settings:
+    """Every group that the service needs; each reads its own variables.
+
+    Raises:
+        pydantic.ValidationError: a variable is missing or wrong; the error names it.
+    """
+
+    def __init__(self) -> None:
+        self.kafka = KafkaSettings()
+        self.s3 = S3Settings()
+        self.database = DatabaseSettings()
+        self.traces = TracesSettings()
+        self.http = HttpSettings()
+        self.log = LogSettings()
+        self.delivery = DeliverySettings()
+
+    @cached_property
+    def instance(self) -> str:
+        """The stable name under which this process leases deliveries."""
+        return self.delivery.instance or f"{socket.gethostname()}:{self.http.port}"

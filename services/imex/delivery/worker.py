@@ -1,0 +1,220 @@
+"""The worker: claims due deliveries and carries several at a time, each in a task of its own.
+
+A slow or dead destination holds at most its own slots; a part of the pool is kept for emergencies. An
+emergency that finds the slots of its destination taken makes a less urgent delivery give way after the
+instance that it is sending.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from imex.delivery.attempt import Stop
+from imex.delivery.carrying import Carrying, CurrentDirectory
+from imex.delivery.decide import PoolLimits, free_slots
+from imex.delivery.jobs import Due, Job
+from imex.delivery.leases import Leases
+from imex.delivery.meters import Meters
+from imex.delivery.wake import Bell, heard
+from imex.directory.index import is_open
+from imex.runtime.errors import is_transient
+from imex.runtime.health import Health
+
+log = logging.getLogger(__name__)
+
+STOPPING: Final = "interrupted: the delivery service is stopping"
+GAVE_WAY: Final = "gave way to an emergency"
+_DRAIN_S: Final = 25.0
+_TIDY_S: Final = 1.0
+_DEPTH_S: Final = 5.0
+_STALLED_S: Final = 60.0
+_AFTER_FAILURE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many at a time, and how often to look. Seconds."""
+
+    pool: PoolLimits
+    default_associations: int = 2
+    lease_s: float = 12.0
+    poll_s: float = 0.25
+
+
+@dataclass(slots=True)
+class _Running:
+    job: Job
+    stop: Stop
+    task: asyncio.Task[None]
+
+
+class Worker:
+    """Carries deliveries until it is stopped."""
+
+    name = "delivery worker"
+
+    def __init__(
+        self,
+        leases: Leases,
+        carrying: Carrying,
+        directory: CurrentDirectory,
+        *,
+        bell: Bell,
+        meters: Meters,
+        pace: Pace,
+    ) -> None:
+        """Nothing runs yet."""
+        self._leases = leases
+        self._carrying = carrying
+        self._directory = directory
+        self._bell = bell
+        self._meters = meters
+        self._pace = pace
+        self._running: dict[UUID, _Running] = {}
+        self._loops: list[asyncio.Task[None]] = []
+        self._turned = time.monotonic()
+        self._trouble = ""
+
+    async def start(self) -> None:
+        """Begin to claim; what this process held before it was killed is taken back first."""
+        self._turned = time.monotonic()
+        loops = {
+            "claims": (self._claim_all, self._pace.poll_s),
+            "leases": (self._renew, self._pace.lease_s / 4),
+            "recovery": (self._recover, _TIDY_S),
+            "depth": (self._measure, _DEPTH_S),
+        }
+        self._loops = [
+            asyncio.create_task(self._repeat(turn, every_s), name=f"delivery {name}")
+            for name, (turn, every_s) in loops.items()
+        ]
+
+    async def stop(self) -> None:
+        """Let each delivery finish its instance and write what is known, then give the leases back."""
+        claims, *others = self._loops
+        claims.cancel()
+        await asyncio.gather(claims, return_exceptions=True)
+        for running in self._running.values():
+            running.stop.ask(STOPPING)
+        if self._running:
+            _, late = await asyncio.wait(
+                [running.task for running in self._running.values()], timeout=_DRAIN_S
+            )
+            cut_off = [one.job.id for one in self._running.values() if one.task in late]
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            await self._leases.release(cut_off)
+        for loop in others:
+            loop.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    def health(self) -> Health:
+        """Live while the claims turn; an absent database is a degradation."""
+        return Health(live=time.monotonic() - self._turned < _STALLED_S, detail=self._trouble)
+
+    async def _repeat(self, turn: Callable[[], Awaitable[None]], every_s: float) -> None:
+        rings = turn == self._claim_all
+        while True:
+            rung = self._bell.listen()
+            try:
+                await turn()
+                self._trouble = ""
+            except Exception as error:
+                self._trouble = type(error).__name__
+                transient = is_transient(error)
+                log.log(
+                    logging.WARNING if transient else logging.ERROR,
+                    "delivery could not look after its work: %s",
+                    self._trouble,
+                    exc_info=not transient,
+                )
+                await asyncio.sleep(_AFTER_FAILURE_S)
+            if rings:
+                await heard(rung, every_s)
+            else:
+                await asyncio.sleep(every_s)
+
+    async def _recover(self) -> None:
+        if await self._leases.recover():
+            self._bell.ring()
+
+    async def _measure(self) -> None:
+        self._meters.depth(await self._leases.depths())
+
+    async def _claim_all(self) -> None:
+        self._turned = time.monotonic()
+        for due in await self._leases.due():
+            if self._closed(due):
+                continue
+            jobs = await self._leases.claim(due, self._slots(due))
+            for job in jobs:
+                self._begin(job)
+            if due.emergency and not jobs:
+                self._make_way(due)
+
+    def _slots(self, due: Due) -> Callable[[int, bool], int]:
+        directory = self._directory()
+        endpoint = directory.endpoint_for(due.recipient, due.endpoint) if directory else None
+        allowed = (endpoint and endpoint.accepts.max_associations) or self._pace.default_associations
+
+        def slots(running_there: int, emergency: bool) -> int:
+            return free_slots(
+                self._pace.pool,
+                running=len(self._running),
+                running_there=running_there,
+                allowed_there=allowed,
+                emergency=emergency,
+            )
+
+        return slots
+
+    def _closed(self, due: Due) -> bool:
+        """Whether the destination takes nothing at this hour; emergencies go at any."""
+        directory = self._directory()
+        endpoint = directory.endpoint_for(due.recipient, due.endpoint) if directory else None
+        return endpoint is not None and not due.emergency and not is_open(endpoint, datetime.now(UTC))
+
+    def _begin(self, job: Job) -> None:
+        stop = Stop()
+        task = asyncio.create_task(self._carry(job, stop), name=f"delivery {job.id}")
+        self._running[job.id] = _Running(job, stop, task)
+
+    async def _carry(self, job: Job, stop: Stop) -> None:
+        try:
+            await self._carrying.carry(job, stop)
+        except Exception:
+            # a fault of ours: its lease runs out, and it is tried again then
+            log.exception("a delivery failed unexpectedly")
+        finally:
+            del self._running[job.id]
+            self._bell.ring()
+
+    def _make_way(self, due: Due) -> None:
+        """Ask a less urgent delivery to end: of the same destination, or of any when the pool is full."""
+        full = len(self._running) >= self._pace.pool.total
+        others = [
+            one
+            for one in self._running.values()
+            if one.job.priority != "emergency" and (full or one.job.destination == due.destination)
+        ]
+        if others and not any(one.stop.asked.is_set() for one in others):
+            last = max(others, key=lambda one: (one.job.priority == "routine", one.job.started_at))
+            last.stop.ask(GAVE_WAY)
+
+    async def _renew(self) -> None:
+        before = list(self._running)
+        held = await self._leases.renew(before)
+        for delivery in before:
+            running = self._running.get(delivery)
+            if running is None:
+                continue
+            if delivery not in held:
+                running.task.cancel()
+            elif held[delivery]:
+                running.stop.ask("stopped: the delivery was withdrawn")
