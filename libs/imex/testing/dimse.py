@@ -1,19 +1,26 @@
 """A DICOM acceptor's user in memory: takes everything, or what a test tells it, and remembers it."""
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import pydicom.filereader
 
 from imex.dimse import (
     Accept,
+    Acceptor,
     AssociationRequest,
     Ended,
+    Limits,
     Refused,
     Reject,
     StoreCommand,
     StoreResponse,
     StoreSink,
+    serve,
 )
 
 
@@ -103,3 +110,39 @@ class _Sink:
     async def abort(self) -> None:
         self._recorder.aborted.append(self._instance.command.sop_instance_uid)
         self._recorder.changed.set()
+
+
+@contextlib.asynccontextmanager
+async def acceptor(recorder: DimseRecorder, limits: Limits | None = None) -> AsyncIterator[Acceptor]:
+    """An acceptor on a free port of the loopback interface, closed at the end."""
+    listening = await serve("127.0.0.1", 0, recorder, limits)
+    try:
+        yield listening
+    finally:
+        await listening.close()
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A DICOM file as it is sent: its data set's bytes, and what has to be said about them."""
+
+    sop_class: str
+    sop_instance: str
+    transfer_syntax: str
+    data: bytes
+
+    async def chunks(self, size: int = 64 * 1024) -> AsyncIterator[memoryview]:
+        """The data set, `size` bytes at a time."""
+        view = memoryview(self.data)
+        for start in range(0, len(view), size):
+            yield view[start : start + size]
+
+
+def read_instance(path: Path) -> Instance:
+    """Read a file with complete meta information (PS3.10 7.1)."""
+    with path.open("rb") as file:
+        meta = pydicom.filereader.read_file_meta_info(path)
+        file.seek(128 + 4 + 12 + meta.FileMetaInformationGroupLength)
+        return Instance(
+            meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID, file.read()
+        )
