@@ -1,0 +1,163 @@
+"""The loop that closes studies: each due one is looked at once everything before its deadline was read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import structlog
+from sqlalchemy import text, update
+
+from imex.db import Database, UnitOfWork, is_outage
+from imex.db.tables import routing as tables
+from imex.directory import StudyFacts
+from imex.events import ids
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces, traceparent_of
+from imex.routing import decide, studies
+from imex.routing.completeness import closing
+from imex.routing.directories import Directories
+from imex.routing.docket import Docket
+from imex.routing.handover import HandOver
+from imex.routing.model import Study, StudyKey
+from imex.routing.publish import Cause
+from imex.routing.repository import Repository
+
+_CLAIMED = 50
+_RETRY = timedelta(seconds=30)
+_DUE = text(
+    "SELECT s.source, s.study_uid, p.through FROM routing.studies s"
+    " JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:throughs AS timestamptz[]))"
+    " AS p(topic, partition, through) ON s.topic = p.topic AND s.partition = p.partition"
+    " WHERE s.due_at <= p.through ORDER BY s.due_at LIMIT :limit"
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class Reader(Protocol):
+    """Who reads the topics of validation."""
+
+    def partitions(self) -> set[tuple[str, int]]:
+        """The topics and partitions held now."""
+        ...
+
+    def read_through(self, topic: str, partition: int) -> datetime | None:
+        """The time through which a partition has been handled."""
+        ...
+
+
+class Closer:
+    """Completes shares whose study has gone quiet."""
+
+    def __init__(
+        self,
+        database: Database,
+        readers: Sequence[Reader],
+        directories: Directories,
+        traces: Traces,
+        *,
+        default_quiet_s: float,
+        association_grace_s: float,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Only studies of partitions that `readers` hold are closed here. `clock` dates what is done."""
+        self._database = database
+        self._readers = readers
+        self._directories = directories
+        self._traces = traces
+        self._quiet_s = default_quiet_s
+        self._grace_s = association_grace_s
+        self._clock = clock
+
+    async def turn(self) -> bool:
+        """Look at the studies that are due; true where more may be."""
+        read = {
+            held: through
+            for reader in self._readers
+            for held in reader.partitions()
+            if (through := reader.read_through(*held)) is not None
+        }
+        if not read:
+            return False
+        parameters = {
+            "topics": [topic for topic, _ in read],
+            "partitions": [partition for _, partition in read],
+            "throughs": list(read.values()),
+            "limit": _CLAIMED,
+        }
+        async with self._database.engine.connect() as connection:
+            due = list(await connection.execute(_DUE, parameters))
+        for source, study_uid, through in due:
+            await self._look(source, study_uid, through)
+        return len(due) == _CLAIMED
+
+    async def _look(self, source: str, study_uid: str, through: datetime) -> None:
+        key = (source, study_uid)
+        try:
+            async with self._database.unit() as unit:
+                await self._close(unit, key, through)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            # one study that cannot be closed keeps no other from it
+            _log.exception("study cannot be closed", study_uid=study_uid, source=source)
+            await self._set_aside(key, through, type(error).__name__)
+
+    async def _close(self, unit: UnitOfWork, key: StudyKey, through: datetime) -> None:
+        repository = Repository(unit.connection)
+        study = await repository.lock_free_study(key)
+        if study is None or study.due_at is None or study.due_at > through:
+            return
+        shares = await repository.shares_of([key])
+        docket = Docket(unit, repository, shares)
+        now = self._clock()
+        cause = Cause(ids.derived("close", *key, study.due_at.isoformat()), now)
+        if study.validated == 0 and study.waiting and not shares:
+            await self._address_held(repository, docket, study, cause)
+        found = closing(
+            study,
+            docket.of(study),
+            read_through=through,
+            open_associations=await repository.has_open_association(key),
+            default_quiet_s=self._quiet_s,
+            association_grace_s=self._grace_s,
+        )
+        if found.complete:
+            with self._traces.span(SpanName.CLOSE, *key) as span:
+                cause = replace(cause, traceparent=traceparent_of(span))
+                hand_over = HandOver(unit, repository, docket, self._directories.index)
+                for share in found.complete:
+                    await hand_over.complete(study, share, cause)
+        closed_at = study.closed_at if found.next_due else now
+        study = replace(study, due_at=found.next_due, closed_at=closed_at)
+        await repository.save_studies([studies.finished(study, docket.of(study), now)])
+        await docket.write()
+
+    async def _address_held(self, repository: Repository, docket: Docket, study: Study, cause: Cause) -> None:
+        """Everything of the study is in quarantine: its shares say so, instead of there being none.
+
+        Only now are the rules asked with what such instances say of themselves; nothing of them leaves.
+        """
+        modalities, classes, parts = await repository.held_facts(study.key)
+        facts = StudyFacts(
+            source=study.source,
+            modalities=modalities,
+            sop_classes=classes,
+            body_parts=parts,
+            called_ae=study.called_ae,
+        )
+        index = self._directories.index
+        wishes = decide.addressed(index, facts, standing=study.standing, recipients=study.recipients)
+        for decision in decide.plan(index, facts, wishes, [], passage=study.passage, at=cause.at):
+            if isinstance(decision, decide.Open):
+                docket.open(study, decision, cause)
+
+    async def _set_aside(self, key: StudyKey, through: datetime, why: str) -> None:
+        later = max(through, self._clock()) + _RETRY
+        async with self._database.unit() as unit:
+            await unit.connection.execute(
+                update(tables.studies)
+                .where(tables.studies.c.source == key[0], tables.studies.c.study_uid == key[1])
+                .values(due_at=later, stuck=f"it cannot be closed: {why}")
+            )

@@ -1,0 +1,101 @@
+"""When a study is complete for a share, and what its delivery has come to. Pure."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from imex.routing.model import Share, Study
+from imex.routing.states import Fact
+from imex.routing.studies import quiet_of
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a look at a due study has found."""
+
+    complete: tuple[Share, ...]
+    next_due: datetime | None
+    """When to look again; None when the study is closed."""
+
+
+_NOT_YET = timedelta(seconds=1)
+
+
+def closing(
+    study: Study,
+    shares: Collection[Share],
+    *,
+    read_through: datetime,
+    open_associations: bool,
+    default_quiet_s: float,
+    association_grace_s: float,
+) -> Closing:
+    """Which shares of a study are complete.
+
+    The only clock is the time through which the study's partition has been read: with a backlog it stands
+    still, so that a half-read study cannot close. While an association is open a study stays open, for at
+    most the grace: an association whose end is never heard of must not keep it for ever.
+    """
+    held_until = study.seen_at + timedelta(seconds=association_grace_s)
+    if open_associations and read_through < held_until:
+        return Closing((), min(held_until, read_through + _NOT_YET))
+    ready: list[Share] = []
+    later: list[datetime] = []
+    for share in shares:
+        if share.complete or share.state not in _OPEN:
+            continue
+        at = study.seen_at + timedelta(seconds=quiet_of(share, default_quiet_s))
+        if read_through >= at:
+            ready.append(share)
+        else:
+            later.append(at)
+    if not ready and not later:
+        at = study.seen_at + timedelta(seconds=default_quiet_s)
+        if read_through < at:
+            later.append(at)
+    return Closing(tuple(ready), min(later, default=None))
+
+
+_OPEN = frozenset({"collecting", "delivering", "delivered", "partial"})
+
+
+def settled(study: Study, share: Share) -> Fact | None:
+    """Whether everything received has come to an end for this share; None while it has not.
+
+    Nothing is said before the manifest is closed and holds every accepted instance of the study.
+    """
+    if not share.complete or share.handed < study.validated or share.confirmed + share.failed < share.handed:
+        return None
+    if share.confirmed == study.received:
+        return Fact.WHOLE
+    return Fact.SHORT
+
+
+def missing(study: Study, share: Share) -> int:
+    """Instances received that the recipient has not confirmed."""
+    return study.received - share.confirmed
+
+
+def missing_words(
+    study: Study, share: Share, held_reasons: Sequence[str], failed_reasons: Sequence[str]
+) -> str:
+    """What a partial share lacks and why, for people; reasons come without patient data."""
+    total = study.received
+    parts: list[str] = []
+    if study.waiting:
+        parts.append(_with(f"{study.waiting} in quarantine", held_reasons))
+    if study.discarded:
+        parts.append(f"{study.discarded} discarded from quarantine")
+    unconfirmed = study.validated - share.confirmed
+    if unconfirmed > 0:
+        parts.append(_with(f"{unconfirmed} not accepted by {share.recipient}", failed_reasons))
+    lacking = missing(study, share)
+    return f"{lacking} of {total} instance{'' if total == 1 else 's'} missing: {', '.join(parts)}"
+
+
+_MOST_REASONS = 3
+
+
+def _with(words: str, reasons: Sequence[str]) -> str:
+    told = [reason for reason in dict.fromkeys(reasons) if reason][:_MOST_REASONS]
+    return f"{words} ({'; '.join(told)})" if told else words

@@ -1,0 +1,194 @@
+"""What one unit of work does to shares: moves, timeline rows and events, collected and then written."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from imex.db import UnitOfWork
+from imex.events import ids
+from imex.events.shares import FINAL_STATES
+from imex.routing import publish
+from imex.routing.decide import Addressed, Open
+from imex.routing.model import Share, Study
+from imex.routing.publish import Announcement, Cause
+from imex.routing.repository import Repository
+from imex.routing.states import Fact, transition
+from imex.routing.studies import STUDY_KEPT
+
+DELIVERY = "delivery"
+
+_log = structlog.get_logger(__name__)
+
+
+class Docket:
+    """Collects; nothing is written before `write`. The caller holds the locks of the studies."""
+
+    def __init__(self, unit: UnitOfWork, repository: Repository, shares: Iterable[Share]) -> None:
+        """`shares` are all those of the studies in hand."""
+        self._unit = unit
+        self._repository = repository
+        self._shares = {share.id: share for share in shares}
+        self._touched: dict[Any, None] = {}
+        self._timeline: list[dict[str, Any]] = []
+
+    def of(self, study: Study) -> list[Share]:
+        """The shares of a study as they stand now."""
+        return [share for share in self._shares.values() if share.study == study.key]
+
+    def get(self, share: UUID) -> Share | None:
+        """A share as it stands now; None where it is of no study in hand."""
+        return self._shares.get(share)
+
+    def put(self, share: Share) -> Share:
+        """Remember a share as it now is."""
+        self._shares[share.id] = share
+        self._touched[share.id] = None
+        return share
+
+    def note(
+        self,
+        share: Share,
+        step: str,
+        cause: Cause,
+        *,
+        at: datetime | None = None,
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """A row of the timeline; the same step by the same cause stays one row."""
+        self._timeline.append(
+            {
+                "share": share.id,
+                "cause": cause.id,
+                "step": step,
+                "at": at or cause.at,
+                "actor": cause.who,
+                "reason": reason,
+                "details": dict(details or {}),
+            }
+        )
+
+    def announce(
+        self, share: Share, announcement: Announcement, cause: Cause, more: Mapping[str, Any] | None = None
+    ) -> Share:
+        """Tell partners, with the next number of this share's events."""
+        numbered = self.put(replace(share, sequence=share.sequence + 1))
+        self._unit.publish(publish.share_event(announcement, numbered, cause, more))
+        return numbered
+
+    def move(
+        self,
+        share: Share,
+        fact: Fact,
+        cause: Cause,
+        *,
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> Share:
+        """What `fact` makes of a share, with all that follows; unchanged where it means nothing.
+
+        `details` are for the timeline, `more` for the partner event.
+        """
+        state = transition(share.state, fact)
+        if state is None:
+            _log.info("share unmoved", share=str(share.id), state=share.state, fact=fact.name)
+            return share
+        moved = self.put(replace(share, state=state, reason=reason, updated_at=cause.at))
+        self.note(moved, state, cause, reason=reason, details=details)
+        if announcement := publish.ANNOUNCED_STATES.get(state):
+            moved = self.announce(moved, announcement, cause, more)
+        if record := publish.audit_of(moved, cause):
+            self._unit.publish(record)
+        # delivery knows of an end that it has told of itself
+        if state in FINAL_STATES and moved.parts and cause.actor.id != DELIVERY:
+            self._unit.publish(publish.manifest_withdrawn(moved, cause))
+        return moved
+
+    def open(self, study: Study, decision: Open, cause: Cause, command: Any = None) -> Share:
+        """A new share, as far as it goes at once: refused, waiting for its recipient, or collecting."""
+        wish, judgement = decision.addressed, decision.judgement
+        share = self.put(
+            Share(
+                id=ids.share_id(*study.key, wish.recipient, wish.purpose, decision.episode),
+                source=study.source,
+                study_uid=study.study_uid,
+                recipient=wish.recipient,
+                purpose=wish.purpose,
+                episode=decision.episode,
+                passage=study.passage,
+                priority=wish.priority,
+                origin=wish.origin,
+                rule=wish.rule,
+                agreement=judgement.agreement,
+                legal_basis=judgement.legal_basis,
+                directory_version=judgement.directory_version,
+                endpoint=wish.endpoint,
+                reference=wish.reference,
+                quiet_s=wish.quiet_s,
+                command_id=command,
+                created_at=cause.at,
+                updated_at=cause.at,
+                expires_at=cause.at + STUDY_KEPT,
+            )
+        )
+        self._story_so_far(study, share, cause)
+        share = self.announce(share, "requested", cause)
+        self.note(share, "requested", cause, reason=_why(share))
+        if record := publish.audit_of(share, cause):
+            self._unit.publish(record)
+        if not judgement.covered:
+            return self.move(share, Fact.UNCOVERED, cause, reason=judgement.reason)
+        if judgement.asks_recipient:
+            return self.put(replace(share, reason=f"waits for {share.recipient} to accept it"))
+        return self.accept(share, cause)
+
+    def accept(self, share: Share, cause: Cause) -> Share:
+        """An agreement covers it and nobody need be asked any more."""
+        basis = {"agreement": share.agreement, "legal_basis": share.legal_basis}
+        share = self.move(share, Fact.COVERED, cause, details=basis)
+        return self.move(share, Fact.COLLECT, cause)
+
+    def urge(self, share: Share, wish: Addressed, cause: Cause) -> Share:
+        """A more urgent rule claims a share of which nothing has left yet."""
+        reason = f"raised from {share.priority} to {wish.priority} by standing rule {wish.rule}"
+        urged = replace(
+            share,
+            priority=wish.priority,
+            rule=wish.rule,
+            quiet_s=wish.quiet_s,
+            endpoint=wish.endpoint or share.endpoint,
+            updated_at=cause.at,
+        )
+        self.note(urged, "accepted", cause, reason=reason)
+        return self.put(urged)
+
+    def _story_so_far(self, study: Study, share: Share, cause: Cause) -> None:
+        """What befell the study before this share was thought of."""
+        sender = Cause(cause.id, cause.at, publish.institution(study.source))
+        self.note(share, "received", sender, at=study.first_received_at)
+        if study.first_validated_at:
+            self.note(share, "validated", cause, at=study.first_validated_at)
+        if study.waiting:
+            self.note(share, "quarantined", cause, reason=f"{study.waiting} in quarantine")
+
+    async def write(self) -> None:
+        """Write what was collected, in the unit's transaction."""
+        await self._repository.save_shares([self._shares[share] for share in self._touched])
+        await self._repository.add_timeline(self._timeline)
+        self._touched = {}
+        self._timeline = []
+
+
+def _why(share: Share) -> str:
+    match share.origin:
+        case "rule":
+            return f"standing rule {share.rule}"
+        case "called":
+            return f"addressed to {share.recipient} by the called AE title"
+        case "command":
+            return "asked for by hand"

@@ -1,0 +1,194 @@
+"""Judged instances: studies grow, shares are decided, emergencies are handed over at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from imex.db import UnitOfWork
+from imex.directory import DirectoryIndex
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces, traceparent_of
+from imex.routing import decide, publish, studies
+from imex.routing.completeness import settled
+from imex.routing.directories import Directories
+from imex.routing.docket import Docket
+from imex.routing.handover import HandOver
+from imex.routing.model import Share, Study, StudyKey
+from imex.routing.news import InstanceEvent, JudgedEvent, News, OpenIdentity, first_of, read
+from imex.routing.publish import Cause
+from imex.routing.repository import Repository
+from imex.routing.states import Fact
+from imex.routing.storing import store_facts
+from imex.runtime import Message
+
+Clock = Callable[[], datetime]
+
+
+class Intake:
+    """Handles the topics of validation."""
+
+    def __init__(
+        self,
+        directories: Directories,
+        open_identity: OpenIdentity,
+        traces: Traces,
+        default_quiet_s: float,
+        clock: Clock = lambda: datetime.now(UTC),
+    ) -> None:
+        """`default_quiet_s` holds where no rule states its own."""
+        self._directories = directories
+        self._open_identity = open_identity
+        self._traces = traces
+        self._quiet_s = default_quiet_s
+        self._clock = clock
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        judged = [message for message in messages if isinstance(message.event, JudgedEvent)]
+        for version in {m.event.data.directory_version for m in judged if isinstance(m.event, InstanceEvent)}:
+            await self._directories.wait_for(version)
+        repository = Repository(unit.connection)
+        groups = _by_study(judged)
+        known = await self._lock(repository, groups)
+        groups = {key: group for key, group in groups.items() if key in known}
+        stored = await store_facts(repository, [message for group in groups.values() for message in group])
+        docket = Docket(unit, repository, await repository.shares_of(known))
+        index = self._directories.index
+        hand_over = HandOver(unit, repository, docket, index)
+        saved: list[Study] = []
+        for key, group in groups.items():
+            before, is_new = known[key]
+            study, news = read(before, group, stored, self._open_identity)
+            work = _Work(docket, hand_over, index, self._clock(), group[-1])
+            if studies.needs_evaluation(
+                None if is_new else before, study, index.version, arrivals=news.arrivals
+            ):
+                with self._traces.span(SpanName.ROUTE, *key) as span:
+                    work.traceparent = traceparent_of(span)
+                    study = await work.evaluate(study, news)
+            else:
+                await work.tell(study, news, opened=[])
+            shares = docket.of(study)
+            if any(isinstance(message.event, InstanceEvent) for message in group):
+                study = replace(study, due_at=studies.due(study, shares, self._quiet_s))
+            elif study.due_at is not None:
+                # an association has ended, which may be all that was waited for
+                study = replace(study, due_at=studies.due(study, shares, self._quiet_s))
+            saved.append(studies.finished(study, shares, work.now))
+        await repository.save_studies(saved)
+        await docket.write()
+
+    async def _lock(
+        self, repository: Repository, groups: dict[StudyKey, list[Message]]
+    ) -> dict[StudyKey, tuple[Study, bool]]:
+        found = await repository.lock_studies(groups)
+        fresh = {key: study for key in groups if key not in found and (study := first_of(groups[key]))}
+        if fresh:
+            await repository.add_studies(list(fresh.values()))
+            # somebody else may have been first: what is locked is what counts
+            found |= await repository.lock_studies(fresh)
+        return {key: (study, key in fresh) for key, study in found.items()}
+
+
+class _Work:
+    """What is done for one study of a batch."""
+
+    def __init__(
+        self, docket: Docket, hand_over: HandOver, index: DirectoryIndex, now: datetime, last: Message
+    ) -> None:
+        self.now = now
+        self.traceparent: str | None = None
+        self._docket = docket
+        self._hand_over = hand_over
+        self._index = index
+        self._last = last
+
+    def _cause(self) -> Cause:
+        return Cause(self._last.event.id, self.now, traceparent=self.traceparent)
+
+    async def evaluate(self, study: Study, news: News) -> Study:
+        """Ask rules and agreements anew, then tell the shares what is new."""
+        cause, facts = self._cause(), decide.rule_facts(study)
+        for one in decide.withhold(self._index, facts, self._docket.of(study), self.now):
+            fact = Fact.TAKEN_BACK if one.share.parts else Fact.UNCOVERED
+            self._docket.move(one.share, fact, cause, reason=one.reason)
+        wishes = decide.addressed(self._index, facts, standing=study.standing, recipients=study.recipients)
+        opened: list[Share] = []
+        for decision in decide.plan(
+            self._index, facts, wishes, self._docket.of(study), passage=study.passage, at=self.now
+        ):
+            match decision:
+                case decide.Open():
+                    opened.append(self._docket.open(study, decision, cause))
+                case decide.Raise(share, wish):
+                    self._docket.urge(share, wish, cause)
+                case decide.Withhold():
+                    raise AssertionError("a plan withholds nothing")
+        await self.tell(study, news, opened=opened)
+        return replace(study, evaluated_version=self._index.version)
+
+    async def tell(self, study: Study, news: News, *, opened: Sequence[Share]) -> None:
+        """What is new of a study, for each of its shares."""
+        new = {share.id for share in opened}
+        for share in self._docket.of(study):
+            if share.id not in new:
+                self._note_repeats(study, share, news)
+            if share.live:
+                await self._tell_live(study, share, news, is_new=share.id in new)
+
+    async def _tell_live(self, study: Study, known: Share, news: News, *, is_new: bool) -> None:
+        self._note_held(known, news)
+        share = self._reopen(known, news) if news.accepted and not is_new else known
+        streaming = share.streams and share.state in {"collecting", "delivering"}
+        if streaming and study.validated > share.handed:
+            share = await self._hand_over.pass_on(share, self._cause())
+        if news.held or news.discarded or news.released:
+            await self._reconsider(study, share)
+
+    def _note_repeats(self, study: Study, share: Share, news: News) -> None:
+        newest = decide.latest(self._docket.of(study), share.recipient, share.purpose)
+        if newest is not None and newest.id == share.id:
+            for association in news.repeated:
+                cause = Cause(association, self.now, publish.institution(study.source))
+                words = "sent again with the same bytes: nothing is delivered twice"
+                self._docket.note(share, "repeated", cause, reason=words)
+
+    def _note_held(self, share: Share, news: News) -> None:
+        if news.held:
+            reasons = "; ".join(dict.fromkeys(event.data.reason for event in news.held))
+            words = f"{len(news.held)} in quarantine: {reasons}"
+            self._docket.note(share, "quarantined", self._cause(), reason=words)
+        for discarded in news.discarded:
+            cause = Cause(discarded.id, self.now, publish.person(discarded.data.actor))
+            self._docket.note(share, "discarded", cause, reason=discarded.data.reason)
+        for released in news.released:
+            words = "an instance was released from quarantine"
+            self._docket.note(share, "released", replace(self._cause(), id=released.id), reason=words)
+
+    def _reopen(self, share: Share, news: News) -> Share:
+        """A late or released instance: the manifest is not whole any more."""
+        if share.state in {"delivered", "partial"}:
+            count = news.accepted
+            words = f"{count} more instance{'' if count == 1 else 's'} came in"
+            share = self._docket.move(share, Fact.MORE, self._cause(), reason=words)
+        if share.complete:
+            share = self._docket.put(replace(share, complete=False))
+        return share
+
+    async def _reconsider(self, study: Study, share: Share) -> None:
+        """What is in quarantine has changed under a share that had ended."""
+        if share.state == "delivered":
+            await self._hand_over.fall_short(study, share, self._cause())
+        elif share.state == "partial" and settled(study, share) is Fact.WHOLE:
+            self._docket.move(share, Fact.WHOLE, self._cause())
+        elif share.state == "partial":
+            words = await self._hand_over.shortfall(study, share)
+            self._docket.put(replace(share, reason=words, updated_at=self.now))
+
+
+def _by_study(messages: Sequence[Message]) -> dict[StudyKey, list[Message]]:
+    groups: dict[StudyKey, list[Message]] = {}
+    for message in messages:
+        data = message.event.data
+        groups.setdefault((data.source, data.study_uid), []).append(message)
+    return groups

@@ -1,0 +1,123 @@
+"""What routing knows of a study and of a share, as values."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from imex.events.envelope import Lane, Priority
+from imex.events.shares import FINAL_STATES, ShareState
+
+Origin = Literal["rule", "called", "command"]
+StudyKey = tuple[str, str]
+"""Source institution and Study Instance UID."""
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A row of `routing.studies`. Some fields are patient data: never log it."""
+
+    source: str
+    study_uid: str
+    lane: Lane
+    topic: str
+    partition: int
+    first_received_at: datetime
+    last_activity_at: datetime
+    seen_at: datetime
+    modalities: frozenset[str] = frozenset()
+    sop_classes: frozenset[str] = frozenset()
+    body_parts: frozenset[str] = frozenset()
+    recipients: frozenset[str] = frozenset()
+    standing: bool = False
+    called_ae: str = ""
+    patient_id: str = ""
+    issuer: str = ""
+    patient_name: str = ""
+    birth_date: str = ""
+    accession: str = ""
+    study_date: str = ""
+    study_description: str = ""
+    series_descriptions: frozenset[str] = frozenset()
+    validated: int = 0
+    waiting: int = 0
+    discarded: int = 0
+    bytes: int = 0
+    passage: int = 1
+    evaluated_version: str = ""
+    first_validated_at: datetime | None = None
+    due_at: datetime | None = None
+    closed_at: datetime | None = None
+    expires_at: datetime | None = None
+    expired_at: datetime | None = None
+    settled_at: datetime | None = None
+
+    @property
+    def key(self) -> StudyKey:
+        """What identifies it."""
+        return self.source, self.study_uid
+
+    @property
+    def received(self) -> int:
+        """Instances that came, whatever became of them."""
+        return self.validated + self.waiting + self.discarded
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A row of `routing.shares`."""
+
+    id: UUID
+    source: str
+    study_uid: str
+    recipient: str
+    purpose: str
+    episode: int
+    passage: int
+    priority: Priority
+    origin: Origin
+    directory_version: str
+    created_at: datetime
+    updated_at: datetime
+    state: ShareState = "requested"
+    reason: str = ""
+    rule: str | None = None
+    agreement: str | None = None
+    legal_basis: str | None = None
+    endpoint: str | None = None
+    reference: str | None = None
+    quiet_s: int | None = None
+    command_id: UUID | None = None
+    sequence: int = 0
+    complete: bool = False
+    delivery_revision: int = 0
+    parts: int = 0
+    handed: int = 0
+    confirmed: int = 0
+    failed: int = 0
+    receipt_digest: str | None = None
+    receipt_revision: int | None = None
+    completed_at: datetime | None = None
+    first_image_at: datetime | None = None
+    delivered_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def study(self) -> StudyKey:
+        """The study it carries."""
+        return self.source, self.study_uid
+
+    @property
+    def live(self) -> bool:
+        """Whether a further passage is still this share's, rather than a new episode's."""
+        return self.state not in FINAL_STATES
+
+    @property
+    def lane(self) -> Lane:
+        """The lane of its manifests."""
+        return "express" if self.priority == "emergency" else "bulk"
+
+    @property
+    def streams(self) -> bool:
+        """Whether instances are handed over as they come, and not when the study is complete."""
+        return self.priority == "emergency"

@@ -1,0 +1,107 @@
+"""What a batch of judged instances says of one study. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+from imex.events import Event, Identity, Sealed
+from imex.events.validations import (
+    AssociationValidated,
+    InstanceDiscarded,
+    InstanceDuplicated,
+    InstanceQuarantined,
+    InstanceValidated,
+)
+from imex.routing import studies
+from imex.routing.model import Study
+from imex.runtime import Message
+
+OpenIdentity = Callable[[Sealed, str], Identity]
+"""Opens the sealed field that belongs to an object key."""
+
+InstanceEvent = InstanceValidated | InstanceQuarantined | InstanceDuplicated
+"""Events that carry an instance's facts."""
+
+JudgedEvent = InstanceEvent | InstanceDiscarded | AssociationValidated
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What of a batch was new to the database, so that nothing counts twice."""
+
+    instances: frozenset[UUID] = frozenset()
+    """Events whose instance was new."""
+    held: frozenset[UUID] = frozenset()
+    """Quarantine entries that were new."""
+    released: frozenset[UUID] = frozenset()
+    discarded: frozenset[UUID] = frozenset()
+    associations: frozenset[tuple[str, str, UUID]] = frozenset()
+
+
+@dataclass(slots=True)
+class News:
+    """What is new for the shares of a study."""
+
+    accepted: int = 0
+    released: list[InstanceValidated] = field(default_factory=list)
+    held: list[InstanceQuarantined] = field(default_factory=list)
+    discarded: list[InstanceDiscarded] = field(default_factory=list)
+    repeated: dict[UUID, int] = field(default_factory=dict)
+    """Instances that came again, by association."""
+    arrivals: bool = False
+    """A sender sent something; releases and discards are people's doing."""
+
+
+def first_of(messages: Sequence[Message]) -> Study | None:
+    """A study that is not known yet, by the first message that says where it comes from."""
+    for message in messages:
+        if isinstance(message.event, InstanceEvent):
+            return studies.first_seen(message.event.data, message.topic, message.partition, message.timestamp)
+    return None
+
+
+def read(
+    study: Study, messages: Sequence[Message], stored: Stored, open_identity: OpenIdentity
+) -> tuple[Study, News]:
+    """The study after the messages, and what they mean for its shares."""
+    news = News()
+    new_associations = {key[2] for key in stored.associations if key[:2] == study.key}
+    series: set[str] = set()
+    for message in messages:
+        event: Event[Any] = message.event
+        study = replace(study, topic=message.topic, partition=message.partition)
+        if isinstance(event, InstanceEvent):
+            association = event.data.association
+            study = studies.heard(
+                study, event.data, message.timestamp, by_new_association=association in new_associations
+            )
+            new_associations.discard(association)
+        match event:
+            case InstanceValidated(data=data):
+                news.arrivals |= not data.released
+                if data.quarantine in stored.released:
+                    study = replace(study, waiting=study.waiting - 1)
+                    news.released.append(event)
+                if event.id in stored.instances:
+                    identity = None
+                    if data.series_uid not in series:
+                        series.add(data.series_uid)
+                        identity = open_identity(data.identity, data.object_key)
+                    study = studies.accepted(study, data, identity, message.timestamp)
+                    news.accepted += 1
+            case InstanceQuarantined(data=data):
+                news.arrivals = True
+                if data.quarantine in stored.held:
+                    study = replace(study, waiting=study.waiting + 1)
+                    news.held.append(event)
+            case InstanceDuplicated(data=data):
+                news.arrivals = True
+                news.repeated[data.association] = news.repeated.get(data.association, 0) + 1
+            case InstanceDiscarded(data=data):
+                if data.quarantine in stored.discarded:
+                    study = replace(study, waiting=study.waiting - 1, discarded=study.discarded + 1)
+                    news.discarded.append(event)
+            case AssociationValidated():
+                pass
+    return study, news

@@ -1,0 +1,157 @@
+"""What people ask of shares: create, accept, refuse, cancel, revoke; and what came of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+from imex.db import UnitOfWork
+from imex.events.commands import ShareCommanded, ShareCommandedData
+from imex.observability.names import SpanName
+from imex.observability.traces import Traces, traceparent_of
+from imex.routing import decide, publish, studies
+from imex.routing.decide import Addressed
+from imex.routing.directories import Directories
+from imex.routing.docket import Docket
+from imex.routing.model import Share, Study
+from imex.routing.publish import Cause
+from imex.routing.repository import Repository
+from imex.routing.states import Fact, transition
+from imex.runtime import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a command, for whoever sent it."""
+
+    outcome: Literal["done", "noted", "rejected"]
+    message: str = ""
+    share: UUID | None = None
+
+
+class Orders:
+    """Handles the topic `commands`; what is for others is passed over."""
+
+    def __init__(
+        self,
+        directories: Directories,
+        traces: Traces,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`clock` says when a command is decided."""
+        self._directories = directories
+        self._traces = traces
+        self._clock = clock
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        commands = [message.event for message in messages if isinstance(message.event, ShareCommanded)]
+        if not commands:
+            return
+        repository = Repository(unit.connection)
+        known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in commands})
+        docket = Docket(unit, repository, await repository.shares_of(known))
+        results: list[tuple[ShareCommanded, Result]] = []
+        for command in commands:
+            key = (command.data.source, command.data.study_uid)
+            study = known.get(key)
+            if study is None:
+                words = f"{command.data.source} has sent no study with this UID; send it first"
+                results.append((command, Result("rejected", words)))
+                continue
+            with self._traces.span(
+                SpanName.COMMAND, *key, attributes={"command": command.data.command}
+            ) as span:
+                actor = publish.person(command.data.actor, command.data.actor_institution)
+                cause = Cause(command.id, self._clock(), actor, traceparent_of(span))
+                known[key], result = self._obey(docket, study, command.data, cause)
+                results.append((command, result))
+        now = self._clock()
+        await repository.save_studies(
+            [studies.finished(study, docket.of(study), now) for study in known.values()]
+        )
+        await docket.write()
+        await repository.add_command_results(
+            [
+                {
+                    "command_id": command.id,
+                    "recipient": command.data.recipient,
+                    "share": result.share,
+                    "outcome": result.outcome,
+                    "message": result.message,
+                }
+                for command, result in results
+            ]
+        )
+
+    def _obey(
+        self, docket: Docket, study: Study, asked: ShareCommandedData, cause: Cause
+    ) -> tuple[Study, Result]:
+        if not _may(asked):
+            return study, Result("rejected", f"only {_whose(asked)} can {asked.command} this share")
+        if asked.command == "create":
+            return self._create(docket, study, asked, cause)
+        share = docket.get(asked.share) if asked.share else None
+        if share is None or share.study != study.key:
+            return study, Result("rejected", "there is no such share")
+        return _change(docket, study, share, asked, cause)
+
+    def _create(
+        self, docket: Docket, study: Study, asked: ShareCommandedData, cause: Cause
+    ) -> tuple[Study, Result]:
+        index = self._directories.index
+        wish = Addressed(
+            recipient=asked.recipient,
+            purpose=asked.purpose,
+            priority=asked.priority,
+            origin="command",
+            endpoint=asked.endpoint,
+            reference=asked.reference,
+        )
+        shares = docket.of(study)
+        decision = decide.plan_by_hand(index, decide.rule_facts(study), wish, shares, cause.at)
+        if decision is None:
+            known = decide.latest(shares, asked.recipient, asked.purpose)
+            assert known is not None, "nothing is planned only where a share is there"
+            docket.note(known, "requested", cause, reason="requested again: this share is there already")
+            return study, Result("noted", f"there is one already, {known.state}", known.id)
+        share = docket.open(study, decision, cause, command=cause.id)
+        return _due_again(study, share), Result("done", share.reason, share.id)
+
+
+def _change(
+    docket: Docket, study: Study, share: Share, asked: ShareCommandedData, cause: Cause
+) -> tuple[Study, Result]:
+    match asked.command:
+        case "accept":
+            if share.state != "requested":
+                return study, Result("rejected", f"the share is {share.state}", share.id)
+            share = docket.accept(share, cause)
+            return _due_again(study, share), Result("done", share=share.id)
+        case "refuse":
+            fact, words = Fact.DECLINED, f"{share.recipient} refused it"
+        case "cancel":
+            fact, words = Fact.CALLED_OFF, "cancelled"
+        case "revoke" | "create":
+            fact, words = Fact.TAKEN_BACK, "revoked"
+    if transition(share.state, fact) is None:
+        return study, Result("rejected", f"the share is {share.state}", share.id)
+    reason = f"{words}: {asked.reason}" if asked.reason else words
+    docket.move(share, fact, cause, reason=reason)
+    return study, Result("done", share=share.id)
+
+
+def _due_again(study: Study, share: Share) -> Study:
+    """A closed study is looked at once more, so that a new share of it is handed over."""
+    if share.state != "collecting" or study.due_at is not None:
+        return study
+    return replace(study, due_at=study.seen_at)
+
+
+def _may(asked: ShareCommandedData) -> bool:
+    return asked.actor_institution in {None, _whose(asked)}
+
+
+def _whose(asked: ShareCommandedData) -> str:
+    return asked.recipient if asked.command in {"accept", "refuse"} else asked.source

@@ -1,0 +1,157 @@
+"""What delivery says: confirmations, attempts, receipts and endings, and what they make of shares."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from imex.db import UnitOfWork
+from imex.events.deliveries import (
+    DeliveryAttempted,
+    DeliveryCompleted,
+    DeliveryEnded,
+    DeliveryProgressed,
+)
+from imex.routing import publish, studies
+from imex.routing.completeness import settled
+from imex.routing.directories import Directories
+from imex.routing.docket import DELIVERY, Docket
+from imex.routing.handover import HandOver
+from imex.routing.model import Share, Study
+from imex.routing.publish import Cause
+from imex.routing.repository import Outcome, Repository
+from imex.routing.states import Fact
+from imex.runtime import Message
+
+DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded
+
+
+class Outcomes:
+    """Handles the topic `deliveries`."""
+
+    def __init__(
+        self, directories: Directories, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        """`clock` says when a share is moved; facts keep their own times."""
+        self._directories = directories
+        self._clock = clock
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        facts = [message.event for message in messages if isinstance(message.event, DeliveryFact)]
+        repository = Repository(unit.connection)
+        known = await repository.lock_studies({(fact.data.source, fact.data.study_uid) for fact in facts})
+        docket = Docket(unit, repository, await repository.shares_of(known))
+        hand_over = HandOver(unit, repository, docket, self._directories.index)
+        await _count(repository, docket, facts)
+        for fact in facts:
+            study = known.get((fact.data.source, fact.data.study_uid))
+            share = docket.get(fact.data.share)
+            if study is None or share is None:
+                continue
+            await self._tell(docket, hand_over, study, share, fact)
+        now = self._clock()
+        await repository.save_studies(
+            [studies.finished(study, docket.of(study), now) for study in known.values()]
+        )
+        await docket.write()
+
+    async def _tell(
+        self, docket: Docket, hand_over: HandOver, study: Study, share: Share, fact: DeliveryFact
+    ) -> None:
+        cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
+        match fact:
+            case DeliveryProgressed():
+                _first_image(docket, share, fact, cause)
+            case DeliveryAttempted(data=data):
+                told = {
+                    "endpoint": data.endpoint,
+                    "attempt": data.attempt,
+                    "outcome": data.outcome,
+                    "reason": data.reason,
+                }
+                next_at = data.next_attempt_at.isoformat() if data.next_attempt_at else None
+                details = {**told, "confirmed": data.confirmed, "next_attempt_at": next_at}
+                docket.note(
+                    share,
+                    "delivery_attempted",
+                    cause,
+                    at=data.ended_at,
+                    reason=data.reason,
+                    details=details,
+                )
+                if share.live:
+                    docket.announce(share, "delivery_attempted", cause, told)
+            case DeliveryCompleted(data=data):
+                share = docket.put(
+                    replace(share, receipt_digest=data.receipt_digest, receipt_revision=data.revision)
+                )
+                await _settle(hand_over, study, share, cause, fact)
+            case DeliveryEnded(data=data):
+                docket.move(share, _ENDINGS[data.outcome], cause, reason=data.reason)
+
+
+_ENDINGS = {"failed": Fact.GIVEN_UP, "expired": Fact.TIMED_OUT, "cancelled": Fact.CALLED_OFF}
+
+
+async def _count(repository: Repository, docket: Docket, facts: Iterable[DeliveryFact]) -> None:
+    """Write the outcomes of a whole batch at once and bring the shares' counts up to date."""
+    said: dict[tuple[UUID, str], Outcome] = {}
+    for fact in facts:
+        if not isinstance(fact, DeliveryProgressed):
+            continue
+        for one in fact.data.outcomes:
+            key = (fact.data.share, one.sop_instance_uid)
+            if key not in said or said[key].state != "confirmed":
+                said[key] = Outcome(
+                    fact.data.share, one.sop_instance_uid, one.digest, one.state, one.reason, one.at
+                )
+    for change in await repository.record_outcomes([said[key] for key in sorted(said)]):
+        share = docket.get(change.share)
+        if share is not None:
+            docket.put(
+                replace(
+                    share,
+                    confirmed=share.confirmed + (change.after == "confirmed"),
+                    failed=share.failed + (change.after == "failed") - (change.before == "failed"),
+                )
+            )
+
+
+def _first_image(docket: Docket, share: Share, fact: DeliveryProgressed, cause: Cause) -> None:
+    confirmed = [one.at for one in fact.data.outcomes if one.state == "confirmed"]
+    if not confirmed or share.first_image_at is not None or not share.live:
+        return
+    share = docket.put(replace(share, first_image_at=min(confirmed)))
+    docket.note(share, "first_image_received", cause, at=share.first_image_at)
+    docket.announce(share, "first_image_received", cause)
+
+
+async def _settle(
+    hand_over: HandOver, study: Study, share: Share, cause: Cause, completed: DeliveryCompleted
+) -> None:
+    """A receipt is written: is that all there was to deliver?"""
+    docket = hand_over.docket
+    decided = completed.data.confirmed + completed.data.failed
+    found = settled(study, share)
+    if found is None and share.complete and share.handed >= study.validated and decided >= share.handed:
+        # delivery has an outcome for everything; what was not counted here is not known to be confirmed
+        found = Fact.SHORT
+    match found:
+        case Fact.WHOLE:
+            details = {
+                "instances": share.confirmed,
+                "receipt_digest": share.receipt_digest,
+                "revision": share.receipt_revision,
+            }
+            moved = docket.move(share, Fact.WHOLE, cause, details=details)
+            if moved is not share:
+                docket.put(replace(moved, delivered_at=cause.at))
+        case Fact.SHORT:
+            if share.state == "partial":
+                words = await hand_over.shortfall(study, share)
+                docket.put(replace(share, reason=words, updated_at=cause.at))
+            else:
+                await hand_over.fall_short(study, share, cause)
+        case _:
+            return

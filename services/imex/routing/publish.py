@@ -1,0 +1,257 @@
+"""From a share and what happened to it to the events that say so. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from imex.events import Event, ids, shares
+from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
+from imex.events.manifests import (
+    ManifestClosed,
+    ManifestClosedData,
+    ManifestInstance,
+    ManifestIssued,
+    ManifestIssuedData,
+    ManifestWithdrawn,
+    ManifestWithdrawnData,
+)
+from imex.events.shares import ShareState
+from imex.routing.model import Share
+
+SERVICE = "routing"
+
+
+def service(name: str = SERVICE) -> Actor:
+    """A service as the one who acts."""
+    return Actor(kind="service", id=name)
+
+
+def institution(code: str) -> Actor:
+    """An institution as the one who acts."""
+    return Actor(kind="institution", id=code, institution=code)
+
+
+def person(account: str, institution: str | None = None) -> Actor:
+    """A person as the one who acts."""
+    return Actor(kind="person", id=account, institution=institution)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why something happens: the event or the look that brought it about."""
+
+    id: UUID
+    at: datetime
+    actor: Actor = field(default_factory=service)
+    traceparent: str | None = None
+    """Of the span in which it is decided; None: the study's root."""
+
+    @property
+    def who(self) -> str:
+        """The actor as timelines name it."""
+        if self.actor.institution and self.actor.institution != self.actor.id:
+            return f"{self.actor.id} ({self.actor.institution})"
+        return self.actor.id
+
+
+def _said(share: Share) -> dict[str, Any]:
+    return {
+        "source": share.source,
+        "study_uid": share.study_uid,
+        "share": share.id,
+        "recipient": share.recipient,
+        "state": share.state,
+        "priority": share.priority,
+        "purpose": share.purpose,
+        "sequence": share.sequence,
+    }
+
+
+def _plain(cls: type[Event[shares.SharePayload]]) -> "_Builder":
+    return lambda share, _more: (cls, shares.SharePayload(**_said(share)))
+
+
+def _reasoned(cls: type[Event[shares.ReasonPayload]]) -> "_Builder":
+    return lambda share, _more: (cls, shares.ReasonPayload(**_said(share), reason=share.reason))
+
+
+_Builder = Callable[[Share, Mapping[str, Any]], tuple[type[Event[Any]], shares.SharePayload]]
+
+Announcement = Literal[
+    "requested", "accepted", "refused", "first_image_received", "completed", "delivery_attempted",
+    "partial", "delivered", "failed", "cancelled", "revoked", "expired",
+]  # fmt: skip
+
+_BUILDERS: Mapping[Announcement, _Builder] = {
+    "requested": _plain(shares.ShareRequested),
+    "accepted": _plain(shares.ShareAccepted),
+    "refused": _reasoned(shares.ShareRefused),
+    "first_image_received": _plain(shares.ShareFirstImageReceived),
+    "completed": lambda share, more: (
+        shares.ShareCompleted,
+        shares.ShareCompletedPayload(**_said(share), instances=more["instances"], bytes=more["bytes"]),
+    ),
+    "delivery_attempted": lambda share, more: (
+        shares.ShareDeliveryAttempted,
+        shares.ShareAttemptPayload(
+            **_said(share),
+            endpoint=more["endpoint"],
+            attempt=more["attempt"],
+            outcome=more["outcome"],
+            reason=more["reason"],
+        ),
+    ),
+    "partial": lambda share, more: (
+        shares.SharePartiallyDelivered,
+        shares.SharePartialPayload(
+            **_said(share), delivered=share.confirmed, missing=more["missing"], reason=share.reason
+        ),
+    ),
+    "delivered": lambda share, _more: (
+        shares.ShareDelivered,
+        shares.ShareDeliveredPayload(
+            **_said(share),
+            receipt_digest=share.receipt_digest or "",
+            revision=share.receipt_revision or share.delivery_revision,
+        ),
+    ),
+    "failed": _reasoned(shares.ShareFailed),
+    "cancelled": _plain(shares.ShareCancelled),
+    "revoked": _plain(shares.ShareRevoked),
+    "expired": _reasoned(shares.ShareExpired),
+}
+
+ANNOUNCED_STATES: Mapping[ShareState, Announcement] = {
+    "requested": "requested",
+    "accepted": "accepted",
+    "refused": "refused",
+    "partial": "partial",
+    "delivered": "delivered",
+    "failed": "failed",
+    "cancelled": "cancelled",
+    "revoked": "revoked",
+    "expired": "expired",
+}
+"""States whose being reached partners are told. `collecting` and `delivering` are our own affair."""
+
+_AUDITED: Mapping[ShareState, tuple[AuditAction, Literal["success", "refused", "failure"]]] = {
+    "requested": ("share_requested", "success"),
+    "accepted": ("share_accepted", "success"),
+    "refused": ("share_refused", "refused"),
+    "delivered": ("share_delivered", "success"),
+    "failed": ("share_failed", "failure"),
+    "cancelled": ("share_cancelled", "success"),
+    "revoked": ("share_revoked", "success"),
+    "expired": ("share_expired", "failure"),
+}
+
+
+def share_event(
+    announcement: Announcement, share: Share, cause: Cause, more: Mapping[str, Any] | None = None
+) -> Event[Any]:
+    """What partners are told. `share` already has the sequence of this event."""
+    cls, data = _BUILDERS[announcement](share, more or {})
+    return cls.of(
+        id=ids.derived("event", str(cause.id), cls.type_name(), str(share.id), str(share.sequence)),
+        subject=f"share/{share.id}",
+        data=data,
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+    )
+
+
+def audit_of(share: Share, cause: Cause) -> AuditRecorded | None:
+    """The audit record of a share's having reached its state; None where that is not audited."""
+    audited = _AUDITED.get(share.state)
+    if audited is None:
+        return None
+    action, outcome = audited
+    return AuditRecorded.of(
+        id=ids.derived("audit", str(cause.id), action, str(share.id)),
+        subject=f"share/{share.id}",
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+        data=AuditRecordedData(
+            action=action,
+            outcome=outcome,
+            actor=cause.actor,
+            study_uid=share.study_uid,
+            source=share.source,
+            recipient=share.recipient,
+            share=share.id,
+            purpose=share.purpose,
+            legal_basis=share.legal_basis,
+            agreement=share.agreement,
+            reason=share.reason,
+            counts={"confirmed": share.confirmed, "handed": share.handed} if share.handed else {},
+            details={
+                "directory_version": share.directory_version,
+                **({"rule": share.rule} if share.rule else {}),
+            },
+        ),
+    )
+
+
+def manifest_part(
+    share: Share, part: int, instances: Sequence[ManifestInstance], version: str, cause: Cause
+) -> ManifestIssued:
+    """One part of a share's manifest."""
+    delivery = _delivery(share)
+    return ManifestIssued.of(
+        id=ids.derived("manifest", str(delivery["delivery"]), str(part)),
+        subject=f"delivery/{delivery['delivery']}",
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+        data=ManifestIssuedData(
+            **delivery,
+            part=part,
+            priority=share.priority,
+            directory_version=version,
+            instances=tuple(instances),
+        ),
+    )
+
+
+def manifest_closed(share: Share, cause: Cause) -> ManifestClosed:
+    """The manifest is whole, in the share's revision."""
+    delivery = _delivery(share)
+    return ManifestClosed.of(
+        id=ids.derived("manifest closed", str(delivery["delivery"]), str(share.delivery_revision)),
+        subject=f"delivery/{delivery['delivery']}",
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+        data=ManifestClosedData(
+            **delivery, revision=share.delivery_revision, parts=share.parts, instances=share.handed
+        ),
+    )
+
+
+def manifest_withdrawn(share: Share, cause: Cause) -> ManifestWithdrawn:
+    """Nothing more of it may leave."""
+    delivery = _delivery(share)
+    return ManifestWithdrawn.of(
+        id=ids.derived("manifest withdrawn", str(delivery["delivery"])),
+        subject=f"delivery/{delivery['delivery']}",
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+        data=ManifestWithdrawnData(**delivery, reason=share.reason),
+    )
+
+
+def _delivery(share: Share) -> dict[str, Any]:
+    assert share.endpoint is not None, "an endpoint is chosen before anything is handed over"
+    return {
+        "source": share.source,
+        "study_uid": share.study_uid,
+        "delivery": ids.delivery_id(share.id, share.endpoint),
+        "share": share.id,
+        "recipient": share.recipient,
+        "endpoint": share.endpoint,
+        "lane": share.lane,
+    }
+
+
+def _traceparent(share: Share, cause: Cause) -> str:
+    return cause.traceparent or ids.root_traceparent(share.source, share.study_uid)

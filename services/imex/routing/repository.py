@@ -1,0 +1,329 @@
+"""Routing's statements on studies, instances and associations, set-based: one round trip for a batch."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, exists, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from imex.db.tables import routing as tables
+from imex.events.instances import InstanceFacts
+from imex.events.manifests import ManifestInstance
+from imex.routing.model import Share, Study, StudyKey
+from imex.routing.rows import add_rows
+
+PART_INSTANCES = 200
+"""Instances in one part of a manifest: some 80 KB of event."""
+
+_STUDY_FIELDS = tuple(field.name for field in fields(Study))
+_STUDY_SETS = frozenset({"modalities", "sop_classes", "body_parts", "recipients", "series_descriptions"})
+_SHARE_FIELDS = tuple(field.name for field in fields(Share))
+_INSTANCE_COLUMNS = (
+    "source", "sop_instance_uid", "study_uid", "series_uid", "sop_class_uid", "transfer_syntax", "modality",
+    "object_key", "size", "digest", "event_id", "directory_version", "received_at",
+)  # fmt: skip
+_HELD_COLUMNS = (
+    "quarantine", "source", "study_uid", "sop_instance_uid", "reason", "modality", "sop_class_uid",
+    "body_part", "state", "received_at",
+)  # fmt: skip
+
+_LOCK_STUDIES = text(
+    "SELECT s.* FROM routing.studies s"
+    " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
+    " ON s.source = k.source AND s.study_uid = k.study_uid"
+    " ORDER BY s.source, s.study_uid FOR UPDATE OF s"
+)
+_LOCK_FREE_STUDY = text(
+    "SELECT * FROM routing.studies WHERE source = :source AND study_uid = :study_uid FOR UPDATE SKIP LOCKED"
+)
+_SHARES = text(
+    "SELECT s.* FROM routing.shares s"
+    " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
+    " ON s.source = k.source AND s.study_uid = k.study_uid ORDER BY s.created_at, s.id"
+)
+_HAND_OVER = text(
+    "WITH fresh AS (SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax, i.object_key, i.size,"
+    "  i.digest, (row_number() OVER (ORDER BY i.series_uid, i.received_at, i.sop_instance_uid) - 1)"
+    "  / :part_size + :first_part AS part"
+    " FROM routing.instances i WHERE i.source = :source AND i.study_uid = :study_uid"
+    " AND NOT EXISTS (SELECT 1 FROM routing.share_instances h"
+    "  WHERE h.share = :share AND h.sop_instance_uid = i.sop_instance_uid)),"
+    " put AS (INSERT INTO routing.share_instances (share, sop_instance_uid, digest, size, part, state)"
+    " SELECT :share, sop_instance_uid, digest, size, part, 'waiting' FROM fresh)"
+    " SELECT * FROM fresh ORDER BY part, sop_instance_uid"
+)
+_OUTCOMES = text(
+    "WITH said AS (SELECT * FROM unnest(CAST(:shares AS uuid[]), CAST(:uids AS text[]),"
+    " CAST(:digests AS text[]), CAST(:states AS text[]), CAST(:reasons AS text[]),"
+    " CAST(:ats AS timestamptz[])) AS t(share, uid, digest, state, reason, at)),"
+    " known AS (SELECT s.*, h.state AS was FROM said s JOIN routing.share_instances h"
+    " ON h.share = s.share AND h.sop_instance_uid = s.uid AND h.digest = s.digest"
+    " WHERE h.state <> 'confirmed')"
+    " UPDATE routing.share_instances h SET state = k.state, reason = k.reason,"
+    " confirmed_at = CASE WHEN k.state = 'confirmed' THEN k.at END FROM known k"
+    " WHERE h.share = k.share AND h.sop_instance_uid = k.uid"
+    " RETURNING h.share, k.was, h.state, h.confirmed_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a destination said of one instance of a share."""
+
+    share: UUID
+    sop_instance_uid: str
+    digest: str
+    state: str
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An instance of a share whose outcome is new."""
+
+    share: UUID
+    before: str
+    after: str
+    confirmed_at: datetime | None
+
+
+class Repository:
+    """Statements over one transaction."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        """`connection` is the unit of work's."""
+        self._connection = connection
+
+    async def lock_studies(self, keys: Iterable[StudyKey]) -> dict[StudyKey, Study]:
+        """Those of the studies that are known, locked in one order until the transaction ends."""
+        rows = await self._connection.execute(_LOCK_STUDIES, _pairs(keys))
+        studies = (_study(row) for row in rows.mappings())
+        return {study.key: study for study in studies}
+
+    async def lock_free_study(self, key: StudyKey) -> Study | None:
+        """The study, locked, unless somebody has it."""
+        parameters = {"source": key[0], "study_uid": key[1]}
+        row = (await self._connection.execute(_LOCK_FREE_STUDY, parameters)).mappings().first()
+        return None if row is None else _study(row)
+
+    async def add_studies(self, studies: Sequence[Study]) -> None:
+        """Insert studies that are not there yet."""
+        ordered = sorted(studies, key=lambda study: study.key)
+        statement = insert(tables.studies).on_conflict_do_nothing()
+        if ordered:
+            await self._connection.execute(statement, [_study_row(study) for study in ordered])
+
+    async def save_studies(self, studies: Sequence[Study]) -> None:
+        """Write locked studies back."""
+        if not studies:
+            return
+        statement = (
+            update(tables.studies)
+            .where(
+                tables.studies.c.source == bindparam("of_source"),
+                tables.studies.c.study_uid == bindparam("of_study"),
+            )
+            .values({name: bindparam(name) for name in _study_row(studies[0]) if name not in _STUDY_KEY})
+        )
+        rows = []
+        for study in studies:
+            row = _study_row(study)
+            rows.append({**row, "of_source": row.pop("source"), "of_study": row.pop("study_uid")})
+        await self._connection.execute(statement, rows)
+
+    async def shares_of(self, keys: Iterable[StudyKey]) -> list[Share]:
+        """Every share of the studies."""
+        rows = await self._connection.execute(_SHARES, _pairs(keys))
+        return [Share(**{name: row[name] for name in _SHARE_FIELDS}) for row in rows.mappings()]
+
+    async def save_shares(self, shares: Sequence[Share]) -> None:
+        """Insert or overwrite shares whose studies are locked."""
+        if not shares:
+            return
+        statement = insert(tables.shares)
+        statement = statement.on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: statement.excluded[name] for name in _SHARE_FIELDS if name != "id"},
+        )
+        rows = [{name: getattr(share, name) for name in _SHARE_FIELDS} for share in shares]
+        await self._connection.execute(statement, rows)
+
+    async def add_timeline(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert steps that are not there yet."""
+        if rows:
+            await self._connection.execute(
+                insert(tables.timeline).on_conflict_do_nothing(), [dict(row) for row in rows]
+            )
+
+    async def add_instances(self, facts: Mapping[UUID, InstanceFacts]) -> set[UUID]:
+        """Insert accepted instances by the id of their event; the ids whose instance was new."""
+        columns = [name for name in _INSTANCE_COLUMNS if name != "event_id"]
+        rows = [{**{n: getattr(one, n) for n in columns}, "event_id": key} for key, one in facts.items()]
+        return await add_rows(self._connection, tables.instances, _INSTANCE_COLUMNS, rows, "event_id")
+
+    async def add_held(self, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
+        """Insert instances in quarantine; the entries that were new."""
+        return await add_rows(self._connection, tables.held, _HELD_COLUMNS, rows, "quarantine")
+
+    async def add_repeats(self, facts: Mapping[UUID, InstanceFacts]) -> None:
+        """Insert the same bytes' having come again."""
+        columns = ("event_id", "source", "study_uid", "sop_instance_uid", "received_at")
+        rows = [
+            {**{name: getattr(one, name) for name in columns[1:]}, "event_id": key}
+            for key, one in facts.items()
+        ]
+        await add_rows(self._connection, tables.repeats, columns, rows, "event_id")
+
+    async def decide_held(self, entries: Collection[UUID], state: str, at: datetime) -> set[UUID]:
+        """Released or discarded; the entries that waited until now."""
+        if not entries:
+            return set()
+        statement = (
+            update(tables.held)
+            .where(tables.held.c.quarantine.in_(list(entries)), tables.held.c.state == "waiting")
+            .values(state=state, decided_at=at)
+            .returning(tables.held.c.quarantine)
+        )
+        return set((await self._connection.execute(statement)).scalars())
+
+    async def add_associations(self, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, UUID]]:
+        """Insert associations of studies; those that were new."""
+        columns = ("source", "study_uid", "association", "seen_at")
+        key = "source || ' ' || study_uid || ' ' || association"
+        new = await add_rows(self._connection, tables.associations, columns, rows, key)
+        return {
+            (row["source"], row["study_uid"], row["association"])
+            for row in rows
+            if f"{row['source']} {row['study_uid']} {row['association']}" in new
+        }
+
+    async def end_associations(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """No more of the studies comes in these associations."""
+        if not rows:
+            return
+        statement = insert(tables.associations)
+        statement = statement.on_conflict_do_update(
+            index_elements=["source", "study_uid", "association"],
+            set_={"ended_at": statement.excluded.ended_at},
+        )
+        await self._connection.execute(statement, [dict(row) for row in rows])
+
+    async def has_open_association(self, key: StudyKey) -> bool:
+        """Whether the end of one of the study's associations has not been heard of."""
+        return bool(
+            await self._connection.scalar(
+                select(
+                    exists().where(
+                        tables.associations.c.source == key[0],
+                        tables.associations.c.study_uid == key[1],
+                        tables.associations.c.ended_at.is_(None),
+                    )
+                )
+            )
+        )
+
+    async def hand_over(self, share: Share) -> dict[int, list[ManifestInstance]]:
+        """Give the share every accepted instance that it has not, by the number of the manifest's part."""
+        rows = await self._connection.execute(
+            _HAND_OVER,
+            {
+                "share": share.id,
+                "source": share.source,
+                "study_uid": share.study_uid,
+                "first_part": share.parts + 1,
+                "part_size": PART_INSTANCES,
+            },
+        )
+        parts: dict[int, list[ManifestInstance]] = {}
+        for row in rows.mappings():
+            parts.setdefault(row["part"], []).append(
+                ManifestInstance(**{name: row[name] for name in ManifestInstance.model_fields})
+            )
+        return parts
+
+    async def record_outcomes(self, outcomes: Sequence[Outcome]) -> list[Change]:
+        """What destinations said; a confirmation is final, and other bytes' outcome is not this one's."""
+        if not outcomes:
+            return []
+        rows = await self._connection.execute(
+            _OUTCOMES,
+            {
+                "shares": [one.share for one in outcomes],
+                "uids": [one.sop_instance_uid for one in outcomes],
+                "digests": [one.digest for one in outcomes],
+                "states": [one.state for one in outcomes],
+                "reasons": [one.reason for one in outcomes],
+                "ats": [one.at for one in outcomes],
+            },
+        )
+        return [Change(*row) for row in rows]
+
+    async def held_reasons(self, key: StudyKey) -> list[str]:
+        """Why instances of the study wait in quarantine."""
+        statement = (
+            select(tables.held.c.reason)
+            .where(
+                tables.held.c.source == key[0],
+                tables.held.c.study_uid == key[1],
+                tables.held.c.state == "waiting",
+            )
+            .distinct()
+            .order_by(tables.held.c.reason)
+        )
+        return list((await self._connection.execute(statement)).scalars())
+
+    async def failed_reasons(self, share: UUID) -> list[str]:
+        """Why the destination did not take instances of the share."""
+        statement = (
+            select(tables.share_instances.c.reason)
+            .where(tables.share_instances.c.share == share, tables.share_instances.c.state == "failed")
+            .distinct()
+            .order_by(tables.share_instances.c.reason)
+        )
+        return list((await self._connection.execute(statement)).scalars())
+
+    async def held_facts(self, key: StudyKey) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+        """Modalities, SOP classes and body parts of what waits in quarantine."""
+        statement = select(
+            tables.held.c.modality, tables.held.c.sop_class_uid, tables.held.c.body_part
+        ).where(
+            tables.held.c.source == key[0],
+            tables.held.c.study_uid == key[1],
+            tables.held.c.state == "waiting",
+        )
+        rows = list(await self._connection.execute(statement))
+        modalities, classes, parts = (frozenset(row[i] for row in rows if row[i]) for i in range(3))
+        return modalities, classes, parts
+
+    async def add_command_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """What became of commands."""
+        if rows:
+            await self._connection.execute(
+                insert(tables.command_results).on_conflict_do_nothing(), [dict(row) for row in rows]
+            )
+
+
+_STUDY_KEY = frozenset({"source", "study_uid"})
+
+
+def _pairs(keys: Iterable[StudyKey]) -> dict[str, list[str]]:
+    ordered = sorted(set(keys))
+    return {"sources": [source for source, _ in ordered], "uids": [uid for _, uid in ordered]}
+
+
+def _study(row: Mapping[Any, Any]) -> Study:
+    values: dict[str, Any] = {name: row[name] for name in _STUDY_FIELDS}
+    values |= {name: frozenset(values[name]) for name in _STUDY_SETS}
+    return Study(**values)
+
+
+def _study_row(study: Study) -> dict[str, Any]:
+    row = {name: getattr(study, name) for name in _STUDY_FIELDS}
+    row |= {name: sorted(row[name]) for name in _STUDY_SETS}
+    row["received"] = study.received
+    return row

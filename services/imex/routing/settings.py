@@ -1,0 +1,45 @@
+"""Settings of the routing service."""
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imex.settings import (
+    DatabaseSettings,
+    HttpSettings,
+    KafkaSettings,
+    LogSettings,
+    S3Settings,
+    SealingSettings,
+    TracesSettings,
+)
+
+
+class RoutingSettings(BaseSettings):
+    """When a study counts as complete."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_ROUTING_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    quiet_s: float = Field(
+        default=60.0, ge=0, description="seconds without a new instance, where no rule states its own"
+    )
+    association_grace_s: float = Field(
+        default=90.0, ge=0, description="seconds to wait for the end of an association that is never heard of"
+    )
+    close_every_s: float = Field(default=0.25, gt=0, description="seconds between looks at due studies")
+
+
+class Settings(BaseModel):
+    """Everything routing is told from outside; each group reads its own variables."""
+
+    model_config = ConfigDict(frozen=True)
+
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    sealing: SealingSettings = Field(default_factory=SealingSettings)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    traces: TracesSettings = Field(default_factory=TracesSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    log: LogSettings = Field(default_factory=LogSettings)

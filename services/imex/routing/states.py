@@ -1,0 +1,67 @@
+"""The life cycle of a share as a table: state × fact → state. Pure."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import get_args
+
+from imex.events.shares import FINAL_STATES, ShareState
+
+STATES: tuple[ShareState, ...] = get_args(ShareState)
+
+SETTLED_STATES: frozenset[ShareState] = FINAL_STATES | {"delivered", "partial"}
+"""States in which nothing is under way: the passage of the study has ended for this share."""
+
+
+class Fact(StrEnum):
+    """What can happen to a share."""
+
+    COVERED = "an agreement covers it, and nobody need be asked"
+    UNCOVERED = "no agreement covers it"
+    DECLINED = "the recipient does not want it"
+    COLLECT = "its instances are awaited"
+    HANDED = "instances were handed to delivery"
+    WHOLE = "every instance received is confirmed"
+    SHORT = "all that can be is confirmed, and something is missing"
+    MORE = "a late or released instance came"
+    GIVEN_UP = "it could not be delivered"
+    TIMED_OUT = "its time ran out"
+    CALLED_OFF = "it was called off"
+    TAKEN_BACK = "it was taken back"
+
+
+_BEFORE_THE_END: Mapping[Fact, ShareState] = {
+    Fact.GIVEN_UP: "failed",
+    Fact.TIMED_OUT: "expired",
+    Fact.CALLED_OFF: "cancelled",
+    Fact.TAKEN_BACK: "revoked",
+}
+
+_TABLE: Mapping[ShareState, Mapping[Fact, ShareState]] = {
+    "requested": {
+        **_BEFORE_THE_END,
+        Fact.COVERED: "accepted",
+        Fact.UNCOVERED: "refused",
+        Fact.DECLINED: "refused",
+    },
+    "accepted": {**_BEFORE_THE_END, Fact.UNCOVERED: "refused", Fact.COLLECT: "collecting"},
+    "collecting": {
+        **_BEFORE_THE_END,
+        Fact.UNCOVERED: "refused",
+        Fact.HANDED: "delivering",
+        # everything received is held: there is nothing to hand over
+        Fact.SHORT: "partial",
+    },
+    "delivering": {**_BEFORE_THE_END, Fact.WHOLE: "delivered", Fact.SHORT: "partial"},
+    "partial": {**_BEFORE_THE_END, Fact.WHOLE: "delivered", Fact.MORE: "delivering"},
+    "delivered": {Fact.SHORT: "partial", Fact.MORE: "delivering", Fact.TAKEN_BACK: "revoked"},
+    "refused": {},
+    "failed": {},
+    "cancelled": {},
+    "revoked": {},
+    "expired": {},
+}
+
+
+def transition(state: ShareState, fact: Fact) -> ShareState | None:
+    """The state after `fact`; None where the fact means nothing in this state and is to be ignored."""
+    return _TABLE[state].get(fact)

@@ -1,0 +1,145 @@
+"""How a study's row grows with what is heard of it. Pure."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from imex.events import Identity
+from imex.events.instances import InstanceFacts
+from imex.routing.model import Share, Study
+from imex.routing.states import SETTLED_STATES
+
+STUDY_KEPT = timedelta(days=14)
+"""How long a study waits for a recipient, and a share for its delivery."""
+
+
+def first_seen(facts: InstanceFacts, topic: str, partition: int, recorded_at: datetime) -> Study:
+    """A study of which this is the first that routing hears."""
+    return Study(
+        source=facts.source,
+        study_uid=facts.study_uid,
+        lane=facts.lane,
+        topic=topic,
+        partition=partition,
+        first_received_at=facts.received_at,
+        last_activity_at=facts.received_at,
+        seen_at=recorded_at,
+        expires_at=facts.received_at + STUDY_KEPT,
+    )
+
+
+def heard(study: Study, facts: InstanceFacts, recorded_at: datetime, *, by_new_association: bool) -> Study:
+    """Any event of one of its instances: activity, and how it was addressed.
+
+    A new association after the study was closed is a new passage: somebody sends it once more.
+    """
+    again = by_new_association and study.closed_at is not None and study.due_at is None
+    return replace(
+        study,
+        first_received_at=min(study.first_received_at, facts.received_at),
+        last_activity_at=max(study.last_activity_at, facts.received_at),
+        seen_at=max(study.seen_at, recorded_at),
+        standing=study.standing or facts.recipient is None,
+        recipients=study.recipients | ({facts.recipient} if facts.recipient else frozenset()),
+        called_ae=study.called_ae or facts.called_ae,
+        passage=study.passage + 1 if again else study.passage,
+        closed_at=None if again else study.closed_at,
+        expired_at=None if again else study.expired_at,
+        expires_at=recorded_at + STUDY_KEPT if again else study.expires_at,
+    )
+
+
+def accepted(study: Study, facts: InstanceFacts, identity: Identity | None, recorded_at: datetime) -> Study:
+    """An instance that is new to the study was accepted. `identity` where it was opened."""
+    grown = replace(
+        study,
+        validated=study.validated + 1,
+        bytes=study.bytes + facts.size,
+        first_validated_at=study.first_validated_at or recorded_at,
+        modalities=study.modalities | _word(facts.modality),
+        sop_classes=study.sop_classes | _word(facts.sop_class_uid),
+        body_parts=study.body_parts | _word(facts.body_part),
+    )
+    if identity is None:
+        return grown
+    return replace(
+        grown,
+        patient_id=grown.patient_id or identity.patient_id,
+        issuer=grown.issuer or identity.issuer,
+        patient_name=grown.patient_name or identity.patient_name,
+        birth_date=grown.birth_date or identity.birth_date,
+        accession=grown.accession or identity.accession,
+        study_date=grown.study_date or identity.study_date,
+        study_description=grown.study_description or identity.study_description,
+        series_descriptions=grown.series_descriptions | _word(identity.series_description),
+    )
+
+
+def _word(value: str) -> frozenset[str]:
+    return frozenset({value}) if value else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """What decides who gets a study."""
+
+    modalities: frozenset[str]
+    sop_classes: frozenset[str]
+    body_parts: frozenset[str]
+    description: str
+    series_descriptions: frozenset[str]
+    standing: bool
+    recipients: frozenset[str]
+    passage: int
+
+
+def _telling(study: Study) -> _Telling:
+    return _Telling(
+        modalities=study.modalities,
+        sop_classes=study.sop_classes,
+        body_parts=study.body_parts,
+        description=study.study_description,
+        series_descriptions=study.series_descriptions,
+        standing=study.standing,
+        recipients=study.recipients,
+        passage=study.passage,
+    )
+
+
+def needs_evaluation(before: Study | None, after: Study, version: str, *, arrivals: bool) -> bool:
+    """Whether the rules are to be asked: something that they look at has changed.
+
+    A study without an accepted instance is not evaluated: what is in quarantine may be wrong about itself.
+    A newer directory counts when something has arrived, not when a person released something.
+    """
+    if after.validated == 0:
+        return False
+    if before is None or before.validated == 0 or _telling(before) != _telling(after):
+        return True
+    return arrivals and after.evaluated_version != version
+
+
+def due(study: Study, shares: Collection[Share], default_quiet_s: float) -> datetime:
+    """When the first of the open shares may count as complete, unless something comes in before."""
+    waiting = [share for share in shares if share.live and not share.complete]
+    quiet = min((quiet_of(share, default_quiet_s) for share in waiting), default=default_quiet_s)
+    return study.seen_at + timedelta(seconds=quiet)
+
+
+def finished(study: Study, shares: Collection[Share], at: datetime) -> Study:
+    """What a study's shares say about it, after anything has happened to them.
+
+    A study expires only while nothing addresses it; its passage has ended once it is closed and nothing
+    is under way for any of its shares.
+    """
+    ended = study.due_at is None and all(share.state in SETTLED_STATES for share in shares)
+    return replace(
+        study,
+        expires_at=None if shares else study.expires_at,
+        settled_at=(study.settled_at or at) if ended else None,
+    )
+
+
+def quiet_of(share: Share, default_quiet_s: float) -> float:
+    """Seconds without anything new after which this share's study counts as complete."""
+    return default_quiet_s if share.quiet_s is None else share.quiet_s
