@@ -1,0 +1,177 @@
+"""`imex directory`: check, compare, apply and export the directory."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from imex.cli.failure import Failure
+from imex.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from imex.cli.client import Api
+    from imex.directory import Directory
+
+YAML = "text/yaml"
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A directory file; - for stdin or stdout.")]
+
+
+def build() -> typer.Typer:
+    """The sub-commands."""
+    app = typer.Typer(help="Check, compare, apply and export the directory.", no_args_is_help=True)
+    app.command("check", help="Check a file, without a stack.")(check)
+    app.command("diff", help="What applying a file would change.")(diff)
+    app.command("apply", help="Make a file the whole directory; what it does not name is retired.")(apply)
+    app.command("export", help="Write the directory in force to a file that apply accepts unchanged.")(export)
+    return app
+
+
+def check(file: FileArgument) -> None:
+    """Check a file, without a stack."""
+    from imex.directory import digest
+
+    directory = read_file(file)
+    counts = ", ".join(
+        f"{len(part)} {name}"
+        for name, part in (
+            ("institutions", directory.institutions),
+            ("groups", directory.groups),
+            ("agreements", directory.agreements),
+            ("rules", directory.rules),
+        )
+    )
+    print(f"{_spelt(file)} is valid: {counts}; version {digest(directory)}")
+
+
+def diff(file: FileArgument, as_json: AsJson = False) -> None:
+    """What applying a file would change."""
+    from imex.cli.client import Api
+    from imex.directory import diff as compare
+    from imex.directory import digest
+
+    directory = read_file(file)
+    with Api() as api:
+        current, base = fetch(api)
+    changes = compare(current, directory)
+    if as_json:
+        items = [{"kind": c.kind, "path": c.path, "before": c.before, "after": c.after} for c in changes]
+        print_json({"items": items, "next": None, "base": base, "version": digest(directory)})
+        return
+    for change in changes:
+        print(change.words)
+    if not changes:
+        print("No change.")
+
+
+def apply(
+    file: FileArgument,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Version that the file was made from; refused where another is in force."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a file the whole directory; what it does not name is retired."""
+    from imex.cli.client import Api
+    from imex.directory import diff as compare
+
+    text = _read(file)
+    directory = _parsed(file, text)
+    with Api() as api:
+        current, version = fetch(api)
+        answer = put(api, text, base or version)
+        refresh_tokens(api, [institution.code for institution in directory.institutions])
+    if as_json:
+        print_json(answer)
+        return
+    for change in compare(current, directory):
+        print(change.words)
+    done = "is in force" if answer.get("changed", True) else "was in force already; nothing changed"
+    print(f"Version {answer['version']} {done}.")
+
+
+def export(file: FileArgument) -> None:
+    """Write the directory in force to a file."""
+    from imex.cli.client import Api
+
+    with Api() as api:
+        text = api.request("GET", "/directory", headers={"Accept": YAML}).text
+    if file == "-":
+        sys.stdout.write(text)
+        return
+    try:
+        Path(file).write_text(text)
+    except OSError as error:
+        raise Failure(f"{file} cannot be written: {error.strerror}") from None
+
+
+def read_file(file: str) -> "Directory":
+    """A directory file, read and checked. Raises ``Failure`` with every finding."""
+    return _parsed(file, _read(file))
+
+
+def fetch(api: "Api") -> "tuple[Directory, str]":
+    """The directory in force and its version. Raises ``Failure``."""
+    from imex.directory import digest
+
+    answer = api.request("GET", "/directory", headers={"Accept": YAML})
+    directory = _parsed("the directory in force", answer.text)
+    stated = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
+    return directory, stated or digest(directory)
+
+
+def put(api: "Api", text: str, base: str) -> dict[str, Any]:
+    """Apply a file on top of the version ``base``. Raises ``Failure``."""
+    headers = {"Content-Type": YAML, "If-Match": f'"{base}"'}
+    answer: dict[str, Any] = api.request("PUT", "/directory", content=text.encode(), headers=headers).json()
+    return answer
+
+
+def refresh_tokens(api: "Api", codes: list[str]) -> None:
+    """On a local stack: have a token in ``stack.json`` for every institution, and for none that is gone."""
+    if api.where.home is None:
+        return
+    from imex.local.home import Home
+
+    known = api.where.stack.get("tokens", {})
+    issued = {
+        code: api.post("/tokens", {"institution": code, "label": "local stack"})["token"]
+        for code in codes
+        if code not in known
+    }
+
+    def change(stack: dict[str, Any]) -> None:
+        tokens = {**stack.get("tokens", {}), **issued}
+        stack["tokens"] = {name: tokens[name] for name in ("admin", *codes) if name in tokens}
+
+    Home(api.where.home, default=False).update_stack(change)
+
+
+def _parsed(name: str, text: str) -> "Directory":
+    from imex.directory import DirectoryErrors, parse
+
+    try:
+        return parse(text)
+    except DirectoryErrors as errors:
+        count = len(errors.errors)
+        raise Failure(
+            f"{_spelt(name)} has {count} error{'s' if count > 1 else ''}; nothing was changed:",
+            *(f"  {error}" for error in errors.errors),
+        ) from None
+
+
+def _read(file: str) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise Failure(f"{file} cannot be read: {error.strerror}") from None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise Failure(f"{_spelt(file)} is not UTF-8: line {line}") from None
+
+
+def _spelt(file: str) -> str:
+    return "standard input" if file == "-" else file
