@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -10,9 +11,20 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from imex.events.ids import root_traceparent
 from imex.events.instances import AssociationEnded, AssociationEndedData
+from imex.runtime.health import Component
 from imex.runtime.kafka_client import connection
 from imex.runtime.message import RawRecord
 from imex.settings import KafkaSettings
+
+
+@asynccontextmanager
+async def running(*components: Component) -> AsyncIterator[None]:
+    """Start components in order, and stop them in reverse whatever happens."""
+    async with AsyncExitStack() as stack:
+        for component in components:
+            stack.push_async_callback(component.stop)
+            await component.start()
+        yield
 
 
 async def until(condition: Callable[[], bool | Awaitable[bool]], within_s: float = 20.0) -> None:
