@@ -1,4 +1,7 @@
-"""Prints an `.env` for docker-compose.yml with fresh credentials: `python3 deploy/compose/make_env.py > .env`."""
+"""Prints an `.env` for docker-compose.yml with fresh credentials.
+
+python3 deploy/compose/make_env.py > .env
+"""
 
 import base64
 import json
