@@ -1,0 +1,55 @@
+"""Composition root: `imex ingest`."""
+
+from collections.abc import Callable, Sequence
+
+from imex.directory import DirectoryIndex
+from imex.events import Identity, Sealed
+from imex.ingest.adapters import DicomServer, Eventually, Resources, TraceSpans, new_id, utc_now
+from imex.ingest.background import BackgroundPublisher
+from imex.ingest.budget import Budget
+from imex.ingest.handler import IngestPolicy
+from imex.ingest.lanes import LaneMemory
+from imex.ingest.meters import Meters
+from imex.ingest.ports import Surroundings
+from imex.ingest.settings import Settings
+from imex.observability.metrics import Metrics
+from imex.observability.traces import Traces
+from imex.runtime.health import Component
+from imex.runtime.producer import Producer
+from imex.sealing import Sealer
+from imex.storage import MinioStore
+
+
+def parts(
+    settings: Settings, metrics: Metrics, directory: Callable[[], DirectoryIndex | None]
+) -> tuple[Sequence[Component], DicomServer]:
+    """Everything but the directory's feed, in the order in which it starts."""
+    traces = Traces("ingest", settings.traces, metrics=metrics)
+    sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
+    store = MinioStore(settings.s3)
+    producer = Producer(settings.kafka, "imex-ingest", linger_ms=1)
+    meters = Meters(metrics)
+    background = BackgroundPublisher(producer.send, meters)
+    budget = Budget(settings.ingest.memory_bytes)
+    meters.watch(lambda: budget.used, lambda: background.waiting)
+
+    def seal(identity: Identity, object_key: str) -> Sealed:
+        return sealer.seal(identity, object_key.encode())
+
+    around = Surroundings(
+        own_ae_title=settings.dicom.ae_title,
+        directory=directory,
+        store=store,
+        publish=producer.send,
+        background=background,
+        seal=seal,
+        spans=TraceSpans(traces),
+        meters=meters,
+        lanes=LaneMemory(),
+        budget=budget,
+        now=utc_now,
+        new_id=new_id,
+    )
+    server = DicomServer(settings.dicom, IngestPolicy(around), settings.ingest.drain_s)
+    resources = Resources(store, traces)
+    return (resources, Eventually(producer), background, server), server
