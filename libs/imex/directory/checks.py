@@ -20,17 +20,15 @@ def networks_of(sender: Sender) -> tuple[IPNetwork, ...]:
     return tuple(ipaddress.ip_network(network) for network in sender.networks) or EVERYWHERE
 
 
-def check(directory: Directory) -> list[Problem]:
-    """Every finding across fields."""
-    return [
-        *_codes(directory),
-        *_endpoint_names(directory),
-        *_sender_overlaps(directory),
-        *_duplicates([agreement.id for agreement in directory.agreements], "agreements", "id"),
-        *_duplicates([rule.id for rule in directory.rules], "rules", "id"),
-        *_references(directory),
-        *_rule_endpoints(directory),
-    ]
+def check(directory: Directory) -> Iterator[Problem]:
+    """Every finding across fields, found as they are asked for."""
+    yield from _codes(directory)
+    yield from _endpoint_names(directory)
+    yield from _sender_overlaps(directory)
+    yield from _duplicates([agreement.id for agreement in directory.agreements], "agreements", "id")
+    yield from _duplicates([rule.id for rule in directory.rules], "rules", "id")
+    yield from _references(directory)
+    yield from _rule_endpoints(directory)
 
 
 def _duplicates(values: Sequence[str], where: str, field: str) -> Iterator[Problem]:
@@ -82,19 +80,38 @@ def _sender_overlaps(directory: Directory) -> Iterator[Problem]:
                 if owner != institution.code:
                     yield Problem((*loc, "certificate"), f"is the certificate of {owner} too")
     for title, entries in by_title.items():
-        for number, (loc, institution, sender) in enumerate(entries):
-            for _, other, other_sender in entries[:number]:
-                if other.code != institution.code and _overlap(sender, other_sender):
-                    yield Problem(
-                        (*loc, "ae_title"),
-                        f"{title!r} with its networks fits {other.code} and {institution.code}; "
-                        "give each its own networks",
-                    )
-                    break
+        for number, other in _overlaps(entries):
+            loc, institution, _ = entries[number]
+            yield Problem(
+                (*loc, "ae_title"),
+                f"{title!r} with its networks fits {other} and {institution.code}; "
+                "give each its own networks",
+            )
 
 
-def _overlap(one: Sender, other: Sender) -> bool:
-    return any(a.version == b.version and a.overlaps(b) for a in networks_of(one) for b in networks_of(other))
+def _overlaps(entries: Sequence[tuple[Location, Institution, Sender]]) -> Iterator[tuple[int, str]]:
+    """Entries whose networks meet an earlier institution's, with that institution's code.
+
+    Networks are disjoint or one within the other: in their order, those around the present one are a stack.
+    """
+    if len({institution.code for _, institution, _ in entries}) == 1:
+        return
+    spans = sorted(
+        (network.version, int(network.network_address), -int(network.broadcast_address), number)
+        for number, (_, _, sender) in enumerate(entries)
+        for network in networks_of(sender)
+    )
+    around: list[tuple[int, int, int]] = []
+    told: set[int] = set()
+    for version, first, negative_last, number in spans:
+        while around and (around[-1][0] != version or around[-1][1] < first):
+            around.pop()
+        for _, _, outer in around:
+            one, two = sorted((outer, number))
+            if entries[one][1].code != entries[two][1].code and two not in told:
+                told.add(two)
+                yield two, entries[one][1].code
+        around.append((version, -negative_last, number))
 
 
 def _references(directory: Directory) -> Iterator[Problem]:
@@ -124,9 +141,11 @@ def _unknown(loc: Location, codes: Sequence[str], known: set[str], what: str) ->
 
 
 def _repeated(loc: Location, codes: Sequence[str]) -> Iterator[Problem]:
+    seen: set[str] = set()
     for index, code in enumerate(codes):
-        if code in codes[:index]:
+        if code in seen:
             yield Problem((*loc, index), f"{code!r} is named twice")
+        seen.add(code)
 
 
 def _rule_endpoints(directory: Directory) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """From a file to a ``Directory``, or to every reason why not."""
 
 from difflib import get_close_matches
+from itertools import islice
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -45,7 +46,7 @@ def parse(text: str) -> Directory:
     except ValidationError as error:
         problems += [_explain(details) for details in error.errors(include_url=False)]
     else:
-        problems += check(directory)
+        problems += islice(check(directory), MAX_ERRORS)
         if not problems:
             return directory
     raise DirectoryErrors([source.error(problem) for problem in problems[:MAX_ERRORS]])

@@ -2,11 +2,14 @@
 
 import json
 from datetime import date
+from ipaddress import ip_network
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imex.directory import Directory, DirectoryErrors, digest, parse, render_schema, to_yaml
 from imex.directory.model import DicomEndpoint, InboxEndpoint, Priority
@@ -197,3 +200,37 @@ def test_the_published_schema_is_current_and_accepts_the_example(example: str) -
     validator.validate(yaml.safe_load(to_yaml(parse(example))))
     as_json["institutions"][0]["kind"] = "nsh"
     assert not validator.is_valid(as_json)
+
+
+@given(
+    networks=st.lists(
+        st.tuples(
+            st.sampled_from(["A1", "B1", "C1"]),
+            st.integers(min_value=0, max_value=15),
+            st.integers(min_value=28, max_value=32),
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_overlaps_are_found_as_by_comparing_every_pair(networks: list[tuple[str, int, int]]) -> None:
+    ranges = [(code, ip_network(f"10.0.0.{last}/{prefix}", strict=False)) for code, last, prefix in networks]
+    overlap = any(one != other and a.overlaps(b) for one, a in ranges for other, b in ranges)
+    by_code = {code: [str(network) for owner, network in ranges if owner == code] for code, _ in ranges}
+    text = json.dumps(
+        {
+            "institutions": [
+                {
+                    "code": code,
+                    "name": code,
+                    "kind": "nhs",
+                    "senders": [{"ae_title": "P", "networks": [network]} for network in found],
+                }
+                for code, found in by_code.items()
+            ]
+        }
+    )
+    if overlap:
+        assert all("fits" in one for one in findings(text))
+    else:
+        assert parse(text)
