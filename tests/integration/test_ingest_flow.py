@@ -15,6 +15,7 @@ from uuid import uuid4
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID
 
 from imex.dicom import dataset_digest, dataset_offset
 from imex.dimse import AssociationRejected, connect
@@ -235,12 +236,12 @@ async def test_dcmtk_sends_and_hears_success(rig: Rig, tmp_path: Path) -> None:
     for number, data in enumerate(files.values()):
         ds = pydicom.dcmread(io.BytesIO(data), force=True)
         ds.file_meta = FileMetaDataset()
-        ds.file_meta.TransferSyntaxUID = EXPLICIT
+        ds.file_meta.TransferSyntaxUID = UID(EXPLICIT)
         ds.save_as(tmp_path / f"{number}.dcm", enforce_file_format=True)
 
     def dcmsend() -> None:
-        command = ["dcmsend", "-aet", "RQM_PACS", "-aec", "IMEX", "127.0.0.1", str(rig.port), "+sd", tmp_path]
-        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        command = ["dcmsend", "-aet", "RQM_PACS", "-aec", "IMEX", "127.0.0.1", str(rig.port), "+sd"]
+        done = subprocess.run([*command, str(tmp_path)], capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
 
     await asyncio.to_thread(dcmsend)

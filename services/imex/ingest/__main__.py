@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from imex.directory import DirectoryIndex
 from imex.events import Identity, Sealed
-from imex.ingest.adapters import DicomServer, Eventually, Resources, TraceSpans, new_id, utc_now
+from imex.ingest.adapters import DicomServer, Eventually, TraceSpans, new_id, utc_now
 from imex.ingest.background import BackgroundPublisher
 from imex.ingest.budget import Budget
 from imex.ingest.handler import IngestPolicy
@@ -16,6 +16,7 @@ from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime.health import Component
 from imex.runtime.producer import Producer
+from imex.runtime.resources import Resources
 from imex.sealing import Sealer
 from imex.storage import MinioStore
 
@@ -51,5 +52,5 @@ def parts(
         new_id=new_id,
     )
     server = DicomServer(settings.dicom, IngestPolicy(around), settings.ingest.drain_s)
-    resources = Resources(store, traces)
+    resources = Resources(store.close, traces.shutdown)
     return (resources, Eventually(producer), background, server), server

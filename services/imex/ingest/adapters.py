@@ -14,7 +14,6 @@ from imex.observability.names import SpanName
 from imex.observability.traces import Traces, traceparent_for, traceparent_of
 from imex.runtime.health import Component, Health
 from imex.runtime.tracing import context_of
-from imex.storage import ObjectStore
 
 
 def utc_now() -> datetime:
@@ -98,28 +97,6 @@ class DicomServer:
     def health(self) -> Health:
         """Ready while it takes associations, whatever the store and the broker do."""
         return Health(ready=not self._detail, detail=self._detail)
-
-
-class Resources:
-    """What is only let go of at the end: connections to the store, spans that wait."""
-
-    name = "resources"
-
-    def __init__(self, store: ObjectStore, traces: Traces) -> None:
-        self._store = store
-        self._traces = traces
-
-    async def start(self) -> None:
-        """Nothing: the first use connects."""
-
-    async def stop(self) -> None:
-        """Close the store's connections, export the last spans."""
-        await self._store.close()
-        await asyncio.to_thread(self._traces.shutdown)
-
-    def health(self) -> Health:
-        """Never a reason to be unready: a store that is away is answered with A700."""
-        return Health()
 
 
 class Eventually:
