@@ -56,4 +56,4 @@ def test_what_was_delivered_neither_fails_nor_expires(state: ShareState, fact: F
 
 
 def test_settled_states_are_the_final_ones_and_two_that_can_be_left() -> None:
-    assert SETTLED_STATES - FINAL_STATES == {"delivered", "partial"}
+    assert {"delivered", "partial"} == SETTLED_STATES - FINAL_STATES
