@@ -67,7 +67,8 @@ class Recorder:
             await self._added.wait()
             self._added.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._full.wait(), SOON_S)
+                async with asyncio.timeout(SOON_S):  # wait_for may swallow the cancellation
+                    await self._full.wait()
             self._full.clear()
             await self.flush()
 

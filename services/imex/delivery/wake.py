@@ -36,5 +36,6 @@ class Bell:
 async def heard(event: asyncio.Event, timeout: float) -> bool:
     """Whether the event was set within `timeout` seconds."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), timeout)
+        async with asyncio.timeout(timeout):
+            await event.wait()
     return event.is_set()

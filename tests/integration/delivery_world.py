@@ -1,0 +1,318 @@
+"""Delivery over a real PostgreSQL: manifests handed in as routing would, and the worker that carries them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID, uuid4
+
+from sqlalchemy import Row, select
+from sqlalchemy.schema import CreateSchema
+
+from imex.db import Database
+from imex.db.tables import delivery as tables
+from imex.delivery.attempt import Means
+from imex.delivery.carrying import Carrying
+from imex.delivery.decide import PoolLimits
+from imex.delivery.endings import Endings
+from imex.delivery.handler import apply
+from imex.delivery.leases import Leases
+from imex.delivery.meters import Meters
+from imex.delivery.payloads import ReadAhead
+from imex.delivery.receipt import Signer
+from imex.delivery.repository import Repository
+from imex.delivery.targets.dicom import DicomTarget
+from imex.delivery.wake import Bell
+from imex.delivery.worker import Pace, Worker
+from imex.dimse import Limits
+from imex.directory import Directory, DirectoryIndex
+from imex.events import Event, Priority, decode, ids
+from imex.events.commands import DeliveryCommanded, DeliveryCommandedData
+from imex.events.manifests import (
+    ManifestClosed,
+    ManifestClosedData,
+    ManifestInstance,
+    ManifestIssued,
+    ManifestIssuedData,
+    ManifestWithdrawn,
+    ManifestWithdrawnData,
+)
+from imex.local.ports import free_ports
+from imex.observability.metrics import Metrics
+from imex.observability.traces import Traces
+from imex.settings import TracesSettings
+from imex.testing.dicom import SyntheticInstance, new_uid
+from imex.testing.storage import MemoryStore
+
+SEED = bytes(range(32))
+SOURCE = "RQM"
+LEASE = timedelta(seconds=12)
+T = TypeVar("T")
+
+
+@dataclass
+class Passage:
+    """One delivery, as routing knows it."""
+
+    recipient: str
+    study_uid: str = field(default_factory=new_uid)
+    priority: Priority = "routine"
+    parts: int = 0
+    instances: int = 0
+    revision: int = 0
+
+    @property
+    def share(self) -> UUID:
+        """The share's id."""
+        return ids.share_id(SOURCE, self.study_uid, self.recipient, "direct-care", 1)
+
+    @property
+    def id(self) -> UUID:
+        """The delivery's id."""
+        return ids.delivery_id(self.share, "pacs")
+
+    def about(self) -> dict[str, Any]:
+        """What every event about it says."""
+        return {
+            "source": SOURCE,
+            "study_uid": self.study_uid,
+            "delivery": self.id,
+            "share": self.share,
+            "recipient": self.recipient,
+            "endpoint": "pacs",
+            "lane": "express" if self.priority == "emergency" else "bulk",
+        }
+
+
+class World:
+    """A database with delivery's schema, a store, a directory, and what is wanted of them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.store = MemoryStore()
+        self.bell = Bell()
+        self.traces = Traces("delivery", TracesSettings())
+        self.signer = Signer(SEED)
+        self._institutions: dict[str, dict[str, Any]] = {}
+        self.directory: DirectoryIndex | None = None
+
+    def endpoint(self, recipient: str, port: int, **facts: Any) -> None:
+        """Make the directory know a DICOM node (or another endpoint) of a recipient."""
+        node = {"type": "dicom", "ae_title": f"{recipient}_PACS", "host": "127.0.0.1", "port": port}
+        self._institutions[recipient] = {
+            "code": recipient,
+            "name": f"Hospital {recipient}",
+            "kind": "nhs",
+            "endpoints": [{"name": "pacs", **(facts if facts.get("type") else node | facts)}],
+        }
+        document = {"institutions": list(self._institutions.values())}
+        self.directory = DirectoryIndex(Directory.model_validate(document))
+
+    def worker(self, instance: str = "one", *, read_ahead: ReadAhead | None = None, **pace: Any) -> Worker:
+        """A worker that has not started."""
+        meters = Meters(Metrics("delivery"))
+        limits = Limits(connect_s=2.0, associate_s=2.0, response_s=5.0)
+        carrying = Carrying(
+            Endings(self.database, self.signer),
+            Means(
+                Repository(self.database, LEASE),
+                self.store,
+                self.bell,
+                read_ahead or ReadAhead(),
+                meters,
+                linger_s=1.0,
+            ),
+            {"dicom": DicomTarget("IMEX", limits)},
+            lambda: self.directory,
+            self.traces,
+        )
+        return Worker(
+            Leases(self.database, instance, timedelta(seconds=pace.get("lease_s", 12.0))),
+            carrying,
+            lambda: self.directory,
+            bell=self.bell,
+            meters=meters,
+            pace=Pace(**{"pool": PoolLimits(8, 2, 6), "poll_s": 0.05, **pace}),
+        )
+
+    @asynccontextmanager
+    async def working(self, instance: str = "one", **knobs: Any) -> AsyncIterator[Worker]:
+        """A worker that runs while the block does."""
+        worker = self.worker(instance, **knobs)
+        await worker.start()
+        try:
+            yield worker
+        finally:
+            await worker.stop()
+
+    async def hand_in(self, *events: Event[Any]) -> None:
+        """What the consumers do with records."""
+        async with self.database.unit() as unit:
+            await apply(events, unit)
+        self.bell.ring()
+
+    async def issue(
+        self, passage: Passage, instances: Sequence[SyntheticInstance], *, close: bool = True
+    ) -> None:
+        """Store payloads and hand in a part of the manifest, and its end where `close` says so."""
+        passage.parts += 1
+        passage.instances += len(instances)
+        listed = []
+        for one in instances:
+            key = f"{SOURCE}/2026-04-01/{uuid4()}"
+            await self.store.put(key, one.file())
+            listed.append(
+                ManifestInstance(
+                    sop_instance_uid=one.sop_instance_uid,
+                    sop_class_uid=one.sop_class_uid,
+                    transfer_syntax=one.transfer_syntax,
+                    object_key=key,
+                    size=len(one.dataset),
+                    digest=one.digest,
+                )
+            )
+        issued = ManifestIssued.of(
+            id=uuid4(),
+            subject=str(passage.id),
+            data=ManifestIssuedData(
+                **passage.about(),
+                part=passage.parts,
+                priority=passage.priority,
+                directory_version="0" * 64,
+                instances=tuple(listed),
+            ),
+        )
+        await self.hand_in(issued, *([self.closing(passage)] if close else []))
+
+    def closing(self, passage: Passage) -> ManifestClosed:
+        """The end of a manifest, in its next revision."""
+        passage.revision += 1
+        return ManifestClosed.of(
+            id=uuid4(),
+            subject=str(passage.id),
+            data=ManifestClosedData(
+                **passage.about(),
+                revision=passage.revision,
+                parts=passage.parts,
+                instances=passage.instances,
+            ),
+        )
+
+    def withdrawal(self, passage: Passage) -> ManifestWithdrawn:
+        """Routing withdraws the delivery."""
+        return ManifestWithdrawn.of(
+            id=uuid4(),
+            subject=str(passage.id),
+            data=ManifestWithdrawnData(**passage.about(), reason="the share was revoked"),
+        )
+
+    def command(self, passage: Passage, command: Any) -> DeliveryCommanded:
+        """A person's wish."""
+        return DeliveryCommanded.of(
+            id=uuid4(),
+            subject=str(passage.id),
+            data=DeliveryCommandedData(
+                source=SOURCE,
+                study_uid=passage.study_uid,
+                command=command,
+                delivery=passage.id,
+                reason="asked for",
+                actor="sam",
+            ),
+        )
+
+    async def row(self, passage: Passage) -> Row[Any]:
+        """The delivery."""
+        async with self.database.unit() as unit:
+            found = await unit.connection.execute(
+                select(tables.deliveries).where(tables.deliveries.c.id == passage.id)
+            )
+            return found.one()
+
+    async def instances(self, passage: Passage) -> dict[str, Row[Any]]:
+        """Its instances by UID."""
+        async with self.database.unit() as unit:
+            rows = await unit.connection.execute(
+                select(tables.instances).where(tables.instances.c.delivery == passage.id)
+            )
+            return {row.sop_instance_uid: row for row in rows}
+
+    async def receipts(self, passage: Passage) -> list[Row[Any]]:
+        """Its receipts, the oldest first."""
+        async with self.database.unit() as unit:
+            rows = await unit.connection.execute(
+                select(tables.receipts)
+                .where(tables.receipts.c.delivery == passage.id)
+                .order_by(tables.receipts.c.revision)
+            )
+            return list(rows)
+
+    async def events(self, *types: type[Event[Any]]) -> list[Any]:
+        """What waits in the outbox, in order."""
+        outbox = self.database.common.outbox
+        async with self.database.unit() as unit:
+            rows = await unit.connection.execute(select(outbox.c.value).order_by(outbox.c.seq))
+            decoded = [decode(bytes(row.value)) for row in rows]
+        return [event for event in decoded if not types or isinstance(event, types)]
+
+    async def until_outcome(self, passage: Passage, outcome: str, seconds: float = 15.0) -> Row[Any]:
+        """Wait until the delivery has ended so."""
+        return await until(lambda: self.row(passage), lambda row: row.outcome == outcome, seconds)
+
+    async def until_failing(self, passage: Passage) -> Row[Any]:
+        """Wait until an attempt has failed."""
+        return await until(lambda: self.row(passage), lambda row: row.failures >= 1)
+
+
+async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], seconds: float = 15.0) -> T:
+    """Look until it is good; the last thing seen is in the error."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not good(seen := await look()):
+        assert asyncio.get_running_loop().time() < deadline, f"still {seen}"
+        await asyncio.sleep(0.02)
+    return seen
+
+
+@asynccontextmanager
+async def delivery_world(database_url: str) -> AsyncIterator[World]:
+    """A new database with delivery's tables."""
+    database = Database(database_url, "delivery")
+    async with database.engine.begin() as connection:
+        await connection.execute(CreateSchema("delivery"))
+        await connection.run_sync(tables.metadata.create_all)
+    yield World(database)
+    await database.close()
+
+
+def uids(instances: Iterable[SyntheticInstance]) -> set[str]:
+    """SOP Instance UIDs."""
+    return {one.sop_instance_uid for one in instances}
+
+
+@asynccontextmanager
+async def storescp(directory: Path) -> AsyncIterator[int]:
+    """DCMTK's receiver, writing what it gets into `directory` as it came; yields its port."""
+    [port] = free_ports(1)
+    process = await asyncio.create_subprocess_exec(
+        *("storescp", "--bit-preserving", "-od", str(directory), str(port)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: _listens(port), bool)
+        yield port
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
