@@ -6,7 +6,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx2
 
-from imex.cli.failure import Failure
+from imex.cli.failure import Failure, Unreachable
 from imex.cli.stack import Connection, connection
 
 TIMEOUT_S = 30.0
@@ -87,12 +87,16 @@ class Api:
             if after is None or (limit is not None and len(collected) >= limit):
                 return {**page, "items": collected, "next": after}
 
-    def _unreachable(self, error: httpx2.HTTPError) -> Failure:
+    def _unreachable(self, error: httpx2.HTTPError) -> Unreachable:
         if isinstance(error, httpx2.TimeoutException):
-            return Failure(f"{self.where.api} did not answer within {TIMEOUT_S:.0f} s.", "Try again.")
+            return Unreachable(f"{self.where.api} did not answer within {TIMEOUT_S:.0f} s.", "Try again.")
         if isinstance(error, httpx2.ConnectError):
-            return Failure(f"{self.where.api} cannot be reached. Is the stack up?", "Start it with: make up")
-        return Failure(f"The connection to {self.where.api} broke ({type(error).__name__}).", "Try again.")
+            return Unreachable(
+                f"{self.where.api} cannot be reached. Is the stack up?", "Start it with: make up"
+            )
+        return Unreachable(
+            f"The connection to {self.where.api} broke ({type(error).__name__}).", "Try again."
+        )
 
 
 def segment(value: str) -> str:

@@ -2,17 +2,20 @@
 
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from imex.cli.failure import Unreachable
 from imex.cli.output import local_time
 
 if TYPE_CHECKING:
     from imex.cli.client import Api
 
 POLL_S = 1.0
-PAGE = 200
+PATIENCE_S = 60.0
+PAGE = 1000
 _SHOWN = ("share", "study_uid", "source", "recipient", "state", "priority")
 
 
@@ -46,23 +49,42 @@ def tail(
         cursor = after
         if after is None:
             past: deque[dict[str, Any]] = deque(maxlen=last)
-            while True:
-                page = _page(api, cursor, event_type)
+            for page in _pages(api, None, event_type):
                 past.extend(page["items"])
-                moved, cursor = page["next"] != cursor, page["next"]
-                if not moved or not page["items"]:
-                    break
+                cursor = page["next"]
             for event in past:
                 _print(event, as_json)
         while True:
-            page = _page(api, cursor, event_type)
-            for event in page["items"]:
-                _print(event, as_json)
-            moved, cursor = page["next"] != cursor, page["next"]
-            if moved and page["items"]:
-                continue
+            for page in _pages(api, cursor, event_type, patient=follow):
+                for event in page["items"]:
+                    _print(event, as_json)
+                cursor = page["next"]
             if not follow:
                 return
+            time.sleep(POLL_S)
+
+
+def _pages(
+    api: "Api", cursor: str | None, event_type: str | None, *, patient: bool = False
+) -> Iterator[dict[str, Any]]:
+    """Pages from a cursor to the feed's present end, which is a page that moves no further."""
+    while True:
+        page = (_patiently if patient else _page)(api, cursor, event_type)
+        yield page
+        if page["next"] == cursor:
+            return
+        cursor = page["next"]
+
+
+def _patiently(api: "Api", cursor: str | None, event_type: str | None) -> dict[str, Any]:
+    """A page, once the API is back where it is away for less than ``PATIENCE_S``."""
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return _page(api, cursor, event_type)
+        except Unreachable:
+            if time.monotonic() > until:
+                raise
             time.sleep(POLL_S)
 
 

@@ -8,3 +8,7 @@ class Failure(Exception):
         self.lines = lines
         self.code = code
         super().__init__("\n".join(lines))
+
+
+class Unreachable(Failure):
+    """The API did not answer; it may when asked again."""

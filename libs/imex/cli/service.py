@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Annotated, Any
 
 import typer
@@ -37,7 +38,7 @@ def load_settings(service: str) -> Any:
     try:
         return module.Settings()
     except ValidationError as first:
-        problems = list(dict.fromkeys([*_every_problem(module.Settings), *_problems(first)]))
+        problems = list(dict.fromkeys([*_every_problem(module), *_problems(first)]))
         raise Failure(
             f"{service} cannot start with these settings:",
             *(f"  {one}" for one in problems),
@@ -47,17 +48,17 @@ def load_settings(service: str) -> Any:
         raise Failure(f"{service} cannot start: {error}", code=WRONG_SETTINGS) from None
 
 
-def _every_problem(settings: Any) -> Iterator[str]:
+def _every_problem(module: ModuleType) -> Iterator[str]:
     """Settings are composed of groups, the first wrong one of which ends it: look at each."""
     from pydantic import ValidationError
+    from pydantic_settings import BaseSettings
 
-    for info in getattr(settings, "model_fields", {}).values():
-        if info.default_factory is None:
-            continue
-        try:
-            info.default_factory()
-        except ValidationError as error:
-            yield from _problems(error)
+    for group in vars(module).values():
+        if isinstance(group, type) and issubclass(group, BaseSettings) and group is not BaseSettings:
+            try:
+                group()
+            except ValidationError as error:
+                yield from _problems(error)
 
 
 def _problems(error: Any) -> Iterator[str]:

@@ -6,6 +6,10 @@ from typing import Any
 
 import pytest
 
+from imex.cli import events
+from imex.cli.client import Api
+from imex.cli.failure import Failure, Unreachable
+
 SHARE = {
     "id": "0b0e9a52-98e0-5b1c-9d55-2f6a4f3f9a01",
     "study_uid": "1.2.3",
@@ -189,23 +193,51 @@ def test_audit_export_passes_the_body_on(run: Any, api: Any) -> None:
 
 
 def test_tail_prints_the_last_events_then_ends_or_follows(run: Any, api: Any) -> None:
-    events = [
+    feed_events = [
         {"type": "imex.share.requested", "time": "2026-01-01T12:00:00Z", "data": {"share": f"s{n}"}}
         for n in range(5)
     ]
 
     def feed(asked: Any) -> Any:
         start = int(asked.query.get("after", 0))
-        return api.reply({"items": events[start : start + 2], "next": str(min(start + 2, len(events)))})
+        return api.reply(
+            {"items": feed_events[start : start + 2], "next": str(min(start + 2, len(feed_events)))}
+        )
 
     api.on("GET", "/events", feed)
     lines = run("events", "tail", "--no-follow", "--json", "-n", "3").out.splitlines()
-    assert [json.loads(line) for line in lines] == events[2:]
+    assert [json.loads(line) for line in lines] == feed_events[2:]
     assert (
         "share=s4"
         in run("events", "tail", "--no-follow", "--after", "4", "--type", "imex.share.requested").out
     )
     assert api.asked[-1].query["type"] == "imex.share.requested"
+
+
+def test_a_follower_outlives_an_api_that_is_away_for_a_moment(
+    run: Any, monkeypatch: pytest.MonkeyPatch, api: Any
+) -> None:
+    event = {"type": "imex.share.delivered", "data": {"share": "s1"}}
+    told: list[Any] = [
+        {"items": [], "next": "0"},
+        {"items": [], "next": "0"},
+        Unreachable("away"),
+        Unreachable("away"),
+        {"items": [event], "next": "1"},
+        Failure("enough"),
+    ]
+
+    def get(_self: Api, _path: str, _params: Any) -> Any:
+        answer = told.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(events, "POLL_S", 0.01)
+    monkeypatch.setattr(Api, "get", get)
+    result = run("events", "tail")
+    assert "share=s1" in result.out
+    assert result.err == "enough\n"
 
 
 @pytest.mark.parametrize(

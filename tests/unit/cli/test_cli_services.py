@@ -59,6 +59,13 @@ def test_every_missing_setting_is_named_at_once(run: Any, monkeypatch: pytest.Mo
     assert "IMEX_HTTP_PORT is missing" in result.err
 
 
+def test_a_service_with_settings_of_its_own_kind_is_looked_at_too(run: Any) -> None:
+    result = run("delivery", "--check-config")
+    assert result.code == 2
+    assert "IMEX_S3_ENDPOINT is missing" in result.err
+    assert "IMEX_DELIVERY_SIGNING_KEY is missing" in result.err
+
+
 def test_a_service_does_not_start_with_wrong_settings(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMEX_DB_URL")
     assert run("audit").code == 2
