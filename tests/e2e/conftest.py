@@ -1,0 +1,43 @@
+"""One whole stack for the end-to-end tests; each test has institutions of its own on it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from imex.testing.network import Institution, Network
+from imex.testing.peers import StoreScp
+from imex.testing.stack import LocalStack, running_stack
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def shared_network(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Network:
+    return Network(stack, tmp_path_factory.mktemp("network"))
+
+
+@pytest.fixture
+def network(shared_network: Network, tmp_path: Path) -> Network:
+    """The stack's one directory, and a folder of the test's own."""
+    return Network(shared_network.stack, tmp_path, shared_network.directory)
+
+
+@pytest.fixture
+def receiving(network: Network) -> Iterator[Callable[[Institution], StoreScp]]:
+    """Starts a `storescp` at an institution's endpoint and stops it after the test."""
+    started: list[StoreScp] = []
+
+    def start(institution: Institution) -> StoreScp:
+        receiver = network.receiver(institution)
+        receiver.start()
+        started.append(receiver)
+        return receiver
+
+    yield start
+    for receiver in started:
+        receiver.stop()
