@@ -14,6 +14,7 @@ from imex.local.process import Launch, Probe
 from imex.local.secrets import SERVICES
 
 _LOOPBACK = "127.0.0.1"
+_COMMAND = str(Path(sys.executable).with_name("imex"))
 AE_TITLE = "IMEX"
 DATABASE = "imex"
 PAYLOADS = "payloads"
@@ -59,7 +60,7 @@ def service(home: Home, name: str) -> Launch:
     base = f"http://{_LOOPBACK}:{home.ports()[name]}"
     return Launch(
         name=name,
-        argv=(sys.executable, "-m", f"imex.{name}"),
+        argv=(_COMMAND, name),
         probe=Probe("http", f"{base}/ready"),
         cwd=home.root,
         log=home.log(name),
@@ -79,7 +80,7 @@ def stages(home: Home) -> list[Stage]:
         except ImportError:
             return False
 
-    setup = Task("setup", (sys.executable, "-m", "imex.cli.setup"), setup_environment(home))
+    setup = Task("setup", (_COMMAND, "setup"), setup_environment(home))
     furnish = Task("furnish", (sys.executable, "-m", "imex.local.furnish", str(home.root)), within_s=60.0)
     return [
         Stage(infrastructure(home), setup if there("imex.runtime.admin") else None),
