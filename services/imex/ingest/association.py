@@ -15,6 +15,10 @@ from imex.ingest.received import Origin
 Outcome = Literal["released", "aborted", "lost", "timed out"]
 
 
+class TooManyStudies(Exception):
+    """One association carries more studies than are kept in memory for it."""
+
+
 @dataclass(slots=True)
 class Study:
     """What one association brought of one study."""
@@ -43,8 +47,13 @@ class Carried:
         self._studies: dict[str, Study] = {}
 
     def study(self, study_uid: str, lane: Lane) -> Study:
-        """A study one of whose instances is about to be published, with its span begun."""
-        found = self._studies.setdefault(study_uid, Study())
+        """A study one of whose instances is about to be published, with its span begun.
+
+        Raises TooManyStudies beyond the bound.
+        """
+        if study_uid not in self._studies and len(self._studies) >= self._around.tuning.studies:
+            raise TooManyStudies
+        found = self._tally(study_uid)
         if found.lane is None:
             found.lane = lane
             found.span = self._around.spans.association(
@@ -54,17 +63,26 @@ class Carried:
 
     def received(self, study_uid: str) -> None:
         """An instance was answered with SUCCESS."""
-        self._studies.setdefault(study_uid, Study()).received += 1
+        self._tally(study_uid).received += 1
 
     def refused(self, study_uid: str) -> None:
         """An instance was answered with a failure that is ours."""
-        self._studies.setdefault(study_uid, Study()).refused += 1
+        self._tally(study_uid).refused += 1
 
     def denied(self, study_uid: str, words: str) -> None:
         """An instance was answered with a failure for want of an agreement."""
-        study = self._studies.setdefault(study_uid, Study())
+        study = self._tally(study_uid)
         study.refused += 1
         study.denied = words
+
+    def _tally(self, study_uid: str) -> Study:
+        """The counts of a study; beyond the bound, what was refused is counted together."""
+        found = self._studies.get(study_uid)
+        if found is None:
+            full = len(self._studies) >= self._around.tuning.studies
+            key = f"unknown/{self._origin.association}" if full else study_uid
+            found = self._studies.setdefault(key, Study())
+        return found
 
     def end(self, ended: Ended) -> None:
         """Publish what is to be said of each study: its end of association, its audit records, its span."""

@@ -16,7 +16,7 @@ from imex.events.ids import caused_id
 from imex.ingest.association import Carried
 from imex.ingest.decide import Admitted, Turned, admit, refusal
 from imex.ingest.ports import Surroundings
-from imex.ingest.received import Origin
+from imex.ingest.received import AE_CHARS, Origin, clean
 from imex.ingest.sink import OUT_OF_RESOURCES, InstanceSink, RefusingSink
 
 log = structlog.get_logger(__name__)
@@ -45,8 +45,8 @@ class IngestPolicy:
             association=self._around.new_id(),
             source=admitted.source,
             called=admitted.called,
-            calling_ae=request.calling_ae,
-            called_ae=request.called_ae,
+            calling_ae=clean(request.calling_ae, AE_CHARS),
+            called_ae=clean(request.called_ae, AE_CHARS),
         )
         return IngestAssociation(self._around, origin, request.peer_host)
 
@@ -60,6 +60,7 @@ class IngestPolicy:
             reason=turned.words,
         )
         attempt = self._around.new_id()
+        calling_ae, called_ae = (clean(ae, AE_CHARS) for ae in (request.calling_ae, request.called_ae))
         self._around.background.offer(
             AuditRecorded.of(
                 id=caused_id(attempt, AuditRecorded.type_name(), "association_rejected"),
@@ -68,9 +69,9 @@ class IngestPolicy:
                 data=AuditRecordedData(
                     action="association_rejected",
                     outcome="refused",
-                    actor=Actor(kind="unknown", id=request.calling_ae),
-                    reason=turned.words,
-                    details={"calling_ae": request.calling_ae, "called_ae": request.called_ae},
+                    actor=Actor(kind="unknown", id=calling_ae),
+                    reason=clean(turned.words),
+                    details={"calling_ae": calling_ae, "called_ae": called_ae},
                     personal={"address": request.peer_host},
                 ),
             )

@@ -50,6 +50,8 @@ class Tuning:
     """Objects up to this size are one PUT; larger ones stream."""
     safe_within_s: float = 17.0
     """From the last byte of a data set to an answer; a client that waits 20 s gets one."""
+    studies: int = 10_000
+    """That one association may carry: a bound on memory."""
     budget_wait_s: float = 10.0
     """How long a data set may wait for memory."""
 

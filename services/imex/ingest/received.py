@@ -15,6 +15,7 @@ _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
 _UID_CHARS = 128
 _TEXT_CHARS = 1024
 _SHORT_CHARS = 64
+AE_CHARS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +70,18 @@ def identity_of(header: Header) -> Identity:
     """The identifying facts, to be sealed; of bounded length and without control characters."""
     found = header.identity
     return Identity(
-        patient_id=_clean(found.patient_id),
-        issuer=_clean(found.issuer_of_patient_id or found.issuer_of_patient_id_oid),
-        patient_name=_clean(found.patient_name),
-        birth_date=_clean(found.birth_date),
-        sex=_clean(found.sex),
-        accession=_clean(found.accession_number),
-        accession_issuer=_clean(found.issuer_of_accession),
-        study_date=_clean(found.study_date),
-        study_time=_clean(found.study_time),
-        study_description=_clean(found.study_description),
-        series_description=_clean(found.series_description),
-        referring_physician=_clean(found.referring_physician),
+        patient_id=clean(found.patient_id),
+        issuer=clean(found.issuer_of_patient_id or found.issuer_of_patient_id_oid),
+        patient_name=clean(found.patient_name),
+        birth_date=clean(found.birth_date),
+        sex=clean(found.sex),
+        accession=clean(found.accession_number),
+        accession_issuer=clean(found.issuer_of_accession),
+        study_date=clean(found.study_date),
+        study_time=clean(found.study_time),
+        study_description=clean(found.study_description),
+        series_description=clean(found.series_description),
+        referring_physician=clean(found.referring_physician),
     )
 
 
@@ -100,26 +101,26 @@ def received_data(
     return InstanceReceivedData(
         source=origin.source,
         study_uid=study_uid,
-        series_uid=_clean(elements.series_uid, _UID_CHARS),
-        sop_instance_uid=_clean(stored.sop_instance_uid, _UID_CHARS),
-        sop_class_uid=_clean(stored.sop_class_uid, _UID_CHARS),
+        series_uid=clean(elements.series_uid, _UID_CHARS),
+        sop_instance_uid=clean(stored.sop_instance_uid, _UID_CHARS),
+        sop_class_uid=clean(stored.sop_class_uid, _UID_CHARS),
         transfer_syntax=stored.transfer_syntax,
-        modality=_clean(elements.modality, _SHORT_CHARS),
-        body_part=_clean(elements.body_part, _SHORT_CHARS),
+        modality=clean(elements.modality, _SHORT_CHARS),
+        body_part=clean(elements.body_part, _SHORT_CHARS),
         object_key=stored.object_key,
         size=stored.size,
         digest=stored.digest,
         lane=lane,
         association=origin.association,
         received_at=stored.received_at,
-        calling_ae=_clean(origin.calling_ae, _SHORT_CHARS),
-        called_ae=_clean(origin.called_ae, _SHORT_CHARS),
+        calling_ae=clean(origin.calling_ae, _SHORT_CHARS),
+        called_ae=clean(origin.called_ae, _SHORT_CHARS),
         recipient=origin.called.code if isinstance(origin.called, Recipient) else None,
         directory_version=version,
         identity=sealed,
-        dataset_sop_instance_uid=_clean(elements.sop_instance_uid, _UID_CHARS),
-        dataset_sop_class_uid=_clean(elements.sop_class_uid, _UID_CHARS),
-        dataset_study_uid=_clean(elements.study_uid, _UID_CHARS),
+        dataset_sop_instance_uid=clean(elements.sop_instance_uid, _UID_CHARS),
+        dataset_sop_class_uid=clean(elements.sop_class_uid, _UID_CHARS),
+        dataset_study_uid=clean(elements.study_uid, _UID_CHARS),
         pixels=PixelFacts(
             present=header.pixel_bytes is not None,
             length=None if encapsulated else header.pixel_bytes,
@@ -129,6 +130,6 @@ def received_data(
     )
 
 
-def _clean(text: str, most: int = _TEXT_CHARS) -> str:
+def clean(text: str, most: int = _TEXT_CHARS) -> str:
     """Text that JSON, Kafka and PostgreSQL all keep as it is: control characters become U+FFFD."""
     return _CONTROL.sub("\ufffd", text[:most])

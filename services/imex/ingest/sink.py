@@ -13,6 +13,7 @@ from imex.dimse import Refused, StoreCommand, StoreResponse
 from imex.events import Lane
 from imex.events.ids import root_traceparent
 from imex.events.instances import InstanceReceived
+from imex.ingest.association import Carried, TooManyStudies
 from imex.ingest.budget import BudgetExhausted, Reservation
 from imex.ingest.decide import lane_of, study_of
 from imex.ingest.ports import MIB, Surroundings
@@ -22,7 +23,6 @@ from imex.storage import StoreError, StoreFull, Upload
 
 if TYPE_CHECKING:
     from imex.directory import DirectoryIndex
-    from imex.ingest.association import Carried
 
 SUCCESS = 0x0000
 NOT_AUTHORISED = 0x0124
@@ -40,7 +40,7 @@ class InstanceSink:
         origin: Origin,
         command: StoreCommand,
         index: "DirectoryIndex",
-        carried: "Carried",
+        carried: Carried,
     ) -> None:
         self._around = around
         self._origin = origin
@@ -187,6 +187,8 @@ class InstanceSink:
                 comment = "out of resources: too much is under way, send again later"
             case Transient():
                 comment = "out of resources: the event broker is not available"
+            case TooManyStudies():
+                comment = "out of resources: too many studies in one association"
             case TimeoutError():
                 comment = "out of resources: could not be made safe in time"
             case _:
@@ -209,7 +211,7 @@ class RefusingSink:
     """Reads a data set that may not be stored, only to know which study was refused."""
 
     def __init__(
-        self, around: Surroundings, origin: Origin, command: StoreCommand, carried: "Carried", words: str
+        self, around: Surroundings, origin: Origin, command: StoreCommand, carried: Carried, words: str
     ) -> None:
         self._around = around
         self._origin = origin

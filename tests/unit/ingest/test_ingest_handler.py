@@ -108,6 +108,25 @@ async def test_unknown_ae_titles_are_rejected_and_audited(
     assert "192.0.2.9" not in audit.reason
 
 
+async def test_one_association_carries_a_bounded_number_of_studies(
+    new_world: NewWorld, dataset: MakeDataset
+) -> None:
+    world = new_world(Tuning(studies=2))
+    handler = await world.handler()
+    answers = [await world.send(handler, dataset("1.2.3", f"1.2.{n}"), "1.2.3") for n in range(4)]
+    assert [answer.status for answer in answers] == [0, 0, 0xA700, 0xA700]
+    assert "studies" in answers[-1].comment
+    await handler.ended(RELEASED)
+    assert [(end.study_uid, end.received) for end in world.ends] == [("1.2.0", 1), ("1.2.1", 1)]
+    assert sum(audit.counts["refused"] for audit in world.audits) == 2
+
+
+async def test_ae_titles_with_control_characters_are_told_harmlessly(world: Any) -> None:
+    assert isinstance(await world.connect("A\0B\n" * 9), Reject)
+    assert world.audits[0].details["calling_ae"] == "A\ufffdB\ufffd" * 4
+    assert "\0" not in world.broker.published[0].model_dump_json()
+
+
 async def test_without_a_directory_a_peer_is_asked_to_come_back(world: Any) -> None:
     world.directory[0] = None
     reject = await world.connect()
