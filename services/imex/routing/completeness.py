@@ -66,7 +66,7 @@ def settled(study: Study, share: Share) -> Fact | None:
     """
     if not share.complete or share.handed < study.validated or share.confirmed + share.failed < share.handed:
         return None
-    if share.confirmed == study.received:
+    if share.confirmed == study.validated == study.received:
         return Fact.WHOLE
     return Fact.SHORT
 
