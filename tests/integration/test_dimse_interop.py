@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 import pydicom
 import pytest
+import uvloop
 from pydicom.data import get_testdata_file
 from pynetdicom import AE, StoragePresentationContexts, evt
 from pynetdicom.presentation import build_context
@@ -32,6 +33,16 @@ NAMES = {
     "waveform": "waveform_ecg.dcm",
 }
 COMPRESSED = {"JPEG": "-xy", "JPEG-LS": "-xt", "JPEG 2000": "-xv", "RLE": "-xr", "deflated": "-xd"}
+
+
+pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture')
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Everything on asyncio's own loop and on the one that the services run on."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
 
 
 def path_of(kind: str) -> Path:

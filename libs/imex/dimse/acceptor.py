@@ -1,6 +1,7 @@
 """Accepts associations (PS3.8 acceptor, PS3.4 storage and verification SCP)."""
 
 import asyncio
+import contextlib
 import logging
 
 from imex.dimse.errors import AssociationAborted, DimseError, ProtocolError
@@ -57,6 +58,8 @@ class Acceptor:
         self._server: asyncio.Server | None = None
         self._layers: set[UpperLayer] = set()
         self._associations: dict[UpperLayer, asyncio.Task[None]] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._draining = False
         self._port = 0
 
@@ -104,6 +107,9 @@ class Acceptor:
             await asyncio.gather(*late, return_exceptions=True)
         for layer in list(self._layers):
             layer.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._empty.wait()
 
     def _stop_listening(self) -> None:
         if self._server is not None:
@@ -112,6 +118,7 @@ class Acceptor:
     def protocol(self) -> UpperLayer:
         """The protocol of the next connection."""
         layer = UpperLayer(
+            crowded=len(self._layers) >= self._limits.connections,
             limits=self._limits,
             clock=self._clock,
             on_request=self._requested,
@@ -119,10 +126,13 @@ class Acceptor:
             on_closed=self._closed,
         )
         self._layers.add(layer)
+        self._empty.clear()
         return layer
 
     def _closed(self, layer: UpperLayer) -> None:
         self._layers.discard(layer)
+        if not self._layers:
+            self._empty.set()
         if not layer.requested:
             self._observer.failed(layer.peer[0], str(layer.end))
 

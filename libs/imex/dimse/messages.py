@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from imex.dimse import command
 from imex.dimse.command import Command
 from imex.dimse.errors import AbortReason, ProtocolError
+from imex.dimse.inbox import Fragment, Indication, ReleaseConfirmed, ReleaseRequested
 from imex.dimse.limits import Limits
 from imex.dimse.pdu import data_header
-from imex.dimse.upper_layer import Fragment, Indication, ReleaseConfirmed, ReleaseRequested, UpperLayer
+from imex.dimse.upper_layer import UpperLayer
 
 
 class MessageReader:
@@ -78,7 +79,8 @@ def pdus(context_id: int, data: bytes, fragment_bytes: int) -> Iterator[bytes]:
 class DataSetCutter:
     """Cuts a data set of known length, coming in chunks of any size, into P-DATA-TF PDUs without copying it.
 
-    An odd length is padded with a zero byte, as fragments are even (PS3.8 9.3.5.1, PS3.5 7.1.1).
+    An odd length is padded with a zero byte, as fragments are even (PS3.8 9.3.5.1, PS3.5 7.1.1). Only whole
+    PDUs are handed out: an A-ABORT behind a part of one would be taken for its data, and might complete it.
     """
 
     def __init__(self, context_id: int, length: int, fragment_bytes: int) -> None:
@@ -87,45 +89,44 @@ class DataSetCutter:
         self._padding = length % 2
         self._left = length
         self._pdu_left = 0
+        self._pending: list[bytes | memoryview] = []
         self._begun = False
 
-    @property
-    def left(self) -> int:
-        """Bytes that are still to come."""
-        return self._left
-
     def cut(self, chunk: bytes | memoryview) -> list[bytes | memoryview]:
-        """The buffers to send for the next chunk. Raises ValueError when it is more than was announced."""
+        """The PDUs that the next chunk completes. Raises ValueError when it is more than was announced."""
         view = memoryview(chunk)
         if len(view) > self._left:
             raise ValueError("the data set is longer than was announced")
-        buffers: list[bytes | memoryview] = []
+        whole: list[bytes | memoryview] = []
         start = 0
         while start < len(view):
             if self._pdu_left == 0:
-                self._begin(buffers)
+                self._begin()
             taken = min(self._pdu_left, len(view) - start)
-            buffers.append(view[start : start + taken])
+            self._pending.append(view[start : start + taken])
             start += taken
             self._pdu_left -= taken
             self._left -= taken
-        if self._left == 0 and self._pdu_left:
-            buffers.append(bytes(self._pdu_left))
-            self._pdu_left = 0
-        return buffers
+            if self._left == 0 and self._pdu_left:
+                self._pending.append(bytes(self._pdu_left))
+                self._pdu_left = 0
+            if self._pdu_left == 0:
+                whole += self._pending
+                self._pending.clear()
+        return whole
 
     def finish(self) -> list[bytes | memoryview]:
-        """The buffers due after the last chunk: an empty data set's. Raises ValueError for one cut short."""
+        """The PDU of an empty data set, otherwise nothing. Raises ValueError for a data set cut short."""
         if self._left:
             raise ValueError(f"the data set ended {self._left} bytes early")
-        buffers: list[bytes | memoryview] = []
-        if not self._begun:
-            self._begin(buffers)
-        return buffers
+        if self._begun:
+            return []
+        self._begin()
+        return self._pending
 
-    def _begin(self, buffers: list[bytes | memoryview]) -> None:
+    def _begin(self) -> None:
         total = self._left + self._padding
         size = min(self._fragment_bytes, total)
-        buffers.append(data_header(self._context_id, size, command=False, last=size == total))
+        self._pending.append(data_header(self._context_id, size, command=False, last=size == total))
         self._pdu_left = size
         self._begun = True

@@ -15,6 +15,7 @@ from imex.dimse.errors import (
     DimseError,
     ProtocolError,
 )
+from imex.dimse.inbox import ReleaseConfirmed, ReleaseRequested
 from imex.dimse.limits import Limits
 from imex.dimse.messages import DataSetCutter, MessageReader, pdus
 from imex.dimse.negotiation import accepted_contexts, fragment_bytes, request_for
@@ -22,7 +23,7 @@ from imex.dimse.pdu import AssociateAccept, AssociateRequest
 from imex.dimse.service import StoreResponse
 from imex.dimse.sop_classes import VERIFICATION
 from imex.dimse.timing import Clock
-from imex.dimse.upper_layer import ReleaseConfirmed, ReleaseRequested, UpperLayer
+from imex.dimse.upper_layer import UpperLayer
 
 _STOPPED = "association aborted by this side"
 
@@ -191,9 +192,10 @@ class Association:
         buffers: list[bytes | memoryview] = list(pdus(context_id, request, self._fragment_bytes))
         async for chunk in chunks:
             buffers += cutter.cut(chunk)
-            self._layer.send(buffers)
-            buffers = []
-            await self._layer.drain()
+            if len(buffers) > 1:  # more than the command: it goes out together with the first data
+                self._layer.send(buffers)
+                buffers = []
+                await self._layer.drain()
         buffers += cutter.finish()
         if buffers:
             self._layer.send(buffers)

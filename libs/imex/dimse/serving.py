@@ -15,6 +15,7 @@ from imex.dimse.errors import (
     ProtocolError,
     Refused,
 )
+from imex.dimse.inbox import ReleaseConfirmed, ReleaseRequested
 from imex.dimse.items import ProposedContext
 from imex.dimse.limits import Limits
 from imex.dimse.messages import MessageReader, pdus
@@ -27,7 +28,7 @@ from imex.dimse.service import (
 )
 from imex.dimse.sop_classes import VERIFICATION
 from imex.dimse.statuses import Status, is_stored
-from imex.dimse.upper_layer import ReleaseConfirmed, ReleaseRequested, UpperLayer
+from imex.dimse.upper_layer import UpperLayer
 
 log = logging.getLogger(__name__)
 

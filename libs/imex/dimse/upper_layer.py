@@ -7,9 +7,8 @@ slows the peer down: reading stops while more than the receive window waits to b
 
 import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 from imex.dimse import pdu
 from imex.dimse.errors import (
@@ -23,6 +22,7 @@ from imex.dimse.errors import (
     DimseTimeout,
     ProtocolError,
 )
+from imex.dimse.inbox import Fragment, Inbox, Indication, ReleaseConfirmed, ReleaseRequested
 from imex.dimse.limits import KIB, Limits
 from imex.dimse.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest, PduType
 from imex.dimse.state import Action, Event, InvalidTransition, State, step
@@ -31,25 +31,6 @@ from imex.dimse.timing import Clock, PeerWatch, Timer
 
 WRITE_HIGH_WATER = 512 * KIB
 
-
-class Fragment(NamedTuple):
-    """P-DATA indication: a piece of a message; `last` with the last piece of its command or data set."""
-
-    context_id: int
-    command: bool
-    last: bool
-    data: memoryview
-
-
-class ReleaseRequested(NamedTuple):
-    """A-RELEASE indication: answer it with `UpperLayer.respond_release`."""
-
-
-class ReleaseConfirmed(NamedTuple):
-    """A-RELEASE confirmation."""
-
-
-Indication = Fragment | ReleaseRequested | ReleaseConfirmed | AssociateAccept
 
 _EVENTS = {
     PduType.ASSOCIATE_RQ: Event.ASSOCIATE_RQ,
@@ -67,8 +48,8 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     `on_request` is called with an A-ASSOCIATE-RQ that the provider can accept (acceptor only) and has to lead
     to `accept` or `reject`; `unacceptable` may turn a request down before that, for the provider's reasons.
-    `on_closed` is called once, when the connection is gone. Local primitives raise the error that ended the
-    association when it has ended.
+    `on_closed` is called once, when the connection is gone. `crowded` closes it as soon as it is made. Local
+    primitives raise the error that ended the association when it has ended.
     """
 
     def __init__(
@@ -80,7 +61,9 @@ class UpperLayer(asyncio.BufferedProtocol):
         on_request: Callable[["UpperLayer", AssociateRequest], None] | None = None,
         unacceptable: Callable[["UpperLayer", AssociateRequest], AssociateReject | None] | None = None,
         on_closed: Callable[["UpperLayer"], None] | None = None,
+        crowded: bool = False,
     ) -> None:
+        self._crowded = crowded
         self._limits = limits
         self._request = request
         self._on_request = on_request
@@ -91,11 +74,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._artim = Timer(clock, lambda: self._local_event(Event.ARTIM_EXPIRED))
         self._write_deadline = Timer(clock, self._write_expired)
         self._watch = PeerWatch(clock, self._peer_expired)
-        self._inbox: deque[Indication] = deque()
-        self._reader: asyncio.Future[None] | None = None
+        self._inbox = Inbox(limits.receive_window)
         self._writers: asyncio.Future[None] | None = None
-        self._unread = 0
-        self._reading_paused = False
         self._aborting = Abort(AbortSource.USER, 0)
         self.state = State.IDLE
         self.end: DimseError | None = None
@@ -115,6 +95,7 @@ class UpperLayer(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport; an acceptor starts ARTIM, a requestor sends its A-ASSOCIATE-RQ."""
         self._transport = cast(asyncio.Transport, transport)
+        self._inbox.connected(self._transport)
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.peer = (str(peer[0]), int(peer[1]))
@@ -123,6 +104,8 @@ class UpperLayer(asyncio.BufferedProtocol):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._apply(Event.TRANSPORT_CONFIRMED if self._requestor else Event.TRANSPORT_INDICATED)
+        if self._crowded:
+            self.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to receive to."""
@@ -136,9 +119,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         except ProtocolError as error:
             self._stream.stop()
             self._invalid(error)
-        if self._unread > self._limits.receive_window and not self._reading_paused and self._transport:
-            self._reading_paused = True
-            self._transport.pause_reading()
+        self._inbox.hold_back()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whomever."""
@@ -184,8 +165,7 @@ class UpperLayer(asyncio.BufferedProtocol):
     def on_fragment(self, context_id: int, command: bool, last: bool, data: memoryview) -> None:
         """Queue a piece of a message, unless the state ignores data."""
         if self.state in (State.ESTABLISHED, State.AWAITING_RELEASE_RP):
-            self._unread += len(data)
-            self._indicate(Fragment(context_id, command, last, data))
+            self._inbox.put(Fragment(context_id, command, last, data))
 
     # -- the user's side
 
@@ -195,26 +175,17 @@ class UpperLayer(asyncio.BufferedProtocol):
         Without one in `seconds`, or in mid-message without the progress that the limits ask for, the
         association is aborted and DimseTimeout with `words` raised.
         """
-        while not self._inbox:
+        while (indication := self._inbox.take()) is None:
             if self.end is not None:
                 raise self.end
-            self._reader = asyncio.get_running_loop().create_future()
             if within_message:
                 self._watch.wait_for_progress(seconds, self._limits.progress_bytes, words)
             else:
                 self._watch.wait(seconds, words)
             try:
-                await self._reader
+                await self._inbox.wait()
             finally:
-                self._reader = None
                 self._watch.leave()
-        indication = self._inbox.popleft()
-        if isinstance(indication, Fragment):
-            self._unread -= len(indication.data)
-            if self._reading_paused and self._unread <= self._limits.receive_window // 2:
-                self._reading_paused = False
-                if self._transport is not None and not self._transport.is_closing():
-                    self._transport.resume_reading()
         return indication
 
     def accept(self, accept: AssociateAccept) -> None:
@@ -226,9 +197,10 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._primitive(Event.REJECT, reject)
 
     def send(self, buffers: Sequence[bytes | memoryview]) -> None:
-        """P-DATA request: `buffers` are whole P-DATA-TF PDUs, or parts of ones that are sent on at once.
+        """P-DATA request: `buffers` together are whole P-DATA-TF PDUs.
 
-        The buffers must not change afterwards. Call `drain` before more is made.
+        Whole, because an A-ABORT that follows a part would be taken for the rest of its data. The buffers
+        must not change afterwards. Call `drain` before more is made.
         """
         self._primitive(Event.DATA_REQUEST, buffers)
 
@@ -303,6 +275,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         if event not in _ALWAYS_POSSIBLE and self.state is State.IDLE:
             return  # closed, and the rest of what was read still comes in
         action, self.state = step(self.state, event, requestor=self._requestor, acceptable=acceptable)
+        if action is Action.DT_2:
+            return  # the fragments follow; looked at first because it is nearly every event
         self._carry_out(action, event, argument)
 
     def _carry_out(self, action: Action, event: Event, argument: object) -> None:  # noqa: PLR0912, PLR0915  one case an action
@@ -310,14 +284,14 @@ class UpperLayer(asyncio.BufferedProtocol):
             case Action.DT_1 | Action.AR_7:
                 assert self._transport is not None
                 self._transport.writelines(argument)  # type: ignore[arg-type]
-            case Action.DT_2 | Action.AR_6 | Action.AE_1 | Action.AA_6:
+            case Action.AR_6 | Action.AE_1 | Action.AA_6:
                 pass
             case Action.AE_2:
                 assert self._request is not None
                 self._write(pdu.encode_associate_request(self._request))
             case Action.AE_3:
                 assert isinstance(argument, AssociateAccept)
-                self._indicate(argument)
+                self._inbox.put(argument)
             case Action.AE_4:
                 assert isinstance(argument, AssociateReject)
                 self._finish(AssociationRejected(argument.result, argument.source, argument.reason))
@@ -341,9 +315,9 @@ class UpperLayer(asyncio.BufferedProtocol):
             case Action.AR_1:
                 self._write(pdu.encode_release_request())
             case Action.AR_2 | Action.AR_8:
-                self._indicate(ReleaseRequested())
+                self._inbox.put(ReleaseRequested())
             case Action.AR_3:
-                self._indicate(ReleaseConfirmed())
+                self._inbox.put(ReleaseConfirmed())
                 self._finish(AssociationReleased(_RELEASED))
                 self._close()
             case Action.AR_4:
@@ -353,7 +327,7 @@ class UpperLayer(asyncio.BufferedProtocol):
             case Action.AR_9:
                 self._write(pdu.encode_release_response())
             case Action.AR_10:
-                self._indicate(ReleaseConfirmed())
+                self._inbox.put(ReleaseConfirmed())
             case Action.AA_1:
                 abort = self._aborting if event is Event.ABORT_REQUEST else Abort(AbortSource.USER, 0)
                 self._write(pdu.encode_abort(abort))
@@ -396,24 +370,14 @@ class UpperLayer(asyncio.BufferedProtocol):
             else:
                 self._transport.close()
 
-    def _indicate(self, indication: Indication) -> None:
-        self._inbox.append(indication)
-        self._wake_reader()
-
     def _finish(self, error: DimseError) -> None:
         """The association has ended; the first reason counts."""
         if self.end is not None:
             return
         self.end = error
         self._watch.stop()
-        if self._reading_paused and self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()  # otherwise the peer's closing would go unnoticed
-        self._wake_reader()
+        self._inbox.end()
         self._wake_writers()
-
-    def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
 
     def _wake_writers(self) -> None:
         writers, self._writers = self._writers, None

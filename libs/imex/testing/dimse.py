@@ -53,6 +53,7 @@ class DimseRecorder:
     async def admit(self, request: AssociationRequest) -> Accept | Reject:
         """Accept unless `on_admit` rejects."""
         self.requests.append(request)
+        self.changed.set()
         return self.on_admit(request) or Accept(_Handler(self))
 
     async def wait(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -69,6 +70,7 @@ class _Handler:
 
     async def store(self, command: StoreCommand) -> StoreSink:
         self._recorder.commands.append(command)
+        self._recorder.changed.set()
         refusal = self._recorder.on_store(command)
         if refusal is not None:
             raise Refused(refusal.status, refusal.comment)

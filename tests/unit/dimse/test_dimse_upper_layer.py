@@ -18,10 +18,11 @@ from imex.dimse.errors import (
     DimseTimeout,
     ProtocolError,
 )
+from imex.dimse.inbox import Fragment, ReleaseConfirmed, ReleaseRequested
 from imex.dimse.items import ContextResult, ProposedContext, UserInformation
 from imex.dimse.limits import Limits
 from imex.dimse.state import State
-from imex.dimse.upper_layer import Fragment, ReleaseConfirmed, ReleaseRequested, UpperLayer
+from imex.dimse.upper_layer import UpperLayer
 
 CONTEXTS = (ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
 REQUEST = pdu.AssociateRequest("IMEX", "PACS", CONTEXTS, UserInformation(16384, "1.2.3"))
