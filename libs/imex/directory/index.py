@@ -49,9 +49,16 @@ class DirectoryIndex:
             to = frozenset(self._everyone(agreement.to))
             for source in dict.fromkeys(self._everyone(agreement.from_)):
                 self._agreements[source].append((agreement, to))
+        everyone = frozenset(self.institutions)
+        self._sources = {
+            rule.id: frozenset(self._everyone(rule.match.source))
+            if rule.match is not None and rule.match.source is not None
+            else everyone
+            for rule in directory.rules
+        }
         self._rules: dict[str, list[Rule]] = defaultdict(list)
         for rule in directory.rules:
-            for source in self.sources_of(rule):
+            for source in self._sources[rule.id]:
                 self._rules[source].append(rule)
         self._conditions = {
             rule.id: Condition(rule.when) for rule in directory.rules if rule.when is not None
@@ -123,11 +130,9 @@ class DirectoryIndex:
         """The rule's ``when``, compiled; None where it has none."""
         return self._conditions.get(rule.id)
 
-    def sources_of(self, rule: Rule) -> tuple[str, ...]:
+    def sources_of(self, rule: Rule) -> frozenset[str]:
         """Institutions whose studies the rule could match by its ``match.source``."""
-        if rule.match is None or rule.match.source is None:
-            return tuple(self.institutions)
-        return tuple(dict.fromkeys(self._everyone(rule.match.source)))
+        return self._sources[rule.id]
 
     def _everyone(self, codes: Iterable[str]) -> list[str]:
         return [

@@ -1,6 +1,6 @@
 """Standing rules: which match a study and why, and which lane its first instance takes."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from imex.directory.facts import Called, Lane, RuleMatch, Standing, StudyFacts
 from imex.directory.index import DirectoryIndex
@@ -115,12 +115,12 @@ def _kind(index: DirectoryIndex, source: str) -> str:
 
 
 def _one_of(
-    what: str, value: object, accepted: Iterable[str], written: Iterable[str] | None = None
+    what: str, value: object, accepted: Collection[str], written: Iterable[str] | None = None
 ) -> Outcome:
     spelt = ", ".join(written if written is not None else accepted)
     if value is None:
         return None, f"{what} is not known; wanted is {spelt}"
-    held = value in tuple(accepted)
+    held = value in accepted
     return held, f"{what} {value or '(none)'} is {'' if held else 'not '}{spelt}"
 
 
