@@ -1,7 +1,7 @@
 """Receipts: what the destination confirmed, in one canonical form, signed.
 
 The document is put into RFC 8785 (JCS) form; the signature is a compact JWS (RFC 7515) over exactly these
-bytes with Ed25519 (RFC 8037). Its header carries the public key and, as `kid`, the key's RFC 7638
+bytes with Ed25519 (RFC 8037, RFC 9864). Its header carries the public key and, as `kid`, the key's RFC 7638
 thumbprint: whoever relies on a receipt compares the `kid` with the one that was published.
 """
 
@@ -19,7 +19,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
-ALGORITHM: Final = "EdDSA"  # the name that every JOSE library knows; RFC 9864's is newer
+ALGORITHM: Final = "Ed25519"  # RFC 9864, which deprecates the ambiguous EdDSA
 TYPE: Final = "imex-receipt+jws"
 
 

@@ -1,15 +1,15 @@
 """Settings of the delivery service."""
 
 import socket
-from functools import cached_property
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imex.settings import (
     DatabaseSettings,
     HttpSettings,
+    InstanceSettings,
     KafkaSettings,
     LogSettings,
     S3Settings,
@@ -33,11 +33,6 @@ class DeliverySettings(BaseSettings):
     signing_key: Annotated[SecretStr, AfterValidator(_signing_key)] = Field(
         description="base64 of the 32-byte Ed25519 seed that signs receipts"
     )
-    instance: str = Field(
-        default="",
-        max_length=200,
-        description="stable name of this process among delivery's processes; empty: host and HTTP port",
-    )
     ae_title: str = Field(default="IMEX", min_length=1, max_length=16, description="calling AE title")
     concurrency: int = Field(default=16, ge=2, le=200, description="deliveries that run at a time")
     emergency_reserve: int = Field(default=4, ge=0, description="of these, only for emergencies")
@@ -59,23 +54,21 @@ class DeliverySettings(BaseSettings):
             raise ValueError("IMEX_DELIVERY_EMERGENCY_RESERVE must be below IMEX_DELIVERY_CONCURRENCY")
 
 
-class Settings:
-    """Every group that the service needs; each reads its own variables.
+class Settings(BaseModel):
+    """Everything delivery is told from outside; each group reads its own variables."""
 
-    Raises:
-        pydantic.ValidationError: a variable is missing or wrong; the error names it.
-    """
+    model_config = ConfigDict(frozen=True)
 
-    def __init__(self) -> None:
-        self.kafka = KafkaSettings()
-        self.s3 = S3Settings()
-        self.database = DatabaseSettings()
-        self.traces = TracesSettings()
-        self.http = HttpSettings()
-        self.log = LogSettings()
-        self.delivery = DeliverySettings()
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    traces: TracesSettings = Field(default_factory=TracesSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    instance: InstanceSettings = Field(default_factory=InstanceSettings)
+    log: LogSettings = Field(default_factory=LogSettings)
 
-    @cached_property
-    def instance(self) -> str:
-        """The stable name under which this process leases deliveries."""
-        return self.delivery.instance or f"{socket.gethostname()}:{self.http.port}"
+    @property
+    def lease_holder(self) -> str:
+        """The name under which this process leases deliveries: the same after a restart."""
+        return self.instance.instance or f"{socket.gethostname()}:{self.http.port}"

@@ -1,0 +1,193 @@
+"""Delivery's decisions as examples, and what holds of them always."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imex.delivery import decide
+from imex.delivery.decide import (
+    Answer,
+    Failing,
+    PoolLimits,
+    Tally,
+    Verdict,
+    backoff,
+    contexts_for,
+    final_outcome,
+    free_slots,
+    judge_status,
+    next_attempt_at,
+    next_failing,
+    next_step,
+    settled,
+    summary,
+)
+
+NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+failures = st.integers(min_value=1, max_value=100_000)
+spans = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=14))
+draws = st.floats(min_value=0, max_value=1, exclude_max=True)
+
+
+@given(failures, spans, draws)
+def test_a_wait_is_at_most_a_minute_in_the_first_hour_and_half_an_hour_ever(
+    count: int, failing_for: timedelta, draw: float
+) -> None:
+    wait = backoff(count, failing_for, draw)
+    assert timedelta(seconds=1) <= wait <= timedelta(minutes=30)
+    if failing_for < HOUR:
+        assert wait <= timedelta(seconds=60)
+
+
+@given(failures, spans, spans, draws)
+def test_waits_grow_with_failures_and_with_time(
+    count: int, one: timedelta, other: timedelta, draw: float
+) -> None:
+    shorter, longer = sorted((one, other))
+    assert backoff(count, shorter, draw) <= backoff(count, longer, draw)
+    assert backoff(count, shorter, draw) <= backoff(count + 1, shorter, draw)
+
+
+def test_the_first_waits_are_short() -> None:
+    waits = [backoff(count, timedelta(0), 0).total_seconds() for count in range(1, 8)]
+    assert waits == [2, 4, 8, 15, 30, 45, 45]
+
+
+@given(failures, spans, draws)
+def test_a_next_attempt_is_in_the_future_and_not_beyond_the_expiry(
+    count: int, failing_for: timedelta, draw: float
+) -> None:
+    expires = NOW + timedelta(minutes=10)
+    at = next_attempt_at(Failing(count, NOW - failing_for), now=NOW, expires_at=expires, draw=draw)
+    assert NOW <= at <= expires
+
+
+def test_what_fails_for_two_weeks_is_tried_several_hundred_times() -> None:
+    at, failing, attempts = NOW, Failing(), 0
+    while at < NOW + decide.LIFETIME:
+        attempts += 1
+        failing = next_failing(failing, now=at, progressed=False)
+        at = next_attempt_at(failing, now=at, expires_at=NOW + decide.LIFETIME, draw=0.5)
+    assert 500 < attempts < 2000
+
+
+def test_progress_begins_the_count_anew() -> None:
+    assert next_failing(Failing(7, NOW - HOUR), now=NOW, progressed=True) == Failing(1, NOW)
+    assert next_failing(Failing(7, NOW - HOUR), now=NOW, progressed=False) == Failing(8, NOW - HOUR)
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"),
+    [
+        (0x0000, Verdict.CONFIRMED),
+        (0xB000, Verdict.CONFIRMED),
+        (0xB006, Verdict.CONFIRMED),
+        (0xB007, Verdict.CONFIRMED),
+        (0xA700, Verdict.RETRY),
+        (0xA701, Verdict.RETRY),
+        (0x0110, Verdict.RETRY),
+        (0x0122, Verdict.FAILED),
+        (0x0124, Verdict.FAILED),
+        (0xA900, Verdict.FAILED),
+        (0xC000, Verdict.FAILED),
+        (0xC123, Verdict.FAILED),
+        (0xFFFF, Verdict.FAILED),
+    ],
+)
+def test_statuses(status: int, verdict: Verdict) -> None:
+    answer = judge_status(status, "words of the status")
+    assert answer.verdict is verdict
+    assert answer.status == f"0x{status:04X}"
+    assert answer.full == (status >> 8 == 0xA7)
+    assert ("words of the status" in answer.reason) == (status != 0)
+
+
+@given(st.integers(0, 0xFFFF))
+def test_only_success_and_warnings_count_as_confirmed(status: int) -> None:
+    confirmed = judge_status(status, "").verdict is Verdict.CONFIRMED
+    assert confirmed == (status in {0x0000, 0x0001, 0x0107, 0x0116} or 0xB000 <= status <= 0xBFFF)
+
+
+FULL = Answer(Verdict.RETRY, "0xA700", "A700 out of resources", full=True)
+LOST = Answer(Verdict.RETRY, "", "association aborted by the peer")
+TROUBLE = Answer(Verdict.RETRY, "0x0110", "0110 processing failure")
+
+
+@pytest.mark.parametrize("answer", [FULL, LOST, judge_status(0, ""), judge_status(0xA900, "")])
+def test_a_full_or_flapping_destination_never_makes_an_instance_fail(answer: Answer) -> None:
+    assert settled(answer, sent_before=1000, failing_for=timedelta(days=13)) == answer
+
+
+def test_an_instance_that_alone_gives_trouble_is_given_up_after_an_hour() -> None:
+    assert settled(TROUBLE, sent_before=50, failing_for=timedelta(minutes=59)) == TROUBLE
+    assert settled(TROUBLE, sent_before=3, failing_for=timedelta(days=1)) == TROUBLE
+    given_up = settled(TROUBLE, sent_before=4, failing_for=HOUR)
+    assert given_up.verdict is Verdict.FAILED
+    assert given_up.reason == "given up after 5 times: 0110 processing failure"
+
+
+def tally(**facts: object) -> Tally:
+    known = {
+        "waiting": 0, "confirmed": 3, "failed": 0, "parts_come": 1, "parts": 1,
+        "revision": 1, "receipt_revision": 0, "receipt_due": True,
+    }  # fmt: skip
+    return Tally(**(known | facts))  # type: ignore[arg-type]
+
+
+def test_the_next_step_of_a_delivery() -> None:
+    assert next_step(tally(waiting=1)) == "send"
+    assert next_step(tally()) == "complete"
+    assert next_step(tally(parts=2)) == "wait"
+    assert next_step(tally(parts=None)) == "wait"
+    assert next_step(tally(receipt_due=False)) == "wait"
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_receipts_only_get_higher_revisions(manifest: int, receipt: int) -> None:
+    revision = tally(revision=manifest, receipt_revision=receipt).next_receipt
+    assert revision > receipt
+    assert revision >= manifest
+
+
+def test_final_outcomes() -> None:
+    assert final_outcome(tally()) == "delivered"
+    assert final_outcome(tally(failed=1)) == "partial"
+    assert final_outcome(tally(failed=1, confirmed=0)) == "failed"
+
+
+def test_the_summary_names_the_most_frequent_reasons() -> None:
+    assert summary([], 0) == ""
+    assert summary([("b", 1), ("a", 1), ("c", 5), ("d", 1)], 8) == (
+        "8 not delivered: 5 × c; 1 × a; 1 × b; and 1 other reasons"
+    )
+
+
+contexts = st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=300)
+
+
+@given(contexts, contexts)
+def test_contexts_fit_an_association_and_begin_with_what_is_needed_first(
+    first: list[tuple[str, str]], others: list[tuple[str, str]]
+) -> None:
+    proposed = contexts_for(first, others)
+    assert len(proposed) == len(set(proposed)) <= 128
+    needed = list(dict.fromkeys(first))
+    assert list(proposed[: len(needed)]) == needed[:128]
+
+
+@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20))
+def test_slots_keep_a_reserve_and_the_destinations_limit(running: int, there: int, allowed: int) -> None:
+    limits = PoolLimits(total=10, emergency_reserve=3, per_destination=4)
+    ordinary, urgent = (
+        free_slots(limits, running=running, running_there=there, allowed_there=allowed, emergency=emergency)
+        for emergency in (False, True)
+    )
+    assert 0 <= ordinary <= urgent
+    if ordinary:
+        assert running + ordinary <= 7
+    if urgent:
+        assert running + urgent <= 10
+        assert there + urgent <= min(4, allowed)
