@@ -48,10 +48,9 @@ def setup(settings: SetupSettings, database: DatabaseSettings, s3: S3Settings, k
 
     Raises what the part that refuses raises: SQLAlchemy's, MinIO's and Kafka's own errors.
     """
-    from imex.runtime.admin import ensure_acls, ensure_topics
-
     from imex.db.migrate import upgrade
     from imex.events import TOPICS
+    from imex.runtime.admin import ensure_acls, ensure_topics
     from imex.storage.provision import ensure_buckets, ensure_users
 
     _ensure_database(database.url.get_secret_value())

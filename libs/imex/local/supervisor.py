@@ -30,6 +30,8 @@ _LOG_CHECK_S = 5.0
 _SETTLED_S = 5.0
 """A part that lived longer than this is started again at once; one that did not waits a little."""
 _LONGEST_WAIT_S = 3.0
+_GIVE_UP_AFTER = 5
+"""A part that ended so often in a row before it was ever ready will not start: `up` says so at once."""
 
 
 Changed = Callable[[dict[str, Launch], dict[str, int]], None]
@@ -78,7 +80,7 @@ class Supervisor:
     def run(self) -> None:
         """Start everything and keep it running until SIGTERM or SIGINT; then stop everything."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask_to_stop)
+            signal.signal(number, self._signalled)
         try:
             for stage in self._stages:
                 self._bring_up(stage)
@@ -91,7 +93,11 @@ class Supervisor:
             self._tick()
         self._stop_all()
 
-    def _ask_to_stop(self, _number: int, _frame: FrameType | None) -> None:
+    def ask_to_stop(self) -> None:
+        """Make `run` stop everything and return."""
+        self._stopping = True
+
+    def _signalled(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
     def _bring_up(self, stage: Stage) -> None:
@@ -101,10 +107,12 @@ class Supervisor:
         deadline = time.monotonic() + max((each.start_within_s for each in stage.parts), default=0.0)
         while not self._stopping and not all(self._watched[name].ready for name in names):
             self._tick()
-            if time.monotonic() > deadline:
-                late = [name for name in names if not self._watched[name].ready]
+            late = [name for name in names if not self._watched[name].ready]
+            hopeless = [name for name in late if self._watched[name].quick_deaths >= _GIVE_UP_AFTER]
+            if hopeless or time.monotonic() > deadline:
+                late = hopeless or late
                 logs = ", ".join(str(self._home.log(name)) for name in late)
-                raise SetUpFailed(f"not ready in time: {', '.join(late)}; see {logs}")
+                raise SetUpFailed(f"not ready: {', '.join(late)}; see {logs}")
         if stage.then is not None and not self._stopping:
             self._run_task(stage.then)
 
