@@ -38,6 +38,9 @@ class Problem:
     message: str
 
 
+_MAX_NAME = 64
+
+
 def spell(loc: Location) -> str:
     """Spell a location the way people write it: ``institutions[0].endpoints[1].port``."""
     text = ""
@@ -45,5 +48,5 @@ def spell(loc: Location) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            text += f".{part[:_MAX_NAME]}" if text else part[:_MAX_NAME]
     return text

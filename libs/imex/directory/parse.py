@@ -16,6 +16,9 @@ from imex.directory.source import Source
 MAX_ERRORS = 200
 """Findings reported at once; more add nothing that a person can use."""
 
+MAX_QUOTED = 64
+"""Characters of what was written that a finding repeats."""
+
 _TAGS = frozenset({"dicom", "dicomweb", "inbox"})
 
 _WORDS = {
@@ -79,6 +82,7 @@ def _unknown_choice(given: str, context: dict[str, Any], kind: str) -> str:
         expected = str(context["expected_tags"])
     else:
         expected = str(context["expected"])
+    given = given[:MAX_QUOTED]
     known = [choice.strip(" '") for choice in expected.replace(" or ", ",").split(",")]
     return f"{given!r} is not one of {', '.join(known)}{_suggest(given, known)}"
 
@@ -89,6 +93,7 @@ def _unknown_field(loc: Location) -> str:
 
 
 def _suggest(given: str, known: list[str]) -> str:
+    given = given[:MAX_QUOTED]
     lowered = {name.casefold(): name for name in known}
     close = get_close_matches(given.casefold(), lowered, n=1, cutoff=0.6)
     return f"; did you mean {lowered[close[0]]}?" if close else ""

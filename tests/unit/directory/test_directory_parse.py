@@ -166,6 +166,12 @@ def test_what_is_no_acceptable_yaml_is_refused_in_words(text: str, words: str) -
     assert any(words in one for one in findings(text)), findings(text)
 
 
+def test_a_finding_never_repeats_endless_text() -> None:
+    endless = "x" * 100_000
+    for text in (f"{endless}: 1", f"institutions: [{{code: A1, name: X, kind: {endless}}}]"):
+        assert all(len(one) < 500 for one in findings(text))
+
+
 def test_an_inbox_may_ask_for_acceptance() -> None:
     directory = parse(
         "institutions: [{code: A1, name: X, kind: private, "
