@@ -23,7 +23,7 @@ from imex.runtime.deadletter import DeadLetters
 from imex.runtime.dispatch import Dispatcher
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
-from imex.runtime.kafka_client import connection
+from imex.runtime.kafka_client import close, connection
 from imex.runtime.message import DeadLetterHook, Handler, RawRecord, StatelessHandler
 from imex.runtime.meters import Meters
 from imex.runtime.policy import Policy
@@ -37,8 +37,8 @@ _POLL_MS = 200
 _SESSION_TIMEOUT_MS = 45_000
 _REBALANCE_TIMEOUT_MS = 60_000
 _MAX_POLL_INTERVAL_MS = 600_000
-_COMMIT_S = 5.0
-_CLOSE_S = 5.0
+_COMMIT_S = 3.0
+_CLOSE_S = 3.0
 
 
 class Consumer:
@@ -225,7 +225,7 @@ class Consumer:
         try:
             await asyncio.wait_for(client.start(), 20)
         except BaseException:
-            await _close(client)
+            await close(client, client._client)
             raise
         return client
 
@@ -369,7 +369,7 @@ class Consumer:
     async def _close_client(self) -> None:
         client, self._client = self._client, None
         if client is not None:
-            await _close(client)
+            await close(client, client._client)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -382,11 +382,3 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._consumer._assigned(assigned)
-
-
-async def _close(client: AIOKafkaConsumer) -> None:
-    try:
-        await asyncio.wait_for(client.stop(), _CLOSE_S)
-    except (KafkaError, TimeoutError, OSError):
-        # stop() waits for the coordinator for ever; closing the connections underneath ends it
-        await client._client.close()

@@ -1,11 +1,13 @@
 """What every Kafka client of ours has in common."""
 
+import asyncio
 import ssl
-from typing import Any
+from typing import Any, Protocol
 
 from imex.settings import KafkaSettings
 
 REQUEST_TIMEOUT_MS = 15_000
+_CLOSE_S = 3.0
 
 
 def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -32,3 +34,26 @@ def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     if settings.tls_ca:
         arguments["ssl_context"] = ssl.create_default_context(cafile=settings.tls_ca)
     return arguments
+
+
+class _Stops(Protocol):
+    async def stop(self) -> None: ...
+
+
+class _Closes(Protocol):
+    async def close(self) -> None: ...
+
+
+async def close(client: _Stops, connections: _Closes) -> None:
+    """Stop a consumer or producer; if that takes too long or fails, close its `connections` underneath.
+
+    aiokafka's stop waits for ever for a broker that is away (#1101), and may raise the cancellation of one
+    of its own tasks, which must not be taken for ours.
+    """
+    stopping = asyncio.ensure_future(client.stop())
+    await asyncio.wait([stopping], timeout=_CLOSE_S)
+    if stopping.done() and not stopping.cancelled() and stopping.exception() is None:
+        return
+    stopping.cancel()
+    await asyncio.wait([stopping], timeout=1.0)
+    await connections.close()

@@ -14,13 +14,11 @@ from imex.events import Event, topic_of
 from imex.runtime.backoff import persist
 from imex.runtime.errors import BrokerUnavailable, Poison
 from imex.runtime.health import Health
-from imex.runtime.kafka_client import connection
+from imex.runtime.kafka_client import close, connection
 from imex.runtime.message import Headers
 from imex.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
-
-_STOP_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Producer:
         self._stopping.set()
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _close(producer)
+            await close(producer, producer.client)
 
     def health(self) -> Health:
         """Degraded while the broker does not answer; the owner may work without it, so still ready."""
@@ -192,7 +190,7 @@ class Producer:
         try:
             await asyncio.wait_for(producer.start(), self._timeout_s)
         except BaseException:
-            await _close(producer)
+            await close(producer, producer.client)
             raise
         return producer
 
@@ -213,7 +211,7 @@ class Producer:
                 self._producer = await self._connect()
             except (KafkaError, OSError, TimeoutError):
                 return
-            await _close(producer)
+            await close(producer, producer.client)
 
     def _note(self, error: BaseException, _attempt: int) -> None:
         self._trouble = f"Kafka: {type(error).__name__}"
@@ -236,11 +234,3 @@ class _Batch:
             self._full = True
         else:
             self.indexes.append(index)
-
-
-async def _close(producer: AIOKafkaProducer) -> None:
-    try:
-        await asyncio.wait_for(producer.stop(), _STOP_S)
-    except (KafkaError, TimeoutError, OSError):
-        # stop() waits for the broker for ever; closing the connections underneath ends it
-        await producer.client.close()
