@@ -52,7 +52,7 @@ async def create_share(
     if not caller.acts_for(wanted.source):
         raise forbidden(f"You cannot share studies of {wanted.source}: only {wanted.source} can.")
     async with portal.database.unit() as unit:
-        _check(wanted, (await directories.in_force(unit.connection)))
+        check_new(wanted, await directories.in_force(unit.connection))
         command = await commands.command_id(unit, caller, idempotency_key, wanted)
         commands.create_share(unit, caller, command, wanted, sealed_note(portal, wanted))
 
@@ -90,7 +90,12 @@ def sealed_note(portal: Portal, wanted: NewShare) -> Sealed | None:
     return portal.sealer.seal({"note": wanted.note}, study_key(wanted.source, wanted.study_uid).encode())
 
 
-def _check(wanted: NewShare, applied: directories.Applied) -> None:
+def check_new(wanted: NewShare, applied: directories.Applied) -> None:
+    """Whether the directory knows everyone that is named.
+
+    Raises:
+        Problem: 422, with the field.
+    """
     known = {institution.code: institution for institution in applied.directory.institutions}
     for field in ("source", "recipient"):
         code = getattr(wanted, field)

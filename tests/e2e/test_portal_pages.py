@@ -1,0 +1,251 @@
+"""The pages in a real browser, at the width of a desk and of a telephone.
+
+`IMEX_SCREENSHOTS=folder` keeps the pictures that the tests take.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+from uuid import UUID, uuid4
+
+import pytest
+import uvicorn
+from playwright.async_api import Browser, Page, async_playwright
+from sqlalchemy import update
+from tests.integration.portal_world import DIRECTORY, PASSWORD, World, world
+
+from imex.db.migrate import upgrade
+from imex.db.tables import delivery, routing
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTHS = {"desk": (1280, 900), "phone": (390, 844)}
+Width = Literal["desk", "phone"]
+
+
+@dataclass
+class Site:
+    """A portal that listens, and a browser to look at it with."""
+
+    world: World
+    url: str
+    browser: Browser
+    pictures: Path
+
+    async def visitor(self, width: Width = "desk", username: str | None = "rqm-sender") -> Page:
+        """A new visitor who signs in, unless `username` is None. Its pages may load nothing from elsewhere."""
+        wide, high = WIDTHS[width]
+        context = await self.browser.new_context(viewport={"width": wide, "height": high}, locale="en-GB")
+        page = await context.new_page()
+        page.on("request", lambda request: _only_from(self.url, request.url))
+        page.on("pageerror", lambda error: pytest.fail(f"an error in the page: {error}"))
+        page.on("console", lambda message: _no_complaint(message.type, message.text))
+        await page.goto(self.url)
+        if username is not None:
+            await page.get_by_label("User name").fill(username)
+            await page.get_by_label("Password", exact=True).fill(PASSWORD)
+            await page.get_by_role("button", name="Sign in").click()
+            await page.wait_for_url("**/shares")
+        return page
+
+    async def picture(self, page: Page, name: str) -> None:
+        """Keep how the whole page looks, and check that it needs no scrolling sideways."""
+        await page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
+        overflow = await page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert overflow <= 0, f"{name} is {overflow} pixels too wide"
+
+
+def _only_from(site: str, url: str) -> None:
+    assert url.startswith((site, "data:")), f"the page loads {url}"
+
+
+def _no_complaint(kind: str, text: str) -> None:
+    # the browser itself notes every answer of 401 or 422 as an error
+    if kind == "error" and "Failed to load resource" not in text:
+        pytest.fail(f"the browser complains: {text}")
+
+
+@pytest.fixture
+async def site(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+    if not CHROMIUM.exists():
+        pytest.fail("Chromium is missing; run: apt-get install -y chromium")
+    pictures = Path(os.environ.get("IMEX_SCREENSHOTS", tmp_path))
+    pictures.mkdir(parents=True, exist_ok=True)
+    upgrade(empty_database_url, {})
+    async with world(empty_database_url) as made:
+        server = uvicorn.Server(uvicorn.Config(made.app, port=0, log_level="warning", lifespan="on"))
+        serving = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+            yield Site(made, f"http://127.0.0.1:{port}", browser, pictures)
+            await browser.close()
+        server.should_exit = True
+        await serving
+
+
+async def _busy(site: Site) -> tuple[UUID, UUID]:
+    """A network on a usual day; the share that is looked at, and an entry in quarantine."""
+    made = site.world
+    async with made.client() as api:
+        answer = await api.put(
+            "/api/v1/directory", content=DIRECTORY, headers={"content-type": "text/yaml", "if-match": "*"}
+        )
+        assert answer.status_code == 200, answer.text
+    now = datetime.now(UTC)
+    states: list[tuple[str, dict[str, object]]] = [
+        ("delivered", {}),
+        ("refused", {"confirmed": 0, "agreement": None, "legal_basis": None,
+                     "reason": "no agreement covers direct-care from RQM to RT3"}),
+        ("failed", {"confirmed": 12, "reason": "RT3 could not be reached for 14 days"}),
+        ("collecting", {"confirmed": 0, "complete": False}),
+        ("delivering", {"confirmed": 61, "priority": "emergency"}),
+    ]  # fmt: skip
+    for age, (state, facts) in enumerate(states):
+        at = {"updated_at": now - timedelta(hours=age * 9 + 1)}
+        await made.share(await made.study(), state=state, **(at | facts))
+    study = await made.study(received=120, validated=119, waiting=1)
+    share = await made.share(
+        study,
+        state="partial",
+        confirmed=119,
+        reason="1 image is in quarantine: the NHS number's check digit is wrong",
+        updated_at=now - timedelta(minutes=4),
+    )
+    entry = await made.held(study, created_at=now - timedelta(minutes=6))
+    for second, (step, reason) in enumerate(
+        (
+            ("requested", ""),
+            ("accepted", "agreement a1 covers direct-care from RQM to RT3"),
+            ("received", ""),
+            ("quarantined", "the NHS number's check digit is wrong"),
+            ("completed", ""),
+            ("attempted", "connection refused"),
+            ("first_image_received", ""),
+            ("partial", "1 image is in quarantine"),
+        )
+    ):
+        await made.step(share, step, second * 7, reason)
+    await made.write(
+        delivery.receipts,
+        {
+            "delivery": uuid4(),
+            "revision": 1,
+            "share": share,
+            "document": {
+                "share": str(share),
+                "revision": 1,
+                "destination": {"institution": "RT3", "endpoint": "pacs"},
+                "instances": [
+                    {
+                        "sop_instance_uid": f"{study}.1.{n}",
+                        "digest": f"sha256:{n:064x}",
+                        "status": "delivered",
+                        "reason": "",
+                        "at": now.isoformat(),
+                    }
+                    for n in range(1, 4)
+                ],
+                "complete": True,
+            },
+            "signature": "x",
+            "digest": "sha256:0",
+        },
+    )
+    await made.study(study_description="XR CHEST", modalities=["DX"], received=2, validated=2)
+    return share, entry
+
+
+@pytest.mark.parametrize("width", ["desk", "phone"])
+async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
+    share, entry = await _busy(site)
+    nobody = await site.visitor(width, username=None)
+    await site.picture(nobody, f"{width}-1-sign-in")
+    await nobody.get_by_label("User name").fill("rqm-sender")
+    await nobody.get_by_label("Password", exact=True).fill("wrong")
+    await nobody.get_by_role("button", name="Sign in").click()
+    await nobody.get_by_role("alert").wait_for()
+    await site.picture(nobody, f"{width}-2-sign-in-again")
+    person = await site.visitor(width)
+    pages = {
+        "3-shares": "/shares",
+        "4-share": f"/shares/{share}",
+        "5-no-match": "/shares?q=1.2.3&state=expired",
+        "6-quarantine": "/quarantine",
+        "7-held": f"/quarantine/{entry}",
+        "8-studies": "/studies",
+        "10-directory": "/directory",
+        "11-network": "/network",
+        "12-not-found": "/nothing",
+    }
+    for name, path in pages.items():
+        await person.goto(site.url + path)
+        assert await person.get_by_role("button", name="Sign out").count() == 1, path
+        assert await person.locator("h1").count() == 1, path
+        await site.picture(person, f"{width}-{name}")
+    await person.goto(site.url + "/studies")
+    await person.get_by_role("link", name="Share study").first.click()
+    await site.picture(person, f"{width}-9-share-form")
+    await person.get_by_role("button", name="Share", exact=True).click()
+    await person.get_by_text("Choose who is to get it").first.wait_for()
+
+
+async def test_a_new_network_explains_itself(site: Site) -> None:
+    person = await site.visitor(username="admin")
+    for name, path in {"shares": "/shares", "quarantine": "/quarantine", "studies": "/studies",
+                       "directory": "/directory"}.items():  # fmt: skip
+        await person.goto(site.url + path)
+        assert await person.locator(".imex-empty").count() == 1, path
+        await site.picture(person, f"empty-{name}")
+
+
+async def test_a_share_page_follows_what_happens(site: Site) -> None:
+    share = await site.world.share(await site.world.study(), state="delivering", confirmed=10)
+    person = await site.visitor()
+    await person.goto(f"{site.url}/shares/{share}")
+    await person.get_by_text("10 of 120 images confirmed").wait_for()
+    await site.world.step(share, "delivered", 9)
+    async with site.world.database.engine.begin() as connection:
+        await connection.execute(
+            update(routing.shares)
+            .where(routing.shares.c.id == share)
+            .values(state="delivered", confirmed=120, updated_at=datetime.now(UTC))
+        )
+    await person.get_by_text("120 of 120 images confirmed").wait_for(timeout=10_000)
+    await person.get_by_role("heading", name="Delivered", exact=True).wait_for()
+    viewed = [data for data in await site.world.audited() if data.action == "share_viewed"]
+    assert len(viewed) == 1, "a page that stays open is one view"
+
+
+async def test_a_keyboard_is_enough(site: Site) -> None:
+    await _busy(site)
+    page = await site.visitor(username=None)
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.textContent.trim()") == "Skip to main content"
+    await page.get_by_label("User name").focus()
+    await page.keyboard.type("rqm-sender")
+    await page.keyboard.press("Tab")
+    await page.keyboard.type(PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/shares")
+    await page.get_by_role("search").get_by_label("Study UID").focus()
+    await page.keyboard.type("nothing like it")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("No share fits that search").wait_for()
