@@ -1,8 +1,97 @@
-"""Delivery's composition root."""
+"""Composition root of delivery."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
+from imex.db import Database
+from imex.delivery.attempt import Means
+from imex.delivery.carrying import Carrying, CurrentDirectory
+from imex.delivery.decide import PoolLimits
+from imex.delivery.endings import Endings
+from imex.delivery.handler import handler
+from imex.delivery.leases import Leases
+from imex.delivery.meters import Meters
+from imex.delivery.payloads import ReadAhead
+from imex.delivery.receipt import Signer
+from imex.delivery.repository import Repository
 from imex.delivery.settings import Settings
+from imex.delivery.targets.dicom import DicomTarget
+from imex.delivery.wake import Bell
+from imex.delivery.worker import Pace, Worker
+from imex.dimse import Limits
+from imex.observability.metrics import Metrics
+from imex.observability.traces import Traces
+from imex.runtime import Component, Consumer, Policy, Producer, Relay
+from imex.runtime.resources import Resources
+from imex.settings import decoded_key
+from imex.storage import MinioStore
+
+NAME = "delivery"
+POLICIES = {
+    "manifests.express": Policy(batch_records=32, linger_s=0.0),
+    "manifests.bulk": Policy(batch_records=64, linger_s=0.005),
+    "commands": Policy(batch_records=32, linger_s=0.0),
+}
 
 
-def main() -> None:
-    """Run the service; `--check-config` prints the effective configuration without secrets and exits."""
-    Settings()
+def components(settings: Settings, metrics: Metrics, directory: CurrentDirectory) -> Sequence[Component]:
+    """Everything but the directory's feed, in the order in which it starts."""
+    database = Database(settings.database.url, NAME, settings.database.pool_size)
+    store = MinioStore(settings.s3)
+    traces = Traces(NAME, settings.traces, metrics=metrics)
+    producer = Producer(settings.kafka, f"imex-{NAME}")
+    bell = Bell()
+    consumers = [
+        Consumer(
+            settings.kafka,
+            f"imex-{NAME}-{topic.replace('.', '-')}",
+            [topic],
+            handler(bell),
+            database,
+            policy,
+            producer=producer,
+            instance_id=settings.instance.instance,
+            tracer=traces.tracer,
+            metrics=metrics,
+        )
+        for topic, policy in POLICIES.items()
+    ]
+    return (
+        Resources(database.close, store.close, traces.shutdown),
+        producer,
+        Relay(database, NAME, producer, metrics),
+        _worker(settings, database, store, directory, bell=bell, traces=traces, metrics=metrics),
+        *consumers,
+    )
+
+
+def _worker(
+    settings: Settings,
+    database: Database,
+    store: MinioStore,
+    directory: CurrentDirectory,
+    *,
+    bell: Bell,
+    traces: Traces,
+    metrics: Metrics,
+) -> Worker:
+    own = settings.delivery
+    lease = timedelta(seconds=own.lease_s)
+    meters = Meters(metrics)
+    signer = Signer(decoded_key("IMEX_DELIVERY_SIGNING_KEY", own.signing_key))
+    read_ahead = ReadAhead(own.read_ahead_instances, own.read_ahead_bytes, own.whole_bytes)
+    means = Means(Repository(database, lease), store, bell, read_ahead, meters)
+    targets = {"dicom": DicomTarget(own.ae_title, Limits())}
+    return Worker(
+        Leases(database, settings.lease_holder, lease),
+        Carrying(Endings(database, signer), means, targets, directory, traces),
+        directory,
+        bell=bell,
+        meters=meters,
+        pace=Pace(
+            PoolLimits(own.concurrency, own.emergency_reserve, own.per_destination),
+            default_associations=own.default_associations,
+            lease_s=own.lease_s,
+            poll_s=own.poll_s,
+        ),
+    )
