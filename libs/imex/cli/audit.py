@@ -67,6 +67,6 @@ def export(
 
 def _extent(answer: dict[str, Any]) -> str:
     counted = (
-        f"{answer[name]} {name}" for name in ("records", "partitions", "checkpoints") if name in answer
+        f"{answer[name]} {name}" for name in ("records", "chains", "checkpoints") if name in answer
     )
     return ", ".join(counted) or "every record"

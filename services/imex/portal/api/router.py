@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Depends
 
 from imex.portal.api import (
+    audit_trail,
     deliveries,
     directory,
     events,
@@ -32,6 +33,7 @@ def api_router() -> APIRouter:
         deliveries,
         directory,
         tokens,
+        audit_trail,
         health,
     ):
         router.include_router(part.router)
