@@ -24,7 +24,7 @@ from imex.events import Identity, decode
 from imex.events.audit import AuditRecordedData
 from imex.events.catalog import TOPICS
 from imex.events.instances import AssociationEndedData, InstanceReceivedData
-from imex.ingest.__main__ import parts
+from imex.ingest.__main__ import components as ingest_components
 from imex.ingest.settings import Settings
 from imex.observability.metrics import Metrics
 from imex.runtime.topics import ensure_topics
@@ -116,7 +116,7 @@ async def running(minio: MinioPart, kafka: KafkaSettings) -> AsyncIterator[Rig]:
     await store.ensure_bucket()
     index = DirectoryIndex(parse(DIRECTORY))
     metrics = Metrics("ingest")
-    components, server = parts(settings, metrics, lambda: index)
+    components, server = ingest_components(settings, metrics, lambda: index)
     for component in components:
         await component.start()
     try:

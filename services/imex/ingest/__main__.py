@@ -1,4 +1,4 @@
-"""Composition root: `imex ingest`."""
+"""Composition root of ingest."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,23 +12,44 @@ from imex.ingest.lanes import LaneMemory
 from imex.ingest.meters import Meters
 from imex.ingest.ports import Surroundings
 from imex.ingest.settings import Settings
+from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
+from imex.runtime.app import main as run_service
+from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.health import Component
 from imex.runtime.producer import Producer
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
+from imex.settings import HttpSettings
 from imex.storage import MinioStore
 
+NAME = "ingest"
 
-def parts(
+
+def main() -> None:
+    """Take instances until asked to stop (SIGTERM or SIGINT)."""
+    settings = Settings()
+    configure_logging(NAME, settings.log.level)
+
+    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
+        metrics = Metrics(NAME)
+        documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+        feed = DirectoryFeed(settings.kafka, documents, metrics)
+        serving, _ = components(settings, metrics, feed.current)
+        return (Resources(documents.close), feed, *serving), settings.http, metrics
+
+    run_service(NAME, compose)
+
+
+def components(
     settings: Settings, metrics: Metrics, directory: Callable[[], DirectoryIndex | None]
 ) -> tuple[Sequence[Component], DicomServer]:
-    """Everything but the directory's feed, in the order in which it starts."""
-    traces = Traces("ingest", settings.traces, metrics=metrics)
+    """Everything but the directory's feed, in the order in which it starts; the last one is the server."""
+    traces = Traces(NAME, settings.traces, metrics=metrics)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     store = MinioStore(settings.s3)
-    producer = Producer(settings.kafka, "imex-ingest", linger_ms=1)
+    producer = Producer(settings.kafka, f"imex-{NAME}", linger_ms=1)
     meters = Meters(metrics)
     background = BackgroundPublisher(producer.send, meters)
     budget = Budget(settings.ingest.memory_bytes)
@@ -54,3 +75,7 @@ def parts(
     server = DicomServer(settings.dicom, IngestPolicy(around), settings.ingest.drain_s)
     resources = Resources(store.close, traces.shutdown)
     return (resources, Eventually(producer), background, server), server
+
+
+if __name__ == "__main__":
+    main()
