@@ -44,6 +44,7 @@ from imex.local.ports import free_ports
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.settings import TracesSettings
+from imex.storage import ObjectStore
 from imex.testing.dicom import SyntheticInstance, new_uid
 from imex.testing.storage import MemoryStore
 
@@ -90,9 +91,9 @@ class Passage:
 class World:
     """A database with delivery's schema, a store, a directory, and what is wanted of them."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, store: ObjectStore | None = None) -> None:
         self.database = database
-        self.store = MemoryStore()
+        self.store: ObjectStore = store or MemoryStore()
         self.bell = Bell()
         self.traces = Traces("delivery", TracesSettings())
         self.signer = Signer(SEED)
@@ -277,13 +278,13 @@ async def until(look: Callable[[], Awaitable[T]], good: Callable[[T], bool], sec
 
 
 @asynccontextmanager
-async def delivery_world(database_url: str) -> AsyncIterator[World]:
+async def delivery_world(database_url: str, store: ObjectStore | None = None) -> AsyncIterator[World]:
     """A new database with delivery's tables."""
     database = Database(database_url, "delivery")
     async with database.engine.begin() as connection:
         await connection.execute(CreateSchema("delivery"))
         await connection.run_sync(tables.metadata.create_all)
-    yield World(database)
+    yield World(database, store)
     await database.close()
 
 

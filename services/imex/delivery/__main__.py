@@ -19,11 +19,14 @@ from imex.delivery.targets.dicom import DicomTarget
 from imex.delivery.wake import Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
+from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
+from imex.runtime.app import main as run_service
+from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.resources import Resources
-from imex.settings import decoded_key
+from imex.settings import HttpSettings, decoded_key
 from imex.storage import MinioStore
 
 NAME = "delivery"
@@ -34,10 +37,24 @@ POLICIES = {
 }
 
 
-def components(settings: Settings, metrics: Metrics, directory: CurrentDirectory) -> Sequence[Component]:
-    """Everything but the directory's feed, in the order in which it starts."""
+def main() -> None:
+    """Deliver until asked to stop (SIGTERM or SIGINT)."""
+    settings = Settings()
+    configure_logging(NAME, settings.log.level)
+
+    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
+        metrics = Metrics(NAME)
+        return components(settings, metrics), settings.http, metrics
+
+    run_service(NAME, compose)
+
+
+def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
+    """The service's parts in the order in which they start."""
     database = Database(settings.database.url, NAME, settings.database.pool_size)
     store = MinioStore(settings.s3)
+    documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+    directory = DirectoryFeed(settings.kafka, documents, metrics)
     traces = Traces(NAME, settings.traces, metrics=metrics)
     producer = Producer(settings.kafka, f"imex-{NAME}")
     bell = Bell()
@@ -57,10 +74,11 @@ def components(settings: Settings, metrics: Metrics, directory: CurrentDirectory
         for topic, policy in POLICIES.items()
     ]
     return (
-        Resources(database.close, store.close, traces.shutdown),
+        Resources(database.close, store.close, documents.close, traces.shutdown),
+        directory,
         producer,
         Relay(database, NAME, producer, metrics),
-        _worker(settings, database, store, directory, bell=bell, traces=traces, metrics=metrics),
+        _worker(settings, database, store, directory.current, bell=bell, traces=traces, metrics=metrics),
         *consumers,
     )
 
@@ -95,3 +113,7 @@ def _worker(
             poll_s=own.poll_s,
         ),
     )
+
+
+if __name__ == "__main__":
+    main()
