@@ -45,7 +45,7 @@ def up(home: Home, say: Say) -> None:
     Raises `StackFailed`, `PortsTaken` or `PartUnavailable`. What was started is stopped again then.
     """
     with home.locked("control"):
-        layout.fetch()
+        layout.fetch(home)
         if supervisor_of(home) is None:
             _start(home, say)
         _wait_ready(home, say)

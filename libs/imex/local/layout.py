@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from imex.local import kafka, minio, postgres, zipkin
+from imex.local import kafka, objects, postgres, zipkin
 from imex.local.home import Home
 from imex.local.plan import Stage, Task
 from imex.local.process import Launch, Probe
@@ -23,10 +23,10 @@ QUIET_S = 5
 """How long a routine study must be quiet on a local stack before it counts as complete."""
 
 
-def fetch() -> None:
+def fetch(home: Home) -> None:
     """Have everything that must be downloaded or built; quick when it is there."""
     kafka.jars()
-    minio.binary()
+    objects.fetch(home)
     zipkin.jar()
     postgres.binaries()
 
@@ -34,18 +34,13 @@ def fetch() -> None:
 def infrastructure(home: Home) -> list[Launch]:
     """Kafka, MinIO, PostgreSQL and Zipkin, their data directories prepared."""
     at, secrets = home.ports(), home.secrets()
-    root = secrets.s3["root"]
     return [
         postgres.prepare(
             postgres.PostgresConfig(
                 home.data / "postgres", home.log("postgres"), at["postgres"], secrets.database["postgres"]
             )
         ),
-        minio.prepare(
-            minio.MinioConfig(
-                home.data / "minio", home.log("minio"), at["minio"], root.access_key, root.secret_key
-            )
-        ),
+        objects.prepare(home, _seaweed_grants()),
         kafka.prepare(
             kafka.KafkaConfig(
                 home.data / "kafka", home.log("kafka"), at["kafka"], at["kafka_controller"], secrets.kafka
@@ -53,6 +48,22 @@ def infrastructure(home: Home) -> list[Launch]:
         ),
         zipkin.prepare(zipkin.ZipkinConfig(home.data / "zipkin", home.log("zipkin"), at["zipkin"])),
     ]
+
+
+def _seaweed_grants() -> dict[str, list[str]]:
+    """SeaweedFS's actions for what MinIO's policies say; only that its `Write` allows to delete, too."""
+    from imex.storage.provision import DIRECTORY_ACTIONS, PAYLOAD_ACTIONS
+
+    actions = {"Read": "s3:GetObject", "List": "s3:GetObject", "Write": "s3:PutObject"}
+    grants = {"root": ["Admin", "Read", "Write", "List", "Tagging"]}
+    for name in SERVICES:
+        grants[name] = [
+            f"{action}:{bucket}"
+            for bucket, allowed in ((PAYLOADS, PAYLOAD_ACTIONS[name]), (DIRECTORY, DIRECTORY_ACTIONS[name]))
+            for action, needed in actions.items()
+            if needed in allowed
+        ]
+    return grants
 
 
 def service(home: Home, name: str) -> Launch:
@@ -167,6 +178,7 @@ def setup_environment(home: Home) -> dict[str, str]:
     """The settings of `imex setup`: administrators' credentials and what to create for whom."""
     secrets = home.secrets()
     root = secrets.s3["root"]
+    s3_users = {name: user.model_dump() for name, user in secrets.s3.items() if name in SERVICES}
     return {
         **_endpoints(home),
         "IMEX_KAFKA_USERNAME": kafka.ADMIN,
@@ -179,9 +191,7 @@ def setup_environment(home: Home) -> dict[str, str]:
         "IMEX_SETUP_DB_PASSWORDS": json.dumps(
             {name: word for name, word in secrets.database.items() if name in SERVICES}
         ),
-        "IMEX_SETUP_S3_USERS": json.dumps(
-            {name: user.model_dump() for name, user in secrets.s3.items() if name in SERVICES}
-        ),
+        "IMEX_SETUP_S3_USERS": json.dumps({} if objects.uses_seaweedfs(home) else s3_users),
     }
 
 

@@ -31,17 +31,21 @@ def binary() -> Path:
         return Path(installed)
 
     def build(target: Path) -> None:
-        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
-        if go is None:
+        compiler = go()
+        if compiler is None:
             raise PartUnavailable(
                 "MinIO is not installed and there is no Go to build it with; install Go, "
                 "or put a minio program into PATH"
             )
-        run_shown(
-            "building MinIO (about 150 s, once)", [go, "install", _MODULE], {"GOBIN": str(target.parent)}
-        )
+        bin_dir = {"GOBIN": str(target.parent)}
+        run_shown("building MinIO (about 150 s, once)", [compiler, "install", _MODULE], bin_dir)
 
     return cached("bin/minio", build)
+
+
+def go() -> str | None:
+    """The Go compiler, in PATH or where its own installer puts it."""
+    return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
 
 
 def prepare(config: MinioConfig) -> Launch:

@@ -22,8 +22,18 @@ FIXED = {
     "hospital_a": 4242,
     "hospital_b": 4243,
     "hospital_b_http": 8043,
+    "weed_master": 9333,
+    "weed_master_grpc": 19333,
+    "weed_volume": 9340,
+    "weed_volume_grpc": 19340,
+    "weed_filer": 9888,
+    "weed_filer_grpc": 19888,
+    "weed_s3_grpc": 19000,
 }
 """Name of the listener to its port on a stack with the default home."""
+
+_NOT_ALWAYS = ("hospital", "weed")
+"""Listeners that a stack may do without: only their own start minds that a port is taken."""
 
 _LOWEST, _HIGHEST = 15_000, 32_000
 """Below Linux's ephemeral range, so that no outgoing connection takes the port of a part that restarts."""
@@ -57,7 +67,7 @@ def in_use(port: int) -> bool:
 
 def fixed() -> dict[str, int]:
     """The fixed ports; raises `PortsTaken` when something else listens on one."""
-    ours = {name: port for name, port in FIXED.items() if not name.startswith("hospital")}
+    ours = {name: port for name, port in FIXED.items() if not name.startswith(_NOT_ALWAYS)}
     taken = [f"{port} ({name})" for name, port in ours.items() if in_use(port)]
     if taken:
         raise PortsTaken(

@@ -68,9 +68,13 @@ def ensure_buckets(settings: S3Settings) -> None:
 def ensure_users(settings: S3Settings, users: Mapping[str, Credentials]) -> None:
     """Create each service's user, or set its secret, and bind it to its policy. Safe to repeat.
 
+    Without users nothing is asked of the store: another implementation of S3 has ways of its own.
+
     Raises:
         minio.error.MinioAdminException: the store refused, or has no administrative interface of this kind.
     """
+    if not users:
+        return
     admin = MinioAdmin(
         endpoint=_host(settings),
         credentials=StaticProvider(settings.access_key, settings.secret_key.get_secret_value()),
