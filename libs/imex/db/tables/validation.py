@@ -4,11 +4,11 @@ Patient data stands in `studies` and `persons` (what demographics are compared w
 `quarantine.event`; nowhere else.
 """
 
-from imex.db.tables.common import common_tables
 from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, Text, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
+from imex.db.tables.common import common_tables
 
 SCHEMA = "validation"
 metadata = MetaData(schema=SCHEMA)
