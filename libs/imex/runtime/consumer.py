@@ -125,14 +125,16 @@ class Consumer:
 
     def health(self) -> Health:
         """Live while the loop turns; ready once partitions are assigned and the pipeline runs."""
-        stalled = time.monotonic() - self._turned > self._policy.stalled_s
+        # without an assignment the loop waits inside aiokafka for as long as the broker is away
+        joining = self._assignment is None
+        stalled = not joining and time.monotonic() - self._turned > self._policy.stalled_s
         trouble = self._worker.trouble
         if trouble.halted:
             return Health(live=not stalled, ready=False, detail=trouble.halted)
         if stalled:
             return Health(live=False, ready=False, detail="the intake loop does not turn")
         waiting = next(iter(trouble.waiting_for.values()), "")
-        return Health(ready=self._assignment is not None, detail=waiting or self._trouble)
+        return Health(ready=not joining, detail=waiting or self._trouble)
 
     def partitions(self) -> set[tuple[str, int]]:
         """The topics and partitions this member holds now."""

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from imex.db.outages import is_outage
+from imex.storage.port import StoreFull, StoreUnavailable
 
 
 class Transient(Exception):
@@ -36,12 +37,22 @@ class Halted(Exception):
     """The circuit breaker is open: too many dead letters in a row."""
 
 
+_AWAY: tuple[type[BaseException], ...] = (
+    Transient,
+    ConnectionError,
+    TimeoutError,
+    StoreUnavailable,
+    StoreFull,
+)
+
+
 def is_transient(error: BaseException, extra: tuple[type[BaseException], ...] = ()) -> bool:
     """Whether the same work may succeed later with nothing changed here.
 
-    `extra` are further kinds a service counts so, for instance its object store's outage.
+    That is a database, object store or broker that is away, a lost connection or a time-out. `extra` are
+    further kinds that a service counts so.
     """
-    return isinstance(error, (Transient, ConnectionError, *extra)) or is_outage(error)
+    return isinstance(error, (*_AWAY, *extra)) or is_outage(error)
 
 
 def safe_reason(error: BaseException) -> str:
