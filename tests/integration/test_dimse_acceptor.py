@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import psutil
 import pytest
 import uvloop
 
@@ -147,6 +148,24 @@ async def test_a_slow_commit_holds_up_nobody_else() -> None:
         assert not waiting.done()
         released.set()
         assert await waiting == StoreResponse(0, "")
+
+
+async def test_two_hundred_associations_at_once_are_served_with_little_memory() -> None:
+    recorder = DimseRecorder(keep=False)
+    everybody = asyncio.Barrier(200)
+    before = psutil.Process().memory_info().rss
+
+    async def one(number: int) -> StoreResponse:
+        async with connect("127.0.0.1", port, "A", "B", CONTEXTS) as association:
+            await everybody.wait()
+            return await association.store(CT, f"1.{number}", EXPLICIT, chunks(), len(DATA))
+
+    async with acceptor(recorder) as listening:
+        port = listening.port
+        answers = await asyncio.gather(*(one(number) for number in range(200)))
+        await recorder.wait(lambda: len(recorder.ended) == 200)
+    assert answers == [StoreResponse(0, "")] * 200
+    assert psutil.Process().memory_info().rss - before < 200 * 1024 * 1024  # both ends of all of them
 
 
 async def test_more_associations_than_the_limit_are_rejected_for_now() -> None:

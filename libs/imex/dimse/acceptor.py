@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG = 512
 CLOSE_S = 5.0
+_STOPPING = "association aborted by this side"
 
 
 async def serve(
@@ -99,7 +100,7 @@ class Acceptor:
         self._stop_listening()
         tasks = list(self._associations.values())
         for layer in list(self._layers):
-            layer.abort(AssociationAborted(0, 0, "association aborted: this side is stopping"))
+            layer.abort(AssociationAborted(0, 0, _STOPPING))
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=CLOSE_S)
             for task in late:
@@ -155,7 +156,13 @@ class Acceptor:
     def _requested(self, layer: UpperLayer, request: AssociateRequest) -> None:
         task = asyncio.get_running_loop().create_task(self._associate(layer, request))
         self._associations[layer] = task
-        task.add_done_callback(lambda _: self._associations.pop(layer, None))
+        task.add_done_callback(lambda done: self._finished(layer, done))
+
+    def _finished(self, layer: UpperLayer, task: asyncio.Task[None]) -> None:
+        self._associations.pop(layer, None)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("an association failed", exc_info=task.exception())
+        layer.abort(AssociationAborted(0, 0, _STOPPING))
 
     async def _associate(self, layer: UpperLayer, request: AssociateRequest) -> None:
         described = _request(layer, request)

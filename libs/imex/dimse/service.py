@@ -48,8 +48,9 @@ class StoreResponse:
 class Ended:
     """How an association ended, and what it carried.
 
-    `stored` counts C-STOREs answered with success or a warning, `failed` those answered with a failure and
-    those that were cut off; `bytes` are data set bytes. `reason` is in words, without patient data.
+    `stored` counts C-STOREs that got success or a warning, whether or not that answer still reached the peer,
+    `failed` those that got a failure and those that were cut off; `statuses` has the counts by status, and
+    `bytes` are data set bytes. `reason` is in words, without patient data.
     """
 
     kind: Literal["released", "aborted", "lost", "timeout"]

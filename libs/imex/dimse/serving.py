@@ -67,8 +67,8 @@ class Serving:
             log.debug("association ended: %s", error)
         finally:
             if self._layer.end is None:
-                self._layer.abort(AssociationAborted(0, 0, "association aborted: this side is stopping"))
-            await self._handler.ended(self._outcome())
+                self._layer.abort(AssociationAborted(0, 0, "association aborted by this side"))
+            await _quietly(self._handler.ended(self._outcome()))
 
     async def _serve(self) -> None:
         idle = self._limits.idle_s
@@ -187,7 +187,7 @@ async def _quietly(call: Awaitable[None]) -> None:
     try:
         await call
     except Exception:
-        log.exception("a sink failed to abort")
+        log.exception("an association's user failed to hear of an end")
 
 
 def _failure(error: Exception) -> StoreResponse:

@@ -76,6 +76,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._watch = PeerWatch(clock, self._peer_expired)
         self._inbox = Inbox(limits.receive_window)
         self._writers: asyncio.Future[None] | None = None
+        self._unsent = 0
         self._aborting = Abort(AbortSource.USER, 0)
         self.state = State.IDLE
         self.end: DimseError | None = None
@@ -105,6 +106,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
         self._apply(Event.TRANSPORT_CONFIRMED if self._requestor else Event.TRANSPORT_INDICATED)
         if self._crowded:
+            self._finish(ConnectionLost("closed at once: too many connections"))
             self.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -133,6 +135,7 @@ class UpperLayer(asyncio.BufferedProtocol):
     def pause_writing(self) -> None:
         """The peer reads slower than we write: writers wait, and the peer has until the write deadline."""
         self._writers = asyncio.get_running_loop().create_future()
+        self._unsent = self._write_backlog()
         self._write_deadline.start(self._limits.write_s)
 
     def resume_writing(self) -> None:
@@ -387,7 +390,14 @@ class UpperLayer(asyncio.BufferedProtocol):
     def _peer_expired(self, words: str) -> None:
         self.abort(DimseTimeout(words))
 
+    def _write_backlog(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
     def _write_expired(self) -> None:
+        unsent, self._unsent = self._unsent, self._write_backlog()
+        if self._unsent < unsent:  # slow, but it reads
+            self._write_deadline.start(self._limits.write_s)
+            return
         self.abort(DimseTimeout(f"the peer has read nothing for {self._limits.write_s:g} s"))
         self.close()
 

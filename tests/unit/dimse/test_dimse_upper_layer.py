@@ -75,6 +75,7 @@ class FakeTransport(asyncio.Transport):
         self.sent = b""
         self.closed = ""
         self.paused = False
+        self.unsent = 600_000
 
     def write(self, data: Any) -> None:
         self.sent += bytes(data)
@@ -97,6 +98,9 @@ class FakeTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.paused = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -412,6 +416,17 @@ async def test_a_peer_that_does_not_read_is_dropped_at_the_write_deadline() -> N
     assert peer.transport.closed == "abort"
     with pytest.raises(DimseTimeout, match="read nothing"):
         await draining
+
+
+async def test_a_peer_that_reads_slowly_is_not_dropped() -> None:
+    peer = accepted()
+    peer.layer.pause_writing()
+    for _ in range(5):
+        peer.clock.advance(15)
+        peer.transport.unsent -= 1000
+    assert not peer.transport.is_closing()
+    peer.clock.advance(41)
+    assert peer.transport.is_closing()
 
 
 async def test_writing_goes_on_when_the_peer_reads_again() -> None:
