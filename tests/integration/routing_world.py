@@ -47,6 +47,7 @@ from imex.routing.closer import Closer
 from imex.routing.intake import Intake
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
+from imex.routing.surroundings import Surroundings
 from imex.routing.sweeper import Sweeper
 from imex.runtime import Handler, Message, RawRecord
 from imex.settings import TracesSettings
@@ -101,6 +102,10 @@ class Snapshot:
 
     def __init__(self, text: str) -> None:
         self.index = DirectoryIndex(parse(text))
+
+    def current(self) -> DirectoryIndex:
+        """The version in force."""
+        return self.index
 
     async def wait_for(self, version: str) -> None:
         """It is always there."""
@@ -437,24 +442,17 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
     clock, snapshot, spans = Clock(), Snapshot(directory), InMemorySpanExporter()
     traces = Traces("routing", TracesSettings(), exporter=spans)
     reader = Reader(clock)
+    around = Surroundings(snapshot, traces, clock, default_quiet_s=QUIET_S, association_grace_s=GRACE_S)
     yield World(
         database=database,
         clock=clock,
         directories=snapshot,
         reader=reader,
-        intake=Intake(snapshot, opened, traces, QUIET_S, clock),
-        outcomes=Outcomes(snapshot, clock),
-        orders=Orders(snapshot, traces, clock),
-        closer=Closer(
-            database,
-            [reader],
-            snapshot,
-            traces,
-            default_quiet_s=QUIET_S,
-            association_grace_s=GRACE_S,
-            clock=clock,
-        ),
-        sweeper=Sweeper(database, traces, clock),
+        intake=Intake(around, opened),
+        outcomes=Outcomes(around),
+        orders=Orders(around),
+        closer=Closer(database, [reader], around),
+        sweeper=Sweeper(database, around),
         spans=spans,
     )
     await database.close()

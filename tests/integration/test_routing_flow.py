@@ -298,6 +298,29 @@ async def test_a_delivery_given_up_ends_the_share_and_a_resend_opens_an_episode(
     ]
 
 
+async def test_a_failed_delivery_that_a_person_has_tried_again_goes_on(world: World) -> None:
+    sending = Sending(world)
+    await world.validated(*sending.accepted(1), sending.over(1))
+    await world.quiet()
+    await world.delivered(world.ended(world.parts()[0], "failed", "destination unknown"))
+    await world.delivered(world.attempted(world.parts()[0], 2, "connection refused"))
+    assert (await world.share()).state == "delivering"
+    await world.confirm_all()
+    assert (await world.share()).state == "delivered"
+
+
+async def test_a_more_urgent_rule_that_matches_later_raises_the_share(world: World) -> None:
+    urgent = "  - {id: e, match: {source: RQM, modality: XA}, to: [RT3], priority: emergency}\n"
+    world.directories.apply(HOSPITALS + AGREED + TO_B + urgent)
+    await world.validated(*Sending(world).accepted(1))
+    assert not world.parts()
+    await world.validated(*Sending(world, modality="XA").accepted(2))
+    (part,) = world.parts()
+    assert (len(part.instances), part.lane, part.priority) == (2, "express", "emergency")
+    share = await world.share()
+    assert (share.rule, share.priority, share.state) == ("e", "emergency", "delivering")
+
+
 async def test_more_of_the_same_sending_does_not_revive_an_ended_share(world: World) -> None:
     sending = Sending(world)
     await world.validated(*sending.accepted(1))

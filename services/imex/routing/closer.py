@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -13,15 +13,15 @@ from imex.db.tables import routing as tables
 from imex.directory import StudyFacts
 from imex.events import ids
 from imex.observability.names import SpanName
-from imex.observability.traces import Traces, traceparent_of
+from imex.observability.traces import traceparent_of
 from imex.routing import decide, studies
 from imex.routing.completeness import closing
-from imex.routing.directories import Directories
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.model import Study, StudyKey
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.surroundings import Surroundings
 
 _CLAIMED = 50
 _RETRY = timedelta(seconds=30)
@@ -54,21 +54,17 @@ class Closer:
         self,
         database: Database,
         readers: Sequence[Reader],
-        directories: Directories,
-        traces: Traces,
-        *,
-        default_quiet_s: float,
-        association_grace_s: float,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        around: Surroundings,
+        collected: Callable[[str, float], None] = lambda _priority, _seconds: None,
     ) -> None:
-        """Only studies of partitions that `readers` hold are closed here. `clock` dates what is done."""
+        """Only studies of partitions that `readers` hold are closed here.
+
+        `collected` is told how many seconds after its first instance a study was complete.
+        """
         self._database = database
         self._readers = readers
-        self._directories = directories
-        self._traces = traces
-        self._quiet_s = default_quiet_s
-        self._grace_s = association_grace_s
-        self._clock = clock
+        self._around = around
+        self._collected = collected
 
     async def turn(self) -> bool:
         """Look at the studies that are due; true where more may be."""
@@ -78,7 +74,7 @@ class Closer:
             for held in reader.partitions()
             if (through := reader.read_through(*held)) is not None
         }
-        if not read:
+        if not read or self._around.directories.current() is None:
             return False
         parameters = {
             "topics": [topic for topic, _ in read],
@@ -110,8 +106,8 @@ class Closer:
         if study is None or study.due_at is None or study.due_at > through:
             return
         shares = await repository.shares_of([key])
-        docket = Docket(unit, repository, shares)
-        now = self._clock()
+        docket = Docket(unit, repository, shares, self._around.moved)
+        now = self._around.clock()
         cause = Cause(ids.derived("close", *key, study.due_at.isoformat()), now)
         if study.validated == 0 and study.waiting and not shares:
             await self._address_held(repository, docket, study, cause)
@@ -120,15 +116,16 @@ class Closer:
             docket.of(study),
             read_through=through,
             open_associations=await repository.has_open_association(key),
-            default_quiet_s=self._quiet_s,
-            association_grace_s=self._grace_s,
+            default_quiet_s=self._around.default_quiet_s,
+            association_grace_s=self._around.association_grace_s,
         )
         if found.complete:
-            with self._traces.span(SpanName.CLOSE, *key) as span:
+            with self._around.traces.span(SpanName.CLOSE, *key) as span:
                 cause = replace(cause, traceparent=traceparent_of(span))
-                hand_over = HandOver(unit, repository, docket, self._directories.index)
+                hand_over = HandOver(unit, repository, docket, self._around.index())
                 for share in found.complete:
                     await hand_over.complete(study, share, cause)
+                    self._collected(share.priority, (now - study.first_received_at).total_seconds())
         closed_at = study.closed_at if found.next_due else now
         study = replace(study, due_at=found.next_due, closed_at=closed_at)
         await repository.save_studies([studies.finished(study, docket.of(study), now)])
@@ -147,14 +144,14 @@ class Closer:
             body_parts=parts,
             called_ae=study.called_ae,
         )
-        index = self._directories.index
+        index = self._around.index()
         wishes = decide.addressed(index, facts, standing=study.standing, recipients=study.recipients)
         for decision in decide.plan(index, facts, wishes, [], passage=study.passage, at=cause.at):
             if isinstance(decision, decide.Open):
                 docket.open(study, decision, cause)
 
     async def _set_aside(self, key: StudyKey, through: datetime, why: str) -> None:
-        later = max(through, self._clock()) + _RETRY
+        later = max(through, self._around.clock()) + _RETRY
         async with self._database.unit() as unit:
             await unit.connection.execute(
                 update(tables.studies)

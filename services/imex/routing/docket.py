@@ -1,6 +1,6 @@
 """What one unit of work does to shares: moves, timeline rows and events, collected and then written."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -27,8 +27,15 @@ _log = structlog.get_logger(__name__)
 class Docket:
     """Collects; nothing is written before `write`. The caller holds the locks of the studies."""
 
-    def __init__(self, unit: UnitOfWork, repository: Repository, shares: Iterable[Share]) -> None:
-        """`shares` are all those of the studies in hand."""
+    def __init__(
+        self,
+        unit: UnitOfWork,
+        repository: Repository,
+        shares: Iterable[Share],
+        counted: Callable[[Share], None],
+    ) -> None:
+        """`shares` are all those of the studies in hand; `counted` is told of each move."""
+        self._counted = counted
         self._unit = unit
         self._repository = repository
         self._shares = {share.id: share for share in shares}
@@ -99,6 +106,8 @@ class Docket:
             _log.info("share unmoved", share=str(share.id), state=share.state, fact=fact.name)
             return share
         moved = self.put(replace(share, state=state, reason=reason, updated_at=cause.at))
+        self._counted(moved)
+        _log.info("share moved", **_about(moved), state=state)
         self.note(moved, state, cause, reason=reason, details=details)
         if announcement := publish.ANNOUNCED_STATES.get(state):
             moved = self.announce(moved, announcement, cause, more)
@@ -136,6 +145,8 @@ class Docket:
                 expires_at=cause.at + STUDY_KEPT,
             )
         )
+        self._counted(share)
+        _log.info("share requested", **_about(share), rule=share.rule)
         self._story_so_far(study, share, cause)
         share = self.announce(share, "requested", cause)
         self.note(share, "requested", cause, reason=_why(share))
@@ -182,6 +193,11 @@ class Docket:
         await self._repository.add_timeline(self._timeline)
         self._touched = {}
         self._timeline = []
+
+
+def _about(share: Share) -> dict[str, str]:
+    trace = ids.trace_id_hex(share.source, share.study_uid)
+    return {"share": str(share.id), "study_uid": share.study_uid, "trace_id": trace}
 
 
 def _why(share: Share) -> str:

@@ -1,16 +1,15 @@
 """Judged instances: studies grow, shares are decided, emergencies are handed over at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from imex.db import UnitOfWork
 from imex.directory import DirectoryIndex
 from imex.observability.names import SpanName
-from imex.observability.traces import Traces, traceparent_of
+from imex.observability.traces import traceparent_of
 from imex.routing import decide, publish, studies
 from imex.routing.completeness import settled
-from imex.routing.directories import Directories
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.model import Share, Study, StudyKey
@@ -19,61 +18,50 @@ from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact
 from imex.routing.storing import store_facts
+from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
-
-Clock = Callable[[], datetime]
 
 
 class Intake:
     """Handles the topics of validation."""
 
-    def __init__(
-        self,
-        directories: Directories,
-        open_identity: OpenIdentity,
-        traces: Traces,
-        default_quiet_s: float,
-        clock: Clock = lambda: datetime.now(UTC),
-    ) -> None:
-        """`default_quiet_s` holds where no rule states its own."""
-        self._directories = directories
+    def __init__(self, around: Surroundings, open_identity: OpenIdentity) -> None:
+        """`open_identity` raises for a field that nobody can open."""
+        self._around = around
         self._open_identity = open_identity
-        self._traces = traces
-        self._quiet_s = default_quiet_s
-        self._clock = clock
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
         judged = [message for message in messages if isinstance(message.event, JudgedEvent)]
         for version in {m.event.data.directory_version for m in judged if isinstance(m.event, InstanceEvent)}:
-            await self._directories.wait_for(version)
+            await self._around.directories.wait_for(version)
         repository = Repository(unit.connection)
         groups = _by_study(judged)
         known = await self._lock(repository, groups)
         groups = {key: group for key, group in groups.items() if key in known}
         stored = await store_facts(repository, [message for group in groups.values() for message in group])
-        docket = Docket(unit, repository, await repository.shares_of(known))
-        index = self._directories.index
+        docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
+        index = self._around.index()
         hand_over = HandOver(unit, repository, docket, index)
         saved: list[Study] = []
         for key, group in groups.items():
             before, is_new = known[key]
             study, news = read(before, group, stored, self._open_identity)
-            work = _Work(docket, hand_over, index, self._clock(), group[-1])
+            work = _Work(docket, hand_over, index, self._around.clock(), group[-1])
             if studies.needs_evaluation(
                 None if is_new else before, study, index.version, arrivals=news.arrivals
             ):
-                with self._traces.span(SpanName.ROUTE, *key) as span:
+                with self._around.traces.span(SpanName.ROUTE, *key) as span:
                     work.traceparent = traceparent_of(span)
                     study = await work.evaluate(study, news)
             else:
                 await work.tell(study, news, opened=[])
             shares = docket.of(study)
             if any(isinstance(message.event, InstanceEvent) for message in group):
-                study = replace(study, due_at=studies.due(study, shares, self._quiet_s))
+                study = replace(study, due_at=studies.due(study, shares, self._around.default_quiet_s))
             elif study.due_at is not None:
                 # an association has ended, which may be all that was waited for
-                study = replace(study, due_at=studies.due(study, shares, self._quiet_s))
+                study = replace(study, due_at=studies.due(study, shares, self._around.default_quiet_s))
             saved.append(studies.finished(study, shares, work.now))
         await repository.save_studies(saved)
         await docket.write()

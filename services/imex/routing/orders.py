@@ -1,23 +1,22 @@
 """What people ask of shares: create, accept, refuse, cancel, revoke; and what came of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
 from imex.db import UnitOfWork
 from imex.events.commands import ShareCommanded, ShareCommandedData
 from imex.observability.names import SpanName
-from imex.observability.traces import Traces, traceparent_of
+from imex.observability.traces import traceparent_of
 from imex.routing import decide, publish, studies
 from imex.routing.decide import Addressed
-from imex.routing.directories import Directories
 from imex.routing.docket import Docket
 from imex.routing.model import Share, Study
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
+from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
 
 
@@ -33,16 +32,9 @@ class Result:
 class Orders:
     """Handles the topic `commands`; what is for others is passed over."""
 
-    def __init__(
-        self,
-        directories: Directories,
-        traces: Traces,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        """`clock` says when a command is decided."""
-        self._directories = directories
-        self._traces = traces
-        self._clock = clock
+    def __init__(self, around: Surroundings) -> None:
+        """The clock says when a command is decided."""
+        self._around = around
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
@@ -51,7 +43,7 @@ class Orders:
             return
         repository = Repository(unit.connection)
         known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in commands})
-        docket = Docket(unit, repository, await repository.shares_of(known))
+        docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
         results: list[tuple[ShareCommanded, Result]] = []
         for command in commands:
             key = (command.data.source, command.data.study_uid)
@@ -60,14 +52,14 @@ class Orders:
                 words = f"{command.data.source} has sent no study with this UID; send it first"
                 results.append((command, Result("rejected", words)))
                 continue
-            with self._traces.span(
+            with self._around.traces.span(
                 SpanName.COMMAND, *key, attributes={"command": command.data.command}
             ) as span:
                 actor = publish.person(command.data.actor, command.data.actor_institution)
-                cause = Cause(command.id, self._clock(), actor, traceparent_of(span))
+                cause = Cause(command.id, self._around.clock(), actor, traceparent_of(span))
                 known[key], result = self._obey(docket, study, command.data, cause)
                 results.append((command, result))
-        now = self._clock()
+        now = self._around.clock()
         await repository.save_studies(
             [studies.finished(study, docket.of(study), now) for study in known.values()]
         )
@@ -100,7 +92,7 @@ class Orders:
     def _create(
         self, docket: Docket, study: Study, asked: ShareCommandedData, cause: Cause
     ) -> tuple[Study, Result]:
-        index = self._directories.index
+        index = self._around.index()
         wish = Addressed(
             recipient=asked.recipient,
             purpose=asked.purpose,

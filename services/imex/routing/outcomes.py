@@ -1,8 +1,7 @@
 """What delivery says: confirmations, attempts, receipts and endings, and what they make of shares."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 from imex.db import UnitOfWork
@@ -14,13 +13,15 @@ from imex.events.deliveries import (
 )
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
-from imex.routing.directories import Directories
+from imex.routing.decide import latest
 from imex.routing.docket import DELIVERY, Docket
 from imex.routing.handover import HandOver
 from imex.routing.model import Share, Study
 from imex.routing.publish import Cause
 from imex.routing.repository import Outcome, Repository
 from imex.routing.states import Fact
+from imex.routing.studies import STUDY_KEPT
+from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
 
 DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded
@@ -29,20 +30,17 @@ DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | Deli
 class Outcomes:
     """Handles the topic `deliveries`."""
 
-    def __init__(
-        self, directories: Directories, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
-        """`clock` says when a share is moved; facts keep their own times."""
-        self._directories = directories
-        self._clock = clock
+    def __init__(self, around: Surroundings) -> None:
+        """Facts keep their own times; the clock says when a passage has ended."""
+        self._around = around
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
         facts = [message.event for message in messages if isinstance(message.event, DeliveryFact)]
         repository = Repository(unit.connection)
         known = await repository.lock_studies({(fact.data.source, fact.data.study_uid) for fact in facts})
-        docket = Docket(unit, repository, await repository.shares_of(known))
-        hand_over = HandOver(unit, repository, docket, self._directories.index)
+        docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
+        hand_over = HandOver(unit, repository, docket, self._around.index())
         await _count(repository, docket, facts)
         for fact in facts:
             study = known.get((fact.data.source, fact.data.study_uid))
@@ -50,7 +48,7 @@ class Outcomes:
             if study is None or share is None:
                 continue
             await self._tell(docket, hand_over, study, share, fact)
-        now = self._clock()
+        now = self._around.clock()
         await repository.save_studies(
             [studies.finished(study, docket.of(study), now) for study in known.values()]
         )
@@ -60,6 +58,8 @@ class Outcomes:
         self, docket: Docket, hand_over: HandOver, study: Study, share: Share, fact: DeliveryFact
     ) -> None:
         cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
+        if share.state == "failed" and not isinstance(fact, DeliveryEnded):
+            share = _resume(docket, study, share, cause)
         match fact:
             case DeliveryProgressed():
                 _first_image(docket, share, fact, cause)
@@ -116,6 +116,14 @@ async def _count(repository: Repository, docket: Docket, facts: Iterable[Deliver
                     failed=share.failed + (change.after == "failed") - (change.before == "failed"),
                 )
             )
+
+
+def _resume(docket: Docket, study: Study, share: Share, cause: Cause) -> Share:
+    """A failed delivery goes on: somebody had it tried again, unless a later episode has taken over."""
+    if latest(docket.of(study), share.recipient, share.purpose) != share:
+        return share
+    resumed = docket.move(share, Fact.RESUMED, cause, reason="the delivery was tried again")
+    return docket.put(replace(resumed, expires_at=cause.at + STUDY_KEPT))
 
 
 def _first_image(docket: Docket, share: Share, fact: DeliveryProgressed, cause: Cause) -> None:

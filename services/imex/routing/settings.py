@@ -6,6 +6,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from imex.settings import (
     DatabaseSettings,
     HttpSettings,
+    InstanceSettings,
     KafkaSettings,
     LogSettings,
     S3Settings,
@@ -42,4 +43,5 @@ class Settings(BaseModel):
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
+    instance: InstanceSettings = Field(default_factory=InstanceSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -27,6 +27,7 @@ class Fact(StrEnum):
     TIMED_OUT = "its time ran out"
     CALLED_OFF = "it was called off"
     TAKEN_BACK = "it was taken back"
+    RESUMED = "a person had a failed delivery tried again"
 
 
 _BEFORE_THE_END: Mapping[Fact, ShareState] = {
@@ -55,7 +56,8 @@ _TABLE: Mapping[ShareState, Mapping[Fact, ShareState]] = {
     "partial": {**_BEFORE_THE_END, Fact.WHOLE: "delivered", Fact.MORE: "delivering"},
     "delivered": {Fact.SHORT: "partial", Fact.MORE: "delivering", Fact.TAKEN_BACK: "revoked"},
     "refused": {},
-    "failed": {},
+    # the one end that is left: delivery tries again when a person says so
+    "failed": {Fact.RESUMED: "delivering"},
     "cancelled": {},
     "revoked": {},
     "expired": {},

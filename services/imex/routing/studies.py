@@ -136,6 +136,7 @@ def finished(study: Study, shares: Collection[Share], at: datetime) -> Study:
     return replace(
         study,
         expires_at=None if shares else study.expires_at,
+        expired_at=None if shares else study.expired_at,
         settled_at=(study.settled_at or at) if ended else None,
     )
 

@@ -1,20 +1,17 @@
 """What time alone does: shares and studies expire, and the root of a finished passage's trace is exported."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime
-
 from sqlalchemy import select, text, update
 
 from imex.db import Database
 from imex.db.tables import routing as tables
 from imex.events import ids
-from imex.observability.traces import Traces
 from imex.routing import studies
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact
 from imex.routing.studies import STUDY_KEPT
+from imex.routing.surroundings import Surroundings
 
 _BATCH = 50
 _EXPIRING = ("requested", "accepted", "collecting", "delivering")
@@ -26,20 +23,14 @@ _EXPIRED_STUDIES = text(
 class Sweeper:
     """Two loops' turns over the database."""
 
-    def __init__(
-        self,
-        database: Database,
-        traces: Traces,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        """`clock` says what has expired."""
+    def __init__(self, database: Database, around: Surroundings) -> None:
+        """The clock says what has expired."""
         self._database = database
-        self._traces = traces
-        self._clock = clock
+        self._around = around
 
     async def expire(self) -> bool:
         """Expire shares that were not delivered in time, and studies that nothing addressed."""
-        now = self._clock()
+        now = self._around.clock()
         s = tables.shares.c
         async with self._database.unit() as unit:
             await unit.connection.execute(_EXPIRED_STUDIES, {"now": now})
@@ -54,7 +45,7 @@ class Sweeper:
                 return False
             repository = Repository(unit.connection)
             known = await repository.lock_studies(keys)
-            docket = Docket(unit, repository, await repository.shares_of(known))
+            docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
             for study in known.values():
                 for share in docket.of(study):
                     if share.state in _EXPIRING and share.expires_at and share.expires_at <= now:
@@ -81,12 +72,13 @@ class Sweeper:
                 )
             )
             for row in rows:
-                self._traces.export_root(
-                    row.source, row.study_uid, row.first_received_at, self._clock(), {"source": row.source}
+                now = self._around.clock()
+                self._around.traces.export_root(
+                    row.source, row.study_uid, row.first_received_at, now, {"source": row.source}
                 )
                 await unit.connection.execute(
                     update(tables.studies)
                     .where(t.source == row.source, t.study_uid == row.study_uid)
-                    .values(root_exported_at=self._clock())
+                    .values(root_exported_at=now)
                 )
         return len(rows) == _BATCH

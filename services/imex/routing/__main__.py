@@ -1,0 +1,106 @@
+"""Composition root of routing."""
+
+from collections.abc import Sequence
+
+from imex.db import Database
+from imex.events import Identity, Sealed
+from imex.observability.logs import configure_logging
+from imex.observability.metrics import Metrics
+from imex.observability.traces import Traces
+from imex.routing.closer import Closer
+from imex.routing.intake import Intake
+from imex.routing.meters import Meters
+from imex.routing.orders import Orders
+from imex.routing.outcomes import Outcomes
+from imex.routing.settings import Settings
+from imex.routing.stuck import mark_stuck
+from imex.routing.surroundings import Surroundings
+from imex.routing.sweeper import Sweeper
+from imex.runtime import Component, Consumer, Handler, Policy, Producer, Relay
+from imex.runtime.app import main as run_service
+from imex.runtime.background import Background
+from imex.runtime.directory_feed import DirectoryFeed
+from imex.runtime.resources import Resources
+from imex.sealing import Sealer
+from imex.settings import HttpSettings
+from imex.storage import MinioStore
+
+NAME = "routing"
+EXPRESS = Policy(batch_records=64, linger_s=0.0, concurrency=2)
+BULK = Policy(batch_records=128, linger_s=0.01, concurrency=3)
+FACTS = Policy(batch_records=64, linger_s=0.005, concurrency=2)
+ORDERS = Policy(batch_records=16, linger_s=0.0, concurrency=1)
+
+EXPIRE_EVERY_S = 60.0
+ROOTS_EVERY_S = 0.5
+
+
+def main() -> None:
+    """Route until asked to stop (SIGTERM or SIGINT)."""
+    settings = Settings()
+    configure_logging(NAME, settings.log.level)
+
+    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
+        metrics = Metrics(NAME)
+        return components(settings, metrics), settings.http, metrics
+
+    run_service(NAME, compose)
+
+
+def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
+    """The service's parts in the order in which they start."""
+    database = Database(settings.database.url, NAME, settings.database.pool_size)
+    documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+    sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
+    traces = Traces(NAME, settings.traces, metrics=metrics)
+    producer = Producer(settings.kafka, f"imex-{NAME}")
+    feed = DirectoryFeed(settings.kafka, documents, metrics)
+    meters = Meters(metrics)
+    around = Surroundings(
+        directories=feed,
+        traces=traces,
+        moved=meters.moved,
+        default_quiet_s=settings.routing.quiet_s,
+        association_grace_s=settings.routing.association_grace_s,
+    )
+
+    def open_identity(sealed: Sealed, object_key: str) -> Identity:
+        return sealer.open_as(Identity, sealed, object_key.encode())
+
+    def consumer(suffix: str, topic: str, handler: Handler, policy: Policy) -> Consumer:
+        return Consumer(
+            settings.kafka,
+            f"imex-{NAME}-{suffix}",
+            [topic],
+            handler,
+            database,
+            policy,
+            producer=producer,
+            on_dead_letter=mark_stuck,
+            instance_id=settings.instance.instance,
+            tracer=traces.tracer,
+            metrics=metrics,
+        )
+
+    intake = Intake(around, open_identity)
+    express = consumer("express", "validations.express", intake, EXPRESS)
+    bulk = consumer("bulk", "validations.bulk", intake, BULK)
+    closer = Closer(database, [express, bulk], around, meters.collected)
+    sweeper = Sweeper(database, around)
+    return (
+        Resources(database.close, documents.close, traces.shutdown),
+        producer,
+        Relay(database, NAME, producer, metrics),
+        feed,
+        express,
+        bulk,
+        consumer("deliveries", "deliveries", Outcomes(around), FACTS),
+        consumer("commands", "commands", Orders(around), ORDERS),
+        Background("closer", closer.turn, settings.routing.close_every_s),
+        Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
+        Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
+    )
+
+
+if __name__ == "__main__":
+    main()
