@@ -5,11 +5,12 @@
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -44,15 +45,17 @@ class Site:
     url: str
     browser: Browser
     pictures: Path
+    complaints: list[str] = field(default_factory=list)
+    """What no page may do; looked at when the test is over."""
 
     async def visitor(self, width: Width = "desk", username: str | None = "rqm-sender") -> Page:
-        """A new visitor who signs in, unless `username` is None. Its pages may load nothing from elsewhere."""
+        """A new visitor, who signs in unless `username` is None."""
         wide, high = WIDTHS[width]
         context = await self.browser.new_context(viewport={"width": wide, "height": high}, locale="en-GB")
         page = await context.new_page()
-        page.on("request", lambda request: _only_from(self.url, request.url))
-        page.on("pageerror", lambda error: pytest.fail(f"an error in the page: {error}"))
-        page.on("console", lambda message: _no_complaint(message.type, message.text))
+        page.on("request", lambda request: self._asked(request.url))
+        page.on("pageerror", lambda error: self.complaints.append(f"an error in the page: {error}"))
+        page.on("console", lambda message: self._told(message.type, message.text))
         await page.goto(self.url)
         if username is not None:
             await page.get_by_label("User name").fill(username)
@@ -69,36 +72,41 @@ class Site:
         )
         assert overflow <= 0, f"{name} is {overflow} pixels too wide"
 
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self.url, "data:")):
+            self.complaints.append(f"a page loads {url}")
 
-def _only_from(site: str, url: str) -> None:
-    assert url.startswith((site, "data:")), f"the page loads {url}"
-
-
-def _no_complaint(kind: str, text: str) -> None:
-    # the browser itself notes every answer of 401 or 422 as an error
-    if kind == "error" and "Failed to load resource" not in text:
-        pytest.fail(f"the browser complains: {text}")
+    def _told(self, kind: str, text: str) -> None:
+        # the browser itself notes every answer of 401 or 422 as an error
+        if kind == "error" and "Failed to load resource" not in text:
+            self.complaints.append(f"the browser complains: {text}")
 
 
 @pytest.fixture
-async def site(empty_database_url: str, tmp_path: Path) -> AsyncIterator[Site]:
+def pictures(tmp_path: Path) -> Path:
     if not CHROMIUM.exists():
         pytest.fail("Chromium is missing; run: apt-get install -y chromium")
-    pictures = Path(os.environ.get("IMEX_SCREENSHOTS", tmp_path))
-    pictures.mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.get("IMEX_SCREENSHOTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+async def site(empty_database_url: str, pictures: Path) -> AsyncIterator[Site]:
     upgrade(empty_database_url, {})
     async with world(empty_database_url) as made:
-        server = uvicorn.Server(uvicorn.Config(made.app, port=0, log_level="warning", lifespan="on"))
-        serving = asyncio.create_task(server.serve())
-        while not server.started:
-            await asyncio.sleep(0.01)
-        port = server.servers[0].sockets[0].getsockname()[1]
+        listening = socket.create_server(("127.0.0.1", 0))  # connections wait here until the server is up
+        server = uvicorn.Server(uvicorn.Config(made.app, log_level="warning", lifespan="on"))
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        port = listening.getsockname()[1]
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
-            yield Site(made, f"http://127.0.0.1:{port}", browser, pictures)
+            looked_at = Site(made, f"http://127.0.0.1:{port}", browser, pictures)
+            yield looked_at
             await browser.close()
         server.should_exit = True
         await serving
+        assert looked_at.complaints == []
 
 
 async def _busy(site: Site) -> tuple[UUID, UUID]:
@@ -110,7 +118,7 @@ async def _busy(site: Site) -> tuple[UUID, UUID]:
         )
         assert answer.status_code == 200, answer.text
     now = datetime.now(UTC)
-    states: list[tuple[str, dict[str, object]]] = [
+    states: list[tuple[str, dict[str, Any]]] = [
         ("delivered", {}),
         ("refused", {"confirmed": 0, "agreement": None, "legal_basis": None,
                      "reason": "no agreement covers direct-care from RQM to RT3"}),

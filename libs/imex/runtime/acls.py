@@ -42,6 +42,9 @@ class Operation(IntEnum):
 
 _ALLOW = 3
 
+OPERATOR = "portal"
+"""The service through which people look at dead letters and put one back on its topic."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -60,7 +63,10 @@ def principal(service: str) -> str:
 
 
 def rules(catalog: Sequence[Topic], services: Sequence[str] = SERVICES) -> list[Rule]:
-    """What each service may do: write its topics, read those it consumes, and write their dead letters."""
+    """What each service may do: write its topics, read those it consumes, and write their dead letters.
+
+    The portal may also read every dead letter, and write every topic so that one can be put back.
+    """
     made: list[Rule] = []
     for service in services:
         user = principal(service)
@@ -78,6 +84,9 @@ def rules(catalog: Sequence[Topic], services: Sequence[str] = SERVICES) -> list[
             if service in topic.consumers:
                 allow(Resource.TOPIC, topic.name, Operation.READ, Operation.DESCRIBE)
                 allow(Resource.TOPIC, topic.dead_letter, Operation.WRITE, Operation.DESCRIBE)
+            if service == OPERATOR:
+                allow(Resource.TOPIC, topic.dead_letter, Operation.READ, Operation.DESCRIBE)
+                allow(Resource.TOPIC, topic.name, Operation.WRITE, Operation.DESCRIBE)
     return list(dict.fromkeys(made))
 
 

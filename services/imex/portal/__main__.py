@@ -9,9 +9,10 @@ from imex.db import Database
 from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.portal.app import create_app
-from imex.portal.context import Portal
+from imex.portal.context import Broker, Portal
 from imex.portal.settings import Settings
 from imex.runtime.producer import Producer
+from imex.runtime.reader import TopicReader
 from imex.runtime.relay import Relay
 from imex.sealing import Sealer
 from imex.storage import MinioStore
@@ -42,6 +43,7 @@ async def serve(settings: Settings) -> None:
         database=database,
         documents=documents,
         metrics=metrics,
+        broker=Broker(TopicReader(settings.kafka, "portal-reader"), producer),
         sealer=Sealer(settings.sealing.key_bytes(), settings.sealing.current),
     )
     app = create_app(portal, [producer, relay])

@@ -11,6 +11,7 @@ from imex.portal import errors, probes
 from imex.portal.api.router import PREFIX, api_router
 from imex.portal.context import Portal
 from imex.portal.headers import SecurityHeaders
+from imex.portal.measure import Measured
 from imex.portal.pages.router import pages_router
 from imex.portal.pages.templates import templates
 from imex.portal.parts import Part, running
@@ -46,6 +47,7 @@ def create_app(portal: Portal, parts: Sequence[Part] = ()) -> FastAPI:
     app.state.components = tuple(parts)
     app.state.templates = templates(portal.settings)
     app.add_middleware(SecurityHeaders, secure=not portal.settings.local)
+    app.add_middleware(Measured, metrics=portal.metrics)
     errors.install(app)
     app.include_router(api_router())
     app.include_router(probes.router)

@@ -1,7 +1,6 @@
 """What every request works with."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from fastapi import Request
 
@@ -10,8 +9,18 @@ from imex.observability.metrics import Metrics
 from imex.portal.auth.attempts import SignInAttempts
 from imex.portal.auth.forms import FormTokens
 from imex.portal.settings import PortalSettings
+from imex.runtime.producer import Producer
+from imex.runtime.reader import TopicReader
 from imex.sealing import Sealer
 from imex.storage.port import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Kafka, for what is read from it directly and for dead letters that are put back."""
+
+    reader: TopicReader
+    producer: Producer
 
 
 @dataclass
@@ -23,7 +32,7 @@ class Portal:
     documents: ObjectStore
     metrics: Metrics
     sealer: Sealer | None = None
-    broker: Any = None
+    broker: Broker | None = None
     """Reads Kafka for reconciliation and dead letters; None where there is none."""
     command_wait_s: float = 5.0
     attempts: SignInAttempts = field(default_factory=SignInAttempts)

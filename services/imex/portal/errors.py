@@ -11,6 +11,7 @@ from imex.db import is_outage
 from imex.portal import problems
 from imex.portal.pages import error_pages
 from imex.portal.problems import Problem
+from imex.runtime.errors import BrokerUnavailable
 from imex.storage.port import StoreError
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,11 @@ def install(app: FastAPI) -> None:
     async def _store(request: Request, error: Exception) -> Response:
         log.warning("object store: %s", error)
         return await _answer(request, _away("The object store"))
+
+    @app.exception_handler(BrokerUnavailable)
+    async def _broker(request: Request, error: Exception) -> Response:
+        log.warning("broker: %s", error)
+        return await _answer(request, _away("Kafka"))
 
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:

@@ -103,7 +103,7 @@ async def _facts(who: SignedIn, share: UUID, *, seen: bool) -> dict[str, Any]:
         "share": found,
         "steps": steps.items,
         "receipt": receipt,
-        "held": held.items,
+        "held": [entry for entry in held.items if entry.source == found.source],
         "names": names,
         "possible": _possible(who.caller, found),
         "view": who.portal.forms.view(who.caller.id, str(share)),
