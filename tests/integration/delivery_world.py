@@ -159,6 +159,12 @@ class World:
         self, passage: Passage, instances: Sequence[SyntheticInstance], *, close: bool = True
     ) -> None:
         """Store payloads and hand in a part of the manifest, and its end where `close` says so."""
+        await self.hand_in(*await self.listed(passage, instances, close=close))
+
+    async def listed(
+        self, passage: Passage, instances: Sequence[SyntheticInstance], *, close: bool = True
+    ) -> list[Event[Any]]:
+        """Store payloads; the events with which routing would list them."""
         passage.parts += 1
         passage.instances += len(instances)
         listed = []
@@ -186,7 +192,7 @@ class World:
                 instances=tuple(listed),
             ),
         )
-        await self.hand_in(issued, *([self.closing(passage)] if close else []))
+        return [issued, self.closing(passage)] if close else [issued]
 
     def closing(self, passage: Passage) -> ManifestClosed:
         """The end of a manifest, in its next revision."""
