@@ -2,28 +2,36 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import pytest
 from sqlalchemy import func, select
 
 from imex.db import Database, UnitOfWork
 from imex.events import decode
+from imex.local.process import StartFailed
 from imex.runtime import BrokerUnavailable, Consumer, Message, Policy, Producer, Relay
 from imex.settings import KafkaSettings
 from imex.testing.kafka import make_topic
 from imex.testing.parts import KafkaPart, kafka_part
 from imex.testing.runtime import read_all, running, sample_event, until
 
-OUTAGE_S = 1.0
+
+@pytest.fixture(scope="module")
+def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaPart]:
+    """A broker of this module's own, since it is killed."""
+    with kafka_part(tmp_path_factory.mktemp("kafka")) as part:
+        yield part
 
 
 @pytest.fixture
-async def broker(tmp_path: Path) -> AsyncIterator[KafkaPart]:
-    """A broker of the test's own, since it is stopped."""
-    with kafka_part(tmp_path) as part:
-        yield part
+def broker(own_broker: KafkaPart) -> KafkaPart:
+    """It runs when a test begins, whatever the one before left."""
+    try:
+        assert own_broker.part.pid
+    except StartFailed:
+        own_broker.part.start()
+    return own_broker
 
 
 @pytest.fixture
@@ -46,7 +54,7 @@ async def test_a_broker_restarted_under_load_loses_and_reorders_nothing(
         for message in messages:
             unit.publish(message.event, topic=onward)
 
-    producer = Producer(broker_settings, timeout_s=2.0)
+    producer = Producer(broker_settings, timeout_s=1.0)
     consumer = Consumer(broker_settings, "imex-sample-restart", [topic], handler, database, Policy())
     relay = Relay(database, database.schema, producer)
 
