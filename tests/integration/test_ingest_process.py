@@ -130,7 +130,7 @@ async def test_ingest_starts_from_the_stored_directory_while_kafka_is_away(
 ) -> None:
     nowhere = KafkaSettings.model_validate({"bootstrap": "127.0.0.1:9"})
     async with ingest(minio, nowhere, bucket, tmp_path / "log") as running:
-        await until(running.ready, 30)
+        await until(running.ready, 60)
         assert await running.status("/live") == 200
         assert await running.echo() == 0
 
@@ -147,7 +147,7 @@ async def test_ingest_follows_the_directory_and_drains_on_sigterm(
     await producer.send(DirectoryApplied.of(id=uuid4(), subject=DIRECTORY_KEY, data=applied))
     await producer.stop()
     async with ingest(minio, broker, bucket, tmp_path / "log") as running:
-        await until(running.takes_associations, 30)
+        await until(running.takes_associations, 60)
         await until(running.ready)
         contexts = [(VERIFICATION, [IMPLICIT])]
         async with connect("127.0.0.1", running.dicom, "RQM_PACS", "IMEX", contexts) as association:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from imex.directory import DirectoryIndex
 from imex.events import Identity, Sealed
-from imex.ingest.adapters import DicomServer, Eventually, TraceSpans, new_id, utc_now
+from imex.ingest.adapters import CountingObserver, DicomServer, Eventually, TraceSpans, new_id, utc_now
 from imex.ingest.background import BackgroundPublisher
 from imex.ingest.budget import Budget
 from imex.ingest.handler import IngestPolicy
@@ -72,7 +72,9 @@ def components(
         now=utc_now,
         new_id=new_id,
     )
-    server = DicomServer(settings.dicom, IngestPolicy(around), settings.ingest.drain_s)
+    server = DicomServer(
+        settings.dicom, IngestPolicy(around), CountingObserver(meters), settings.ingest.drain_s
+    )
     resources = Resources(store.close, traces.shutdown)
     return (resources, Eventually(producer), background, server), server
 

@@ -4,16 +4,36 @@ import asyncio
 from datetime import UTC, datetime
 from uuid import UUID
 
+import structlog
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from uuid_utils.compat import uuid7
 
-from imex.dimse import Acceptor, AcceptorPolicy, Limits, serve
+from imex.dimse import (
+    Acceptor,
+    AcceptorObserver,
+    AcceptorPolicy,
+    AssociationRequest,
+    Limits,
+    Reject,
+    serve,
+)
 from imex.events.ids import root_traceparent
+from imex.ingest.meters import Meters
 from imex.ingest.settings import DicomSettings
 from imex.observability.names import SpanName
 from imex.observability.traces import Traces, traceparent_for, traceparent_of
 from imex.runtime.health import Component, Health
 from imex.runtime.tracing import context_of
+
+log = structlog.get_logger(__name__)
+
+_AUDITED = frozenset({(1, 3), (1, 7)})
+_REJECTIONS = {
+    (1, 3): "calling AE title",
+    (1, 7): "called AE title",
+    (3, 1): "congestion",
+    (3, 2): "limit",
+}
 
 
 def utc_now() -> datetime:
@@ -65,14 +85,35 @@ class TraceSpans:
         return StudySpan(span, root_traceparent(source, study_uid))
 
 
+class CountingObserver:
+    """Counts what was turned away, by the policy or before it (imex.dimse.AcceptorObserver)."""
+
+    def __init__(self, meters: Meters) -> None:
+        self._meters = meters
+
+    def rejected(self, request: AssociationRequest, reject: Reject) -> None:
+        """An association was rejected; who by is told by source and reason (PS3.8 table 9-21)."""
+        self._meters.rejected(_REJECTIONS.get((reject.source, reject.reason), "not acceptable"))
+        if (reject.source, reject.reason) not in _AUDITED:
+            log.warning("association rejected", calling_ae=request.calling_ae, reason=reject.words)
+
+    def failed(self, peer_host: str, words: str) -> None:
+        """A connection ended before it asked for an association."""
+        self._meters.rejected("no request")
+        log.debug("connection without an association", peer=peer_host, reason=words)
+
+
 class DicomServer:
     """The acceptor as a component: unready while it starts and while it drains."""
 
     name = "dicom"
 
-    def __init__(self, settings: DicomSettings, policy: AcceptorPolicy, drain_s: float) -> None:
+    def __init__(
+        self, settings: DicomSettings, policy: AcceptorPolicy, observer: AcceptorObserver, drain_s: float
+    ) -> None:
         self._settings = settings
         self._policy = policy
+        self._observer = observer
         self._drain_s = drain_s
         self._acceptor: Acceptor | None = None
         self._detail = "starting"
@@ -85,7 +126,9 @@ class DicomServer:
     async def start(self) -> None:
         """Listen. Raises OSError where the port is taken."""
         limits = Limits(associations=self._settings.max_associations)
-        self._acceptor = await serve(self._settings.host, self._settings.port, self._policy, limits)
+        self._acceptor = await serve(
+            self._settings.host, self._settings.port, self._policy, limits, observer=self._observer
+        )
         self._detail = ""
 
     async def stop(self) -> None:

@@ -33,7 +33,6 @@ class IngestPolicy:
         around = self._around
         index = around.directory()
         if index is None:
-            around.meters.rejected("no directory")
             return Reject.temporary_congestion("no directory yet")
         decision = admit(index, around.own_ae_title, request.calling_ae, request.called_ae, request.peer_host)
         if isinstance(decision, Turned):
@@ -51,7 +50,6 @@ class IngestPolicy:
         return IngestAssociation(self._around, origin, request.peer_host)
 
     def _turned(self, request: AssociationRequest, turned: Turned) -> Reject:
-        self._around.meters.rejected(f"{turned.at_fault} AE title")
         log.info(
             "association rejected",
             calling_ae=request.calling_ae,

@@ -5,16 +5,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
+from imex.dimse import AssociationRejected, connect
 from imex.events.ids import root_span_id, trace_id
-from imex.ingest.adapters import DicomServer, Eventually, TraceSpans, new_id
+from imex.ingest.adapters import CountingObserver, DicomServer, Eventually, TraceSpans, new_id
 from imex.ingest.handler import IngestPolicy
+from imex.ingest.meters import Meters
 from imex.ingest.settings import DicomSettings
+from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime.health import Health
 from imex.settings import TracesSettings
+
+CONTEXTS = [("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]
 
 
 def test_an_association_is_a_child_of_the_studys_root_and_begins_when_it_began() -> None:
@@ -45,7 +51,9 @@ def test_ids_are_in_order_of_time() -> None:
 
 async def test_the_dicom_server_is_ready_only_while_it_takes_associations(world: Any) -> None:
     settings = DicomSettings.model_validate({"host": "127.0.0.1", "port": 0})
-    server = DicomServer(settings, IngestPolicy(world.around), drain_s=0.1)
+    server = DicomServer(
+        settings, IngestPolicy(world.around), CountingObserver(world.around.meters), drain_s=0.1
+    )
     assert not server.health().ready
     await server.start()
     assert server.health().ready
@@ -53,6 +61,27 @@ async def test_the_dicom_server_is_ready_only_while_it_takes_associations(world:
     await server.stop()
     assert not server.health().ready
     assert server.health().live
+
+
+async def test_every_rejection_is_counted_by_its_reason(world: Any) -> None:
+    settings = DicomSettings.model_validate({"host": "127.0.0.1", "port": 0, "max_associations": 1})
+    metrics = Metrics("ingest")
+    server = DicomServer(settings, IngestPolicy(world.around), CountingObserver(Meters(metrics)), drain_s=0.1)
+    await server.start()
+
+    async def attempt(calling: str, called: str) -> None:
+        with pytest.raises(AssociationRejected):
+            async with connect("127.0.0.1", server.port, calling, called, CONTEXTS):
+                pass
+
+    await attempt("NOBODY", "IMEX")
+    await attempt("RQM_PACS", "NOWHERE")
+    async with connect("127.0.0.1", server.port, "RQM_PACS", "IMEX", CONTEXTS):
+        await attempt("RQM_PACS", "IMEX")
+    await server.stop()
+    shown = metrics.render().decode()
+    for reason in ("calling AE title", "called AE title", "limit"):
+        assert f'imex_ingest_associations_total{{outcome="rejected: {reason}"}} 1.0' in shown
 
 
 class Slow:
