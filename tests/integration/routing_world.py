@@ -83,6 +83,10 @@ rules:
 """
 
 
+DELIVERY = ("source", "study_uid", "delivery", "share", "recipient", "endpoint", "lane")
+"""What every fact of a delivery says."""
+
+
 class Clock:
     """Time that a test moves."""
 
@@ -326,10 +330,7 @@ class World:
 
 
 def _delivery(part: ManifestIssuedData) -> dict[str, Any]:
-    return {
-        name: getattr(part, name)
-        for name in ("source", "study_uid", "delivery", "share", "recipient", "endpoint", "lane")
-    }
+    return {name: getattr(part, name) for name in DELIVERY}
 
 
 @dataclass

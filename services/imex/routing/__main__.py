@@ -24,6 +24,7 @@ from imex.runtime.resources import Resources
 from imex.sealing import Sealer
 from imex.settings import HttpSettings
 from imex.storage import MinioStore
+from imex.storage.port import ObjectStore
 
 NAME = "routing"
 EXPRESS = Policy(batch_records=64, linger_s=0.0, concurrency=2)
@@ -42,15 +43,16 @@ def main() -> None:
 
     async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
         metrics = Metrics(NAME)
-        return components(settings, metrics), settings.http, metrics
+        documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+        parts = (Resources(documents.close), *components(settings, metrics, documents))
+        return parts, settings.http, metrics
 
     run_service(NAME, compose)
 
 
-def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
-    """The service's parts in the order in which they start."""
+def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> Sequence[Component]:
+    """The service's parts in the order in which they start; `documents` holds the directory's versions."""
     database = Database(settings.database.url, NAME, settings.database.pool_size)
-    documents = MinioStore(settings.s3, settings.s3.directory_bucket)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     traces = Traces(NAME, settings.traces, metrics=metrics)
     producer = Producer(settings.kafka, f"imex-{NAME}")
@@ -88,7 +90,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     closer = Closer(database, [express, bulk], around, meters.collected)
     sweeper = Sweeper(database, around)
     return (
-        Resources(database.close, documents.close, traces.shutdown),
+        Resources(database.close, traces.shutdown),
         producer,
         Relay(database, NAME, producer, metrics),
         feed,
