@@ -4,12 +4,14 @@ from fastapi import APIRouter, Depends
 
 from imex.portal.api import (
     audit_trail,
+    dead_letters,
     deliveries,
     directory,
     events,
     health,
     institutions,
     quarantine,
+    reconcile,
     share_commands,
     shares,
     studies,
@@ -35,6 +37,8 @@ def api_router() -> APIRouter:
         tokens,
         audit_trail,
         health,
+        dead_letters,
+        reconcile,
     ):
         router.include_router(part.router)
     return router

@@ -1,0 +1,225 @@
+"""What people ask for through the API: shares, decisions, the directory."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.integration.portal_world import DIRECTORY, World, world
+
+from imex.db.migrate import upgrade
+from imex.db.tables import routing
+from imex.directory import Directory
+from imex.storage.port import StoreUnavailable
+
+PUT = {"content-type": "text/yaml", "if-match": "*"}
+NEW = {"study_uid": "1.2.3", "source": "RQM", "recipient": "RT3", "purpose": "direct-care"}
+
+
+@pytest.fixture
+async def portal(empty_database_url: str) -> AsyncIterator[World]:
+    upgrade(empty_database_url, {})
+    async with world(empty_database_url) as made:
+        async with made.client() as api:
+            assert (await api.put("/api/v1/directory", content=DIRECTORY, headers=PUT)).status_code == 200
+        yield made
+
+
+async def _routing_answers(
+    portal: World, share: UUID | None, outcome: str = "done", message: str = ""
+) -> Any:
+    """Wait for the next command, as routing would, and say what became of it."""
+    async with asyncio.timeout(10):
+        while not (commands := await portal.outbox("commands")):  # noqa: ASYNC110 - it is a table
+            await asyncio.sleep(0.01)
+    await portal.write(
+        routing.command_results,
+        {
+            "command_id": commands[-1].id,
+            "recipient": commands[-1].data.recipient,
+            "share": share,
+            "outcome": outcome,
+            "message": message,
+        },
+    )
+    return commands[-1]
+
+
+async def test_a_new_share_is_what_routing_made_of_it(portal: World) -> None:
+    portal.portal.command_wait_s = 10
+    share = await portal.share(await portal.study(study_uid="1.2.3"), state="accepted", origin="command")
+    async with portal.client("RQM") as api:
+        asking = asyncio.create_task(api.post("/api/v1/shares", json=NEW | {"priority": "urgent"}))
+        command = await _routing_answers(portal, share)
+        answer = await asking
+    assert answer.status_code == 201
+    assert answer.json()["id"] == str(share)
+    assert answer.headers["location"] == f"/api/v1/shares/{share}"
+    assert command.data.command == "create"
+    assert command.data.priority == "urgent"
+    assert command.data.actor_institution == "RQM"
+
+
+async def test_while_routing_is_away_the_wish_is_kept(portal: World) -> None:
+    async with portal.client("RQM") as api:
+        answer = await api.post("/api/v1/shares", json=NEW)
+        assert answer.status_code == 202
+        place = answer.headers["location"]
+        assert (await api.get(place)).status_code == 202
+        share = await portal.share(await portal.study(study_uid="1.2.3"))
+        await _routing_answers(portal, share)
+        found = await api.get(place)
+    assert found.status_code == 200
+    assert found.json()["id"] == str(share)
+
+
+async def test_a_repeat_under_one_key_is_one_command(portal: World) -> None:
+    key = {"idempotency-key": "order 17"}
+    async with portal.client("RQM") as api:
+        first = await api.post("/api/v1/shares", json=NEW, headers=key)
+        again = await api.post("/api/v1/shares", json=NEW, headers=key)
+        other = await api.post("/api/v1/shares", json=NEW | {"recipient": "RXX"}, headers=key)
+    assert first.json() == again.json()
+    assert other.status_code == 422
+    assert len({event.id for event in await portal.outbox("commands")}) == 1
+
+
+async def test_a_share_that_cannot_be_is_named_field_by_field(portal: World) -> None:
+    wrong: list[tuple[dict[str, Any], int]] = [
+        ({"recipient": "NOBODY"}, 422),
+        ({"recipient": "RQM"}, 422),
+        ({"study_uid": "not a UID"}, 422),
+        ({"priority": "now"}, 422),
+        ({"endpoint": "fax"}, 422),
+        ({"colour": "red"}, 422),
+        ({"source": "RT3", "recipient": "RXX"}, 403),
+    ]
+    async with portal.client("RQM") as api:
+        for change, status in wrong:
+            answer = await api.post("/api/v1/shares", json=NEW | change)
+            assert answer.status_code == status, change
+        answer = await api.post("/api/v1/shares", json={})
+        assert {one["field"] for one in answer.json()["errors"]} == {"study_uid", "source", "recipient"}
+        assert (await api.post("/api/v1/shares", content=b"{")).status_code == 422
+    assert await portal.outbox("commands") == []
+
+
+async def test_what_routing_rejects_is_409_with_its_words(portal: World) -> None:
+    portal.portal.command_wait_s = 10
+    share = await portal.share(await portal.study(), state="collecting")
+    async with portal.client("RQM") as api:
+        asking = asyncio.create_task(api.post(f"/api/v1/shares/{share}/cancel", json={"reason": "mistake"}))
+        await _routing_answers(portal, share, "rejected", "it was delivered a moment ago")
+        answer = await asking
+    assert answer.status_code == 409
+    assert answer.json()["detail"] == "it was delivered a moment ago"
+
+
+async def test_each_side_has_its_own_decisions(portal: World) -> None:
+    asked = await portal.share(await portal.study(), state="requested")
+    done = await portal.share(await portal.study(), state="delivered")
+    async with portal.client("RQM") as source, portal.client("RT3") as recipient:
+        assert (await source.post(f"/api/v1/shares/{asked}/accept")).status_code == 403
+        assert (await recipient.post(f"/api/v1/shares/{asked}/cancel")).status_code == 403
+        assert (await recipient.post(f"/api/v1/shares/{asked}/accept")).status_code == 202
+        assert (await recipient.post(f"/api/v1/shares/{done}/refuse")).status_code == 409
+        assert (await source.post(f"/api/v1/shares/{done}/cancel")).status_code == 409
+        assert (await source.post(f"/api/v1/shares/{done}/revoke")).status_code == 202
+        assert (await source.post(f"/api/v1/shares/{done}/explode")).status_code == 422
+    assert [event.data.command for event in await portal.outbox("commands")] == ["accept", "revoke"]
+
+
+async def test_a_held_image_is_decided_once_and_with_a_reason(portal: World) -> None:
+    study = await portal.study()
+    entry, fixed = await portal.held(study), await portal.held(study, releasable=False)
+    over = await portal.held(study, state="released", decided_by="Robin Ash")
+    async with portal.client("RQM") as api:
+        shown = (await api.get(f"/api/v1/quarantine/{entry}")).json()
+        assert shown["may_release"] == ["RQM", "admin"]
+        assert shown["evidence"][0]["check"] == "nhs-number"
+        assert (await api.post(f"/api/v1/quarantine/{entry}/release", json={})).status_code == 422
+        answer = await api.post(f"/api/v1/quarantine/{entry}/release", json={"reason": "checked by phone"})
+        assert answer.status_code == 202
+        path = f"/api/v1/quarantine/{fixed}"
+        assert (await api.post(f"{path}/release", json={"reason": "x"})).status_code == 409
+        assert (await api.post(f"{path}/discard", json={"reason": "x"})).status_code == 202
+        again = await api.post(f"/api/v1/quarantine/{over}/release", json={"reason": "x"})
+        assert again.status_code == 409
+        assert "Robin Ash" in again.json()["detail"]
+        assert len((await api.get("/api/v1/quarantine?state=waiting")).json()["items"]) == 2
+    commands = await portal.outbox("commands")
+    assert [(one.data.command, one.data.quarantine) for one in commands] == [
+        ("release", entry), ("discard", fixed)
+    ]  # fmt: skip
+
+
+async def test_a_delivery_can_be_tried_again_or_given_up(portal: World) -> None:
+    study = await portal.study()
+    share = await portal.share(study, state="delivering")
+    one = await portal.delivery(share, study)
+    over = await portal.delivery(share, study, state="ended", outcome="delivered")
+    async with portal.client("RT3") as recipient:
+        listed = (await recipient.get("/api/v1/deliveries?state=waiting")).json()["items"]
+        assert [found["id"] for found in listed] == [str(one)]
+        assert (await recipient.post(f"/api/v1/deliveries/{one}/cancel")).status_code == 403
+        assert (await recipient.post(f"/api/v1/deliveries/{one}/retry")).status_code == 202
+        assert (await recipient.post(f"/api/v1/deliveries/{over}/retry")).status_code == 409
+    audited = [data for data in await portal.audited() if data.action == "delivery_commanded"]
+    assert [(data.share, data.details["command"]) for data in audited] == [(share, "retry")]
+
+
+async def test_the_directory_is_replaced_as_a_whole_or_not_at_all(portal: World) -> None:
+    path = "/api/v1/directory"
+    yaml = {"content-type": "text/yaml"}
+    async with portal.client() as api:
+        read = await api.get(path)
+        base = read.headers["etag"]
+        assert read.headers["content-type"].startswith("text/yaml")
+        changed = read.text.replace("Hospital C", "Hospital See")
+        done = await api.put(path, content=changed, headers=yaml | {"if-match": base})
+        assert done.json()["changed"] is True
+        stale = await api.put(path, content=read.text, headers=yaml | {"if-match": base})
+        assert stale.status_code == 412
+        assert stale.headers["content-type"] == "application/problem+json"
+        same = await api.put(path, content=changed, headers=yaml | {"if-match": base})
+        assert same.json() == done.json() | {"changed": False}
+        assert (await api.put(path, content=changed.replace("See", "Sea"), headers=yaml)).status_code == 428
+        bad = await api.put(path, content="institutions:\n  - {code: A B}\nnonsense: 1\n", headers=PUT)
+        assert bad.status_code == 422
+        assert all(one["line"] >= 1 and one["message"] for one in bad.json()["errors"])
+        assert (await api.put(path, content=b"\xff", headers=PUT)).status_code == 422
+        assert (
+            await api.put(path, content="x", headers=PUT | {"content-type": "image/png"})
+        ).status_code == 415
+        assert (await api.get(path)).headers["etag"] == done.headers["etag"]
+    applied = await portal.outbox("directory")
+    assert [event.data.number for event in applied] == [1, 2]
+    stored, *_ = portal.store.objects[applied[-1].data.object_key]
+    assert Directory.model_validate_json(stored).institutions[2].name == "Hospital See"
+
+
+async def test_two_changes_to_one_base_are_not_both_applied(portal: World) -> None:
+    async with portal.client() as api:
+        base = (await api.get("/api/v1/directory")).headers["etag"]
+        headers = {"content-type": "text/yaml", "if-match": base}
+        answers = await asyncio.gather(
+            *(
+                api.put(
+                    "/api/v1/directory", content=DIRECTORY.replace("Hospital C", f"C{n}"), headers=headers
+                )
+                for n in range(4)
+            )
+        )
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412]
+
+
+async def test_with_the_object_store_away_nothing_is_applied(portal: World) -> None:
+    portal.store.failure = StoreUnavailable("away")
+    async with portal.client() as api:
+        changed = DIRECTORY.replace("Hospital C", "X")
+        answer = await api.put("/api/v1/directory", content=changed, headers=PUT)
+        assert answer.status_code == 503
+        assert "retry-after" in answer.headers
+        assert "Hospital C" in (await api.get("/api/v1/directory")).text
+    assert len(await portal.outbox("directory")) == 1
