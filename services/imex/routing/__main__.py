@@ -87,7 +87,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     intake = Intake(around, open_identity)
     express = consumer("express", "validations.express", intake, EXPRESS)
     bulk = consumer("bulk", "validations.bulk", intake, BULK)
-    closer = Closer(database, [express, bulk], around, meters.collected)
+    closer = Closer(database, [express, bulk], around, meters.collected, meters.open_studies)
     sweeper = Sweeper(database, around)
     return (
         Resources(database.close, traces.shutdown),

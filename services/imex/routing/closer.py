@@ -31,6 +31,7 @@ _DUE = text(
     " AS p(topic, partition, through) ON s.topic = p.topic AND s.partition = p.partition"
     " WHERE s.due_at <= p.through ORDER BY s.due_at LIMIT :limit"
 )
+_OPEN = text("SELECT count(*) FROM routing.studies WHERE due_at IS NOT NULL")
 
 _log = structlog.get_logger(__name__)
 
@@ -56,15 +57,18 @@ class Closer:
         readers: Sequence[Reader],
         around: Surroundings,
         collected: Callable[[str, float], None] = lambda _priority, _seconds: None,
+        open_studies: Callable[[int], None] = lambda _count: None,
     ) -> None:
         """Only studies of partitions that `readers` hold are closed here.
 
-        `collected` is told how many seconds after its first instance a study was complete.
+        `collected` is told how many seconds after its first instance a study was complete; `open_studies`
+        how many are not complete yet.
         """
         self._database = database
         self._readers = readers
         self._around = around
         self._collected = collected
+        self._open_studies = open_studies
 
     async def turn(self) -> bool:
         """Look at the studies that are due; true where more may be."""
@@ -84,6 +88,7 @@ class Closer:
         }
         async with self._database.engine.connect() as connection:
             due = list(await connection.execute(_DUE, parameters))
+            self._open_studies(int(await connection.scalar(_OPEN) or 0))
         for source, study_uid, through in due:
             await self._look(source, study_uid, through)
         return len(due) == _CLAIMED

@@ -125,7 +125,7 @@ def _change(
             fact, words = Fact.DECLINED, f"{share.recipient} refused it"
         case "cancel":
             fact, words = Fact.CALLED_OFF, "cancelled"
-        case "revoke" | "create":
+        case _:
             fact, words = Fact.TAKEN_BACK, "revoked"
     if transition(share.state, fact) is None:
         return study, Result("rejected", f"the share is {share.state}", share.id)
