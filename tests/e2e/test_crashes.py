@@ -10,7 +10,7 @@ from imex.dimse import DimseError, connect
 from imex.events import SERVICES
 from imex.testing.dicom import SyntheticInstance, synthetic_study
 from imex.testing.network import Institution, Network, reconciled
-from imex.testing.peers import StoreScp
+from imex.testing.peers import StoreScp, store
 
 Receiving = Callable[[Institution], StoreScp]
 
@@ -52,23 +52,13 @@ async def send_some(
     async with connect("127.0.0.1", port, source.ae_title, "IMEX", contexts) as association:
         while waiting:
             instance = waiting[0]
-            answer = await association.store(
-                instance.sop_class_uid,
-                instance.sop_instance_uid,
-                instance.transfer_syntax,
-                whole(instance.dataset),
-                len(instance.dataset),
-            )
+            answer = await store(association, instance)
             if answer.status != 0:
                 await asyncio.sleep(0.2)
                 continue
             acknowledged[instance.sop_instance_uid] += 1
             waiting.pop(0)
             reached(sum(acknowledged.values()))
-
-
-async def whole(data: bytes):  # type: ignore[no-untyped-def]
-    yield data
 
 
 @pytest.mark.parametrize("service", SERVICES)

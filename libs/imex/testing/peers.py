@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from imex.dimse import Association, StoreResponse, connect
 from imex.local.hospital import digest_of
+from imex.testing.dicom import SyntheticInstance
 
 _ORTHANC_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin"
 
@@ -177,6 +180,33 @@ def storescu(
         text=True,
         timeout=120,
         check=False,
+    )
+
+
+def send(port: int, instances: Sequence[SyntheticInstance], calling: str, called: str = "IMEX") -> list[int]:
+    """C-STORE instances with our own requestor, which sends any bytes; gives back the statuses."""
+
+    async def sending() -> list[int]:
+        contexts = sorted({(each.sop_class_uid, each.transfer_syntax) for each in instances})
+        proposed = [(sop_class, [syntax]) for sop_class, syntax in contexts]
+        async with connect("127.0.0.1", port, calling, called, proposed) as association:
+            return [(await store(association, each)).status for each in instances]
+
+    return asyncio.run(sending())
+
+
+async def store(association: Association, instance: SyntheticInstance) -> StoreResponse:
+    """C-STORE one instance."""
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield instance.dataset
+
+    return await association.store(
+        instance.sop_class_uid,
+        instance.sop_instance_uid,
+        instance.transfer_syntax,
+        whole(),
+        len(instance.dataset),
     )
 
 
