@@ -34,11 +34,7 @@ class TopicReader:
         consumer = self._consumer()
         try:
             await consumer.start()
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in topics
-                for number in sorted(consumer.partitions_for_topic(topic) or ())
-            ]
+            partitions = await _partitions(consumer, topics)
             async for record in _up_to_now(consumer, partitions):
                 yield record
         except (KafkaError, OSError) as error:
@@ -55,9 +51,9 @@ class TopicReader:
         consumer = self._consumer()
         try:
             await consumer.start()
-            if partition not in (consumer.partitions_for_topic(topic) or ()):
-                return None
             where = TopicPartition(topic, partition)
+            if where not in await _partitions(consumer, (topic,)):
+                return None
             first = (await consumer.beginning_offsets([where]))[where]
             end = (await consumer.end_offsets([where]))[where]
             if not first <= offset < end:
@@ -80,6 +76,16 @@ class TopicReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
         )
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topics: Sequence[str]) -> list[TopicPartition]:
+    # a consumer that has subscribed to nothing knows no topics; its public call gives their names only
+    cluster = await consumer._client.fetch_all_metadata()
+    return [
+        TopicPartition(topic, number)
+        for topic in topics
+        for number in sorted(cluster.partitions_for_topic(topic) or ())
+    ]
 
 
 async def _up_to_now(
