@@ -36,6 +36,8 @@ class Caller:
     label: str
     institution: str | None
     role: Role
+    username: str = ""
+    """Of an account; a token has none."""
 
     @property
     def scope(self) -> Scope:
@@ -54,8 +56,8 @@ class Caller:
 
     @property
     def name(self) -> str:
-        """How timelines and decisions name the caller."""
-        return self.label if self.kind == "account" else f"token {self.label}"
+        """How timelines and decisions name the caller: by account, as a person's name could not be erased."""
+        return self.username if self.kind == "account" else f"token {self.label}"
 
     @property
     def actor(self) -> Actor:

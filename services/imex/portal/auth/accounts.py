@@ -32,7 +32,7 @@ async def verified(connection: AsyncConnection, username: str, password: str) ->
     a = accounts.c
     row = (
         await connection.execute(
-            select(a.id, a.display_name, a.password_hash, a.institution, a.role).where(
+            select(a.id, a.username, a.display_name, a.password_hash, a.institution, a.role).where(
                 a.username == username, a.active
             )
         )
@@ -41,7 +41,7 @@ async def verified(connection: AsyncConnection, username: str, password: str) ->
     right = await asyncio.to_thread(_hasher().verify, password, stored)
     if row is None or not right:
         return None
-    return Caller("account", str(row.id), row.display_name, row.institution, row.role)
+    return Caller("account", str(row.id), row.display_name, row.institution, row.role, row.username)
 
 
 async def ensure(

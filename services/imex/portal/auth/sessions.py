@@ -34,14 +34,14 @@ async def caller_of(connection: AsyncConnection, value: str) -> Caller | None:
     a = accounts.c
     row = (
         await connection.execute(
-            select(a.id, a.display_name, a.institution, a.role)
+            select(a.id, a.username, a.display_name, a.institution, a.role)
             .join(sessions, sessions.c.account == a.id)
             .where(sessions.c.hash == _digest(value), sessions.c.expires_at > func.now(), a.active)
         )
     ).one_or_none()
     if row is None:
         return None
-    return Caller("account", str(row.id), row.display_name, row.institution, row.role)
+    return Caller("account", str(row.id), row.display_name, row.institution, row.role, row.username)
 
 
 async def close_session(connection: AsyncConnection, value: str) -> None:
