@@ -20,6 +20,7 @@ DATABASE = "imex"
 PAYLOADS = "payloads"
 DIRECTORY = "directory"
 QUIET_S = 5
+ASSOCIATION_GRACE_S = 15
 """How long a routine study must be quiet on a local stack before it counts as complete."""
 
 
@@ -83,22 +84,11 @@ def service(home: Home, name: str) -> Launch:
 
 def stages(home: Home) -> list[Stage]:
     """The whole stack in the order in which it is started; it is stopped the other way round."""
-    from importlib.util import find_spec  # TODO
-
-    def there(name: str) -> bool:
-        try:
-            return find_spec(name) is not None
-        except ImportError:
-            return False
-
     setup = Task("setup", (_COMMAND, "setup"), setup_environment(home))
     furnish = Task("furnish", (sys.executable, "-m", "imex.local.furnish", str(home.root)), within_s=60.0)
     return [
-        Stage(infrastructure(home), setup if there("imex.runtime.admin") else None),
-        Stage(
-            [service(home, name) for name in SERVICES if there(f"imex.{name}.__main__")],
-            furnish if there("imex.portal.__main__") else None,
-        ),
+        Stage(infrastructure(home), setup),
+        Stage([service(home, name) for name in SERVICES], furnish),
     ]
 
 
@@ -135,6 +125,8 @@ def service_environment(home: Home, name: str) -> dict[str, str]:
         "IMEX_S3_SECRET_KEY": user.secret_key,
         "IMEX_TRACES_EXPORTER": "zipkin",
         "IMEX_TRACES_ENDPOINT": f"http://{_LOOPBACK}:{at['zipkin']}",
+        # A stable name: one that was killed takes its partitions up again at once, not after 45 s.
+        "IMEX_INSTANCE": name,
         "IMEX_HTTP_HOST": _LOOPBACK,
         "IMEX_HTTP_PORT": str(at[name]),
     }
@@ -159,7 +151,11 @@ def _own_environment(home: Home, name: str) -> dict[str, str]:
         case "validation":
             return sealing
         case "routing":
-            return sealing | {"IMEX_ROUTING_QUIET_S": str(QUIET_S)}
+            # A killed ingest cannot say that its associations have ended: here nobody waits long for that.
+            return sealing | {
+                "IMEX_ROUTING_QUIET_S": str(QUIET_S),
+                "IMEX_ROUTING_ASSOCIATION_GRACE_S": str(ASSOCIATION_GRACE_S),
+            }
         case "delivery":
             return {"IMEX_DELIVERY_SIGNING_KEY": secrets.signing_key}
         case "portal":
