@@ -41,6 +41,7 @@ class SetupSettings(BaseSettings):
     )
     admin_token: SecretStr = Field(default=SecretStr(""), description="a bearer token for the administrator")
     admin_password: SecretStr = Field(default=SecretStr(""), description="of the portal's account admin")
+    replication: int = Field(default=1, ge=1, le=10, description="replicas of a topic that is made")
 
 
 def setup(settings: SetupSettings, database: DatabaseSettings, s3: S3Settings, kafka: KafkaSettings) -> None:
@@ -61,7 +62,7 @@ def setup(settings: SetupSettings, database: DatabaseSettings, s3: S3Settings, k
     ensure_users(s3, settings.s3_users)
 
     async def on_kafka() -> None:
-        await ensure_topics(kafka, TOPICS)
+        await ensure_topics(kafka, TOPICS, settings.replication)
         await ensure_acls(kafka, TOPICS)
 
     asyncio.run(on_kafka())

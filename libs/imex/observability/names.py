@@ -85,7 +85,6 @@ RUNTIME_LAG = GaugeName(
 RUNTIME_OLDEST = GaugeName(
     "imex_runtime_oldest_seconds", "Age of the oldest record not yet handled", ("group", "topic")
 )
-RUNTIME_PARKED = GaugeName("imex_runtime_parked_keys", "Keys that are parked", ("group", "topic"))
 RUNTIME_DEAD_LETTERS = CounterName(
     "imex_runtime_dead_letters_total", "Records written to a dead-letter topic", ("group", "topic")
 )
@@ -93,10 +92,6 @@ RUNTIME_BREAKER = GaugeName(
     "imex_runtime_breaker_open", "1 while the circuit breaker holds a topic", ("group", "topic")
 )
 RUNTIME_REBALANCES = CounterName("imex_runtime_rebalances_total", "Rebalances gone through", ("group",))
-PRODUCER_RECORDS = CounterName(
-    "imex_producer_records_total", "Records sent, by outcome", ("topic", "outcome")
-)
-PRODUCER_SECONDS = HistogramName("imex_producer_seconds", "From send to acknowledgement", ("topic",))
 OUTBOX_WAITING = GaugeName("imex_outbox_waiting_rows", "Rows not yet published", ("schema",))
 OUTBOX_OLDEST = GaugeName(
     "imex_outbox_oldest_seconds", "Age of the oldest row not yet published", ("schema",)
@@ -138,7 +133,6 @@ DELIVERY_STORE_SECONDS = HistogramName(
 )
 
 AUDIT_RECORDS = CounterName("imex_audit_records_total", "Records chained", ("action",))
-AUDIT_FENCED = CounterName("imex_audit_fenced_total", "Appends refused since another writer was ahead")
 
 PORTAL_REQUESTS = CounterName(
     "imex_portal_requests_total", "Requests, by route", ("method", "route", "status")
@@ -167,5 +161,4 @@ class SpanName(StrEnum):
     ATTEMPT = "delivery attempt"
     COMMAND = "command"
     AUDIT = "audit"
-    PUBLISH = "publish"
     PROCESS = "process"

@@ -36,7 +36,7 @@ class IngestSettings(BaseSettings):
     )
 
     memory_bytes: int = Field(
-        default=512 * MIB, ge=32 * MIB, description="that data sets on their way may take together"
+        default=256 * MIB, ge=32 * MIB, description="that data sets on their way may take together"
     )
     drain_s: float = Field(default=20.0, ge=0, description="for associations to end by themselves")
 

@@ -6,18 +6,21 @@ from imex.db import Database
 from imex.events import Identity, Sealed
 from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
-from imex.observability.names import VALIDATION_INSTANCES
+from imex.observability.names import VALIDATION_INSTANCES, VALIDATION_WAITING
 from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
+from imex.runtime.background import Background
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
 from imex.settings import HttpSettings
 from imex.validation.handler import CommandsHandler, InstancesHandler
+from imex.validation.repository import Repository
 from imex.validation.settings import Settings
 
 NAME = "validation"
 EXPRESS = Policy(batch_records=32, linger_s=0.0)
+COUNT_EVERY_S = 15.0
 BULK = Policy(batch_records=128, linger_s=0.01)
 
 
@@ -40,6 +43,13 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     traces = Traces(NAME, settings.traces, metrics=metrics)
     producer = Producer(settings.kafka, f"imex-{NAME}")
     counter = metrics.counter(VALIDATION_INSTANCES)
+
+    waiting = metrics.gauge(VALIDATION_WAITING)
+
+    async def count_waiting() -> bool:
+        async with database.unit() as unit:
+            waiting.set(await Repository(unit.connection).waiting_count())
+        return False
 
     def open_identity(sealed: Sealed, object_key: str) -> Identity:
         return sealer.open_as(Identity, sealed, object_key.encode())
@@ -73,6 +83,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         consumer("express", "instances.express", instances, EXPRESS),
         consumer("bulk", "instances.bulk", instances, BULK),
         consumer("commands", "commands", CommandsHandler(), EXPRESS),
+        Background("quarantine gauge", count_waiting, COUNT_EVERY_S),
     )
 
 

@@ -118,6 +118,11 @@ class Repository:
         )
         return {row.judgement: row.instances for row in rows}
 
+    async def waiting_count(self) -> int:
+        """How many entries wait for a person."""
+        found = select(func.count()).select_from(quarantine).where(quarantine.c.state == "waiting")
+        return await self._connection.scalar(found) or 0
+
     async def entry(self, quarantine_id: UUID) -> Any | None:
         """A quarantine entry, locked until the transaction ends."""
         rows = await self._connection.execute(

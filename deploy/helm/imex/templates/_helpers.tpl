@@ -51,3 +51,14 @@ capabilities: {drop: [ALL]}
 - {name: IMEX_TRACES_EXPORTER, value: {{ .Values.traces.exporter | quote }}}
 - {name: IMEX_TRACES_ENDPOINT, value: {{ .Values.traces.endpoint | quote }}}
 {{- end }}
+
+{{/* JSON: each other service to the URL of its readiness, for the portal's page "Network". */}}
+{{- define "imex.readiness" -}}
+{{- $urls := dict -}}
+{{- range $name, $service := .Values.services -}}
+{{- if not $service.portal -}}
+{{- $_ := set $urls $name (printf "http://%s-%s:8081/ready" $.Release.Name $name) -}}
+{{- end -}}
+{{- end -}}
+{{- $urls | toJson -}}
+{{- end }}
