@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from imex.local.secrets import SERVICES
 from imex.local.strays import strays
 from imex.testing.stack import LocalStack, running_stack, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 
-INFRASTRUCTURE = ("postgres", "minio", "kafka", "zipkin")
+PARTS = ("postgres", "minio", "kafka", "zipkin", *SERVICES)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
 def test_stack_json_names_every_part_and_only_its_owner_may_read_it(stack: LocalStack) -> None:
     described = stack.described
 
-    assert set(INFRASTRUCTURE) <= described["processes"].keys()
+    assert set(PARTS) == described["processes"].keys()
     assert described["api"] == f"{described['portal']}/api/v1"
     assert described["kafka_sasl"]["mechanism"] == "SCRAM-SHA-512"
     assert {"admin", "RQM", "RT3"} <= described["tokens"].keys()
@@ -38,7 +39,7 @@ def test_up_again_changes_nothing(stack: LocalStack) -> None:
     assert stack.described == before
 
 
-@pytest.mark.parametrize("part", INFRASTRUCTURE)
+@pytest.mark.parametrize("part", PARTS)
 def test_a_killed_part_is_back_within_ten_seconds(stack: LocalStack, part: str) -> None:
     gone = stack.kill(part)
 

@@ -26,7 +26,7 @@ ASSOCIATION_GRACE_S = 15
 
 def fetch(home: Home) -> None:
     """Have everything that must be downloaded or built; quick when it is there."""
-    kafka.jars()
+    kafka.class_archive()
     objects.fetch(home)
     zipkin.jar()
     postgres.binaries()
