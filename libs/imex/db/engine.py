@@ -42,6 +42,8 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=10,
             pool_pre_ping=False,
+            # a statement's parameters are patient data as often as not, and errors end in logs
+            hide_parameters=True,
             connect_args={"connect_timeout": 5, "application_name": self.schema},
         )
 

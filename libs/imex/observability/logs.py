@@ -1,10 +1,11 @@
 """Logs: one JSON object a line on standard output, with the trace, the share and the study it is about.
 
 Values of a failing input never reach a log: of an exception the type, its place and its own words are kept,
-of a pydantic ``ValidationError`` only which fields failed and how.
+of a pydantic ``ValidationError`` only which fields failed and how, of the database's errors only their code.
 """
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from structlog.typing import EventDict, Processor
 MAX_WORDS = 500
 """Characters of an exception's words that are kept."""
 MAX_FRAMES = 12
+_QUOTED = re.compile(r"(['\"]).*\1", re.DOTALL)
+_DATABASE = ("sqlalchemy", "psycopg")
 
 
 def configure_logging(service: str, level: str = "info", stream: TextIO | None = None) -> None:
@@ -121,4 +124,21 @@ def _words(error: BaseException) -> str:
             for one in error.errors(include_input=False, include_url=False, include_context=False)
         ]
         return f"{error.title}: {'; '.join(places)}"[:MAX_WORDS]
+    if type(error).__module__.partition(".")[0] in _DATABASE:
+        return _database_words(error)
+    if isinstance(error, ValueError | LookupError) and not type(error).__module__.startswith("imex."):
+        # `int()`, `date.fromisoformat()` or a mapping quote what they were given
+        return _QUOTED.sub("'…'", str(error))[:MAX_WORDS]
     return str(error)[:MAX_WORDS]
+
+
+def _database_words(error: BaseException) -> str:
+    """Statements carry parameters, and the server quotes rows: only SQLSTATE and constraint are kept."""
+    driver = getattr(error, "orig", None) or error
+    diagnostics = getattr(driver, "diag", None)
+    facts = {
+        "kind": type(driver).__qualname__,
+        "sqlstate": getattr(driver, "sqlstate", None),
+        "constraint": getattr(diagnostics, "constraint_name", None),
+    }
+    return ", ".join(f"{name} {value}" for name, value in facts.items() if value)

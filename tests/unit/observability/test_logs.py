@@ -6,10 +6,12 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg.errors
 import pytest
 import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from pydantic import BaseModel
+from sqlalchemy.exc import IntegrityError
 
 from imex.events import ids
 from imex.observability.logs import about, configure_logging
@@ -87,3 +89,27 @@ def test_a_validation_error_shows_fields_but_no_values(stream: io.StringIO) -> N
         structlog.get_logger().exception("bad facts")
     assert "Ada" not in stream.getvalue()
     assert "rows: int_parsing" in stream.getvalue()
+
+
+def test_an_error_of_the_database_shows_neither_parameters_nor_rows(stream: io.StringIO) -> None:
+    refused = psycopg.errors.UniqueViolation("Key (patient_name)=(Doe^Jane) already exists.")
+    try:
+        # a driver error as SQLAlchemy wraps it
+        raise IntegrityError("INSERT ... VALUES (%(name)s)", {"name": "Doe^Jane"}, refused) from refused
+    except IntegrityError:
+        structlog.get_logger().exception("writing failed")
+    (line,) = lines(stream)
+    assert "Doe" not in json.dumps(line)
+    assert line["error"]["words"] == "kind UniqueViolation, sqlstate 23505"
+
+
+@pytest.mark.parametrize("value", ["Doe^Jane", "O'Neil^Doe", 'a "b" Doe'])
+def test_what_a_conversion_or_a_mapping_was_given_is_not_quoted(stream: io.StringIO, value: str) -> None:
+    known: dict[str, int] = {}
+    for convert in (int, known.__getitem__):
+        try:
+            convert(value)
+        except (ValueError, KeyError):
+            structlog.get_logger().exception("reading failed")
+    assert "Doe" not in stream.getvalue()
+    assert lines(stream)[0]["error"]["words"].startswith("invalid literal for int()")
