@@ -86,6 +86,8 @@ def missing_words(
         parts.append(_with(f"{study.waiting} in quarantine", held_reasons))
     if study.discarded:
         parts.append(f"{study.discarded} discarded from quarantine")
+    if study.lost:
+        parts.append(f"{study.lost} received and not processed (see the dead letters)")
     unconfirmed = study.validated - share.confirmed
     if unconfirmed > 0:
         parts.append(_with(f"{unconfirmed} not accepted by {share.recipient}", failed_reasons))

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from imex.db import UnitOfWork
 from imex.directory import DirectoryIndex
+from imex.events.validations import AssociationValidated
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import decide, publish, studies
@@ -40,6 +41,7 @@ class Intake:
         known = await self._lock(repository, groups)
         groups = {key: group for key, group in groups.items() if key in known}
         stored = await store_facts(repository, [message for group in groups.values() for message in group])
+        lost = await repository.lost(_may_have_lost(known, groups))
         docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
         index = self._around.index()
         hand_over = HandOver(unit, repository, docket, index)
@@ -47,6 +49,8 @@ class Intake:
         for key, group in groups.items():
             before, is_new = known[key]
             study, news = read(before, group, stored, self._open_identity)
+            study = replace(study, lost=lost.get(key, study.lost))
+            news.lost = study.lost - before.lost
             work = _Work(docket, hand_over, index, self._around.clock(), group[-1])
             if studies.needs_evaluation(
                 None if is_new else before, study, index.version, arrivals=news.arrivals
@@ -130,7 +134,7 @@ class _Work:
         streaming = share.streams and share.state in {"collecting", "delivering"}
         if streaming and study.validated > share.handed:
             share = await self._hand_over.pass_on(share, self._cause())
-        if news.held or news.discarded or news.released:
+        if news.held or news.discarded or news.released or news.lost:
             await self._reconsider(study, share)
 
     def _note_repeats(self, study: Study, share: Share, news: News) -> None:
@@ -172,6 +176,17 @@ class _Work:
         elif share.state == "partial":
             words = await self._hand_over.shortfall(study, share)
             self._docket.put(replace(share, reason=words, updated_at=self.now))
+
+
+def _may_have_lost(
+    known: dict[StudyKey, tuple[Study, bool]], groups: dict[StudyKey, list[Message]]
+) -> list[StudyKey]:
+    """The studies whose associations are worth counting: one has ended, or something was missing."""
+    return [
+        key
+        for key, group in groups.items()
+        if known[key][0].lost or any(isinstance(one.event, AssociationValidated) for one in group)
+    ]
 
 
 def _by_study(messages: Sequence[Message]) -> dict[StudyKey, list[Message]]:

@@ -42,6 +42,8 @@ class Study:
     validated: int = 0
     waiting: int = 0
     discarded: int = 0
+    lost: int = 0
+    """Acknowledged to the sender, but never heard of here: somewhere a record became a dead letter."""
     bytes: int = 0
     passage: int = 1
     evaluated_version: str = ""
@@ -60,7 +62,7 @@ class Study:
     @property
     def received(self) -> int:
         """Instances that came, whatever became of them."""
-        return self.validated + self.waiting + self.discarded
+        return self.validated + self.waiting + self.discarded + self.lost
 
 
 @dataclass(frozen=True, slots=True)

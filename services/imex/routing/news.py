@@ -49,6 +49,8 @@ class News:
     discarded: list[InstanceDiscarded] = field(default_factory=list)
     repeated: dict[UUID, int] = field(default_factory=dict)
     """Instances that came again, by association."""
+    lost: int = 0
+    """Change of what was acknowledged and never heard of."""
     arrivals: bool = False
     """A sender sent something; releases and discards are people's doing."""
 

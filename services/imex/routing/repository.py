@@ -45,6 +45,18 @@ _SHARES = text(
     " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
     " ON s.source = k.source AND s.study_uid = k.study_uid ORDER BY s.created_at, s.id"
 )
+_HEARD = text(
+    "INSERT INTO routing.associations AS a (source, study_uid, association, seen_at, heard)"
+    " SELECT * FROM unnest(CAST(:source AS text[]), CAST(:study_uid AS text[]),"
+    " CAST(:association AS uuid[]), CAST(:seen_at AS timestamptz[]), CAST(:heard AS int[]))"
+    " ON CONFLICT (source, study_uid, association) DO UPDATE SET heard = a.heard + excluded.heard"
+    " RETURNING source, study_uid, association, xmax = 0 AS new"
+)
+_LOST = text(
+    "SELECT a.source, a.study_uid, sum(greatest(a.received - a.heard, 0)) AS lost FROM routing.associations a"
+    " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
+    " ON a.source = k.source AND a.study_uid = k.study_uid GROUP BY a.source, a.study_uid"
+)
 _HAND_OVER = text(
     "WITH fresh AS (SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax, i.object_key, i.size,"
     "  i.digest, (row_number() OVER (ORDER BY i.series_uid, i.received_at, i.sop_instance_uid) - 1)"
@@ -191,16 +203,18 @@ class Repository:
         )
         return set((await self._connection.execute(statement)).scalars())
 
-    async def add_associations(self, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, UUID]]:
-        """Insert associations of studies; those that were new."""
-        columns = ("source", "study_uid", "association", "seen_at")
-        key = "source || ' ' || study_uid || ' ' || association"
-        new = await add_rows(self._connection, tables.associations, columns, rows, key)
-        return {
-            (row["source"], row["study_uid"], row["association"])
-            for row in rows
-            if f"{row['source']} {row['study_uid']} {row['association']}" in new
-        }
+    async def hear_of_associations(self, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, UUID]]:
+        """Count instances of associations of studies; those associations that were new."""
+        if not rows:
+            return set()
+        names = ("source", "study_uid", "association", "seen_at", "heard")
+        found = await self._connection.execute(_HEARD, {name: [row[name] for row in rows] for name in names})
+        return {(row.source, row.study_uid, row.association) for row in found if row.new}
+
+    async def lost(self, keys: Iterable[StudyKey]) -> dict[StudyKey, int]:
+        """How many instances of the studies' ended associations were acknowledged and never heard of here."""
+        rows = await self._connection.execute(_LOST, _pairs(keys))
+        return {(row.source, row.study_uid): row.lost for row in rows}
 
     async def end_associations(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """No more of the studies comes in these associations."""
@@ -209,7 +223,7 @@ class Repository:
         statement = insert(tables.associations)
         statement = statement.on_conflict_do_update(
             index_elements=["source", "study_uid", "association"],
-            set_={"ended_at": statement.excluded.ended_at},
+            set_={"ended_at": statement.excluded.ended_at, "received": statement.excluded.received},
         )
         await self._connection.execute(statement, [dict(row) for row in rows])
 

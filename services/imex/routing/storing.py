@@ -1,8 +1,10 @@
 """Writing the facts of a batch, one statement for each kind, so that nothing counts twice."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from imex.events.validations import (
     AssociationValidated,
@@ -24,19 +26,22 @@ async def store_facts(repository: Repository, messages: Sequence[Message]) -> St
     discarded = [event for event in events if isinstance(event, InstanceDiscarded)]
     duplicated = {event.id: event.data for event in events if isinstance(event, InstanceDuplicated)}
     ended = [event for event in events if isinstance(event, AssociationValidated)]
-    seen = {
-        (m.event.data.source, m.event.data.study_uid, m.event.data.association): m.timestamp
-        for m in reversed(messages)
-        if isinstance(m.event, InstanceEvent)
-    }
+    came = [message for message in messages if isinstance(message.event, InstanceEvent)]
+    seen = {_association(message): message.timestamp for message in reversed(came)}
+    # what a person released was heard of when it was held
+    heard = Counter(_association(message) for message in came if not _released(message))
     new_held = await repository.add_held(
         [{**{name: getattr(data, name) for name in _HELD}, "state": "waiting"} for data in held]
     )
     released = [event for event in validated if event.data.quarantine is not None]
-    new_associations = await repository.add_associations(
+    new_associations = await repository.hear_of_associations(
         [
-            {"source": source, "study_uid": study, "association": association, "seen_at": at}
-            for (source, study, association), at in sorted(seen.items())
+            {
+                **dict(zip(("source", "study_uid", "association"), key, strict=True)),
+                "seen_at": at,
+                "heard": heard[key],
+            }
+            for key, at in sorted(seen.items())
         ]
     )
     stored = Stored(
@@ -63,11 +68,21 @@ async def store_facts(repository: Repository, messages: Sequence[Message]) -> St
                 **{name: getattr(event.data, name) for name in ("source", "study_uid", "association")},
                 "seen_at": event.time,
                 "ended_at": event.time,
+                "received": event.data.received,
             }
             for event in sorted(ended, key=lambda event: str(event.data.association))
         ]
     )
     return stored
+
+
+def _association(message: Message) -> tuple[str, str, UUID]:
+    data = message.event.data
+    return data.source, data.study_uid, data.association
+
+
+def _released(message: Message) -> bool:
+    return isinstance(message.event, InstanceValidated) and message.event.data.released
 
 
 _HELD = (

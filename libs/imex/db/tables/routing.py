@@ -48,10 +48,11 @@ studies = Table(
     Column("study_description", Text, nullable=False, server_default=""),
     Column("series_descriptions", ARRAY(Text), nullable=False, server_default="{}"),
     # to here
-    Column("received", Integer, nullable=False, server_default="0"),  # distinct instances, held ones too
+    Column("received", Integer, nullable=False, server_default="0"),  # instances, also held and lost ones
     Column("validated", Integer, nullable=False, server_default="0"),  # accepted ones
     Column("waiting", Integer, nullable=False, server_default="0"),  # in quarantine
     Column("discarded", Integer, nullable=False, server_default="0"),
+    Column("lost", Integer, nullable=False, server_default="0"),  # acknowledged, but never heard of here
     Column("bytes", BigInteger, nullable=False, server_default="0"),  # of the accepted ones
     Column("passage", Integer, nullable=False, server_default="1"),  # how often it was sent
     Column("evaluated_version", Text, nullable=False, server_default=""),  # directory of the last evaluation
@@ -88,8 +89,10 @@ associations = Table(
     Column("association", Uuid, primary_key=True),
     moment("seen_at", now=True),
     moment("ended_at", nullable=True),
+    Column("heard", Integer, nullable=False, server_default="0"),  # instances that routing was told of
+    Column("received", Integer, nullable=False, server_default="0"),  # that ingest acknowledged, once ended
 )
-"""Which associations a study came in, and whether they have ended."""
+"""Which associations a study came in, whether they have ended, and whether all of them has arrived here."""
 
 instances = Table(
     "instances",
