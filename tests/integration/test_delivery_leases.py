@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.integration.delivery_world import Passage, World, delivery_world, uids, until
+from tests.integration.delivery_world import LEASE, Passage, World, delivery_world, uids, until
 
 from imex.db.tables.delivery import deliveries
+from imex.delivery.endings import Endings, Result
 from imex.delivery.leases import INTERRUPTED, Leases
+from imex.delivery.repository import Repository, Standing
 from imex.dimse import StoreCommand, StoreResponse
 from imex.events.deliveries import DeliveryAttempted, DeliveryEnded
 from imex.testing.dicom import SyntheticStudy, synthetic_study
@@ -89,6 +92,56 @@ async def test_an_attempt_that_lost_its_lease_stops_and_what_was_confirmed_count
     assert len(confirmed) >= len(receiver.stored) - 1  # the one in flight has no answer
     assert (await world.row(passage)).leased_by == "two/x"
     assert await world.events(DeliveryAttempted) == []
+
+
+async def test_a_process_does_not_take_from_itself_what_it_is_sending(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passage, receiver, gate = Passage("RT3"), DimseRecorder(), Gate()
+    receiver.on_commit = gate.commit
+    sent = study(3)
+    async with acceptor(receiver) as node, world.working("one", lease_s=0.5) as worker:
+        world.endpoint("RT3", node.port)
+        looks = asyncio.Semaphore(0)
+        recover = Leases.recover
+
+        async def seen(leases: Leases, *keeps: Any) -> int:
+            found = await recover(leases, *keeps)
+            looks.release()
+            return found
+
+        async def away(*_: Any) -> dict[Any, bool]:
+            raise ConnectionError
+
+        monkeypatch.setattr(Leases, "renew", away)
+        monkeypatch.setattr(Leases, "recover", seen)
+        await world.issue(passage, sent.instances)
+        await receiver.wait(lambda: len(receiver.commands) == 1)
+        await until(lambda: world.row(passage), lambda row: row.lease_until < datetime.now(UTC))
+        while not looks.locked():
+            await looks.acquire()
+        for _ in range(2):
+            await looks.acquire()
+        monkeypatch.undo()
+        gate.open.set()
+        await world.until_outcome(passage, "delivered")
+        assert worker.health().live
+    assert len(receiver.commands) == 3
+    assert (await world.row(passage)).attempts == 1
+
+
+async def test_what_an_earlier_claim_of_the_same_process_says_is_not_taken(world: World) -> None:
+    passage = Passage("RT3")
+    await world.issue(passage, study(3).instances)
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    [due] = await leases.due()
+    [first] = await leases.claim(due, lambda running, emergency: 2)
+    await leases.release([first.id])
+    [second] = await leases.claim(due, lambda running, emergency: 2)
+    repository, endings = Repository(world.database, LEASE), Endings(world.database, world.signer)
+    assert await repository.record(first, []) is Standing.LOST
+    assert (await endings.settle(first, Result())).state == "lost"
+    assert await repository.record(second, []) is Standing.HELD
 
 
 async def test_a_destination_gets_no_more_associations_than_it_takes(world: World) -> None:

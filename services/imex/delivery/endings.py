@@ -13,7 +13,7 @@ from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import attempts, deliveries, instances, receipts
 from imex.delivery import decide, facts
 from imex.delivery.decide import Tally
-from imex.delivery.jobs import Job
+from imex.delivery.jobs import Job, held_by
 from imex.delivery.receipt import Destination, Line, SignedReceipt, Signer, document_of
 from imex.delivery.repository import tally
 
@@ -54,11 +54,7 @@ class Endings:
         """End the attempt, when there was one, and decide what the delivery does next."""
         async with self._database.unit() as unit:
             row = (
-                await unit.connection.execute(
-                    select(deliveries)
-                    .where(deliveries.c.id == job.id, deliveries.c.leased_by == job.lease)
-                    .with_for_update()
-                )
+                await unit.connection.execute(select(deliveries).where(held_by(job)).with_for_update())
             ).first()
             counts = await tally(unit, job.id)
             if row is None or counts is None:

@@ -5,8 +5,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
+from sqlalchemy import ColumnElement, Row, and_
 
+from imex.db.tables.delivery import deliveries
 from imex.delivery.decide import Answer, Failing
 from imex.events import Lane, Priority, ids
 
@@ -46,6 +47,15 @@ class Job:
     def attempt_id(self) -> UUID:
         """The id of this attempt."""
         return attempt_id(self.id, self.attempt)
+
+
+def held_by(job: Job) -> ColumnElement[bool]:
+    """The row of the job's delivery while this claim of it holds: not another's, and no later one's."""
+    return and_(
+        deliveries.c.id == job.id,
+        deliveries.c.leased_by == job.lease,
+        deliveries.c.started_at == job.started_at,
+    )
 
 
 def attempt_id(delivery: UUID, number: int) -> UUID:

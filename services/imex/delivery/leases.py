@@ -123,16 +123,21 @@ class Leases:
             )
             return [Depth(row.recipient, row.priority, row.state, row.number) for row in rows]
 
-    async def recover(self) -> int:
+    async def recover(self, running: Collection[UUID] = ()) -> int:
         """Take back deliveries whose lease ran out, or that this process held before it was started.
 
-        Each goes on at once, and its timeline says that an attempt was interrupted.
+        Each goes on at once, and its timeline says that an attempt was interrupted. What is `running` here
+        stays: its lease only could not be renewed, and sending it a second time would help nobody.
         """
         mine = and_(
             deliveries.c.leased_by.startswith(f"{self._instance}/", autoescape=True),
             deliveries.c.leased_by != self.name,
         )
-        return await self._give_back(or_(deliveries.c.lease_until < func.now(), mine))
+        ran_out = and_(
+            deliveries.c.lease_until < func.now(),
+            or_(deliveries.c.leased_by != self.name, deliveries.c.id.not_in(list(running))),
+        )
+        return await self._give_back(or_(ran_out, mine))
 
     async def release(self, jobs: Iterable[UUID]) -> int:
         """Give back deliveries of this process whose work was cut off."""

@@ -11,7 +11,7 @@ from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, parts
 from imex.delivery import facts
 from imex.delivery.decide import Tally, Verdict
-from imex.delivery.jobs import Instance, Job, Outcome
+from imex.delivery.jobs import Instance, Job, Outcome, held_by
 from imex.events import ids
 
 PAGE = 500
@@ -98,11 +98,7 @@ class Repository:
     async def note_destination(self, job: Job, ae_title: str) -> None:
         """Remember where this attempt goes."""
         async with self._database.unit() as unit:
-            await unit.connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id == job.id, deliveries.c.leased_by == job.lease)
-                .values(ae_title=ae_title)
-            )
+            await unit.connection.execute(update(deliveries).where(held_by(job)).values(ae_title=ae_title))
 
     async def record(self, job: Job, outcomes: Sequence[Outcome]) -> Standing:
         """Write outcomes with the event that tells of them, renew the lease, and say how it stands.
@@ -113,7 +109,7 @@ class Repository:
             held = (
                 await unit.connection.execute(
                     update(deliveries)
-                    .where(deliveries.c.id == job.id, deliveries.c.leased_by == job.lease)
+                    .where(held_by(job))
                     .values(lease_until=func.now() + self._lease)
                     .returning(_STOPPED)
                 )

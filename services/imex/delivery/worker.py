@@ -141,7 +141,7 @@ class Worker:
                 await asyncio.sleep(every_s)
 
     async def _recover(self) -> None:
-        if await self._leases.recover():
+        if await self._leases.recover(self._running):
             self._bell.ring()
 
     async def _measure(self) -> None:
@@ -192,7 +192,8 @@ class Worker:
             # a fault of ours: its lease runs out, and it is tried again then
             log.exception("a delivery failed unexpectedly")
         finally:
-            del self._running[job.id]
+            if (known := self._running.get(job.id)) is not None and known.stop is stop:
+                del self._running[job.id]
             self._bell.ring()
 
     def _make_way(self, due: Due) -> None:
