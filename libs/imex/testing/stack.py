@@ -56,7 +56,7 @@ class LocalStack:
         return self._run(str(Path(sys.executable).with_name("imex")), *arguments)
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603  the caller's own words
+        return subprocess.run(
             arguments,
             env=self.environment,
             capture_output=True,
