@@ -298,6 +298,18 @@ async def test_a_delivery_given_up_ends_the_share_and_a_resend_opens_an_episode(
     ]
 
 
+@pytest.mark.parametrize("outcome", ["expired", "cancelled"])
+async def test_a_share_that_ended_with_its_delivery_is_withdrawn_so_that_no_retry_sends_it(
+    world: World, outcome: str
+) -> None:
+    sending = Sending(world)
+    await world.validated(*sending.accepted(1), sending.over(1))
+    await world.quiet()
+    await world.delivered(world.ended(world.parts()[0], outcome, "too late"))
+    assert (await world.share()).state == outcome
+    assert len(world.said(ManifestWithdrawn)) == 1
+
+
 async def test_a_failed_delivery_that_a_person_has_tried_again_goes_on(world: World) -> None:
     sending = Sending(world)
     await world.validated(*sending.accepted(1), sending.over(1))

@@ -113,8 +113,11 @@ class Docket:
             moved = self.announce(moved, announcement, cause, more)
         if record := publish.audit_of(moved, cause):
             self._unit.publish(record)
-        # delivery knows of an end that it has told of itself
-        if state in FINAL_STATES and moved.parts and cause.actor.id != DELIVERY:
+        # delivery knows of an end that it has told of itself; but one that ends the share for good must not
+        # be tried again: its images would arrive under a share that says they did not
+        resumable = transition(state, Fact.RESUMED) is not None
+        told_here = cause.actor.id == DELIVERY and resumable
+        if state in FINAL_STATES and moved.parts and not told_here:
             self._unit.publish(publish.manifest_withdrawn(moved, cause))
         return moved
 

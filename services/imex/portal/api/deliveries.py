@@ -93,3 +93,5 @@ def check_wish(caller: Caller, delivery: deliveries.Delivery, wish: Literal["ret
         raise forbidden(f"Only {' or '.join(entitled)} can {wish} this delivery.")
     if delivery.outcome in {"delivered", "cancelled"}:
         raise Problem(409, f"The delivery was {delivery.outcome} already.")
+    if delivery.outcome == "expired":
+        raise Problem(409, "The delivery has expired, and its share with it. Ask for a new share.")
