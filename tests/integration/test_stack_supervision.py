@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from imex.local.secrets import SERVICES
 from imex.local.strays import strays
@@ -37,6 +38,25 @@ def test_up_again_changes_nothing(stack: LocalStack) -> None:
     stack.up()
 
     assert stack.described == before
+
+
+def test_an_applied_directory_brings_stack_json_up_to_date(stack: LocalStack, tmp_path: Path) -> None:
+    file = tmp_path / "directory.yaml"
+    before = stack.imex("directory", "export", str(file))
+    assert before.returncode == 0, before.stderr
+    document = yaml.safe_load(file.read_text())
+    document["institutions"].append({"code": "R1H", "name": "Hospital C", "kind": "nhs"})
+    wider = tmp_path / "wider.yaml"
+    wider.write_text(yaml.safe_dump(document))
+
+    applied = stack.imex("directory", "apply", str(wider))
+    assert applied.returncode == 0, applied.stderr
+    assert "R1H" in stack.described["tokens"]
+    assert "r1h-viewer" in stack.described["accounts"]
+    assert stack.imex("directory", "apply", str(file)).returncode == 0
+
+    assert "R1H" not in stack.described["tokens"]
+    assert "RQM" in stack.described["tokens"]
 
 
 @pytest.mark.parametrize("part", PARTS)

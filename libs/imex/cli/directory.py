@@ -81,7 +81,7 @@ def apply(
     with Api() as api:
         current, version = fetch(api)
         answer = put(api, text, base or version)
-        refresh_tokens(api, [institution.code for institution in directory.institutions])
+        refresh_credentials(api)
     if as_json:
         print_json(answer)
         return
@@ -128,24 +128,14 @@ def put(api: "Api", text: str, base: str) -> dict[str, Any]:
     return answer
 
 
-def refresh_tokens(api: "Api", codes: list[str]) -> None:
-    """On a local stack: have a token in ``stack.json`` for every institution, and for none that is gone."""
+def refresh_credentials(api: "Api") -> None:
+    """On a local stack: ``tokens`` and ``accounts`` in ``stack.json`` are those of the directory in force."""
     if api.where.home is None:
         return
+    from imex.local import credentials
     from imex.local.home import Home
 
-    known = api.where.stack.get("tokens", {})
-    issued = {
-        code: api.post("/tokens", {"institution": code, "label": "local stack"})["token"]
-        for code in codes
-        if code not in known
-    }
-
-    def change(stack: dict[str, Any]) -> None:
-        tokens = {**stack.get("tokens", {}), **issued}
-        stack["tokens"] = {name: tokens[name] for name in ("admin", *codes) if name in tokens}
-
-    Home(api.where.home, default=False).update_stack(change)
+    credentials.refresh(Home(api.where.home, default=False))
 
 
 def _parsed(name: str, text: str) -> "Directory":
