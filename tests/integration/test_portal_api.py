@@ -153,10 +153,9 @@ async def test_a_receipt_is_passed_on_as_it_was_signed(portal: World) -> None:
         )
     async with portal.client() as api:
         assert (await api.get(f"/api/v1/shares/{share}/receipt")).json() == document | {"signature": "jws2"}
+        # what was signed is passed on as it is: whatever is added beside it breaks the signature
         await portal.held(study, state="discarded")
-        body = (await api.get(f"/api/v1/shares/{share}/receipt")).json()
-    assert body["complete"] is False
-    assert [one["status"] for one in body["instances"]] == ["delivered", "discarded"]
+        assert (await api.get(f"/api/v1/shares/{share}/receipt")).json() == document | {"signature": "jws2"}
 
 
 async def test_without_a_receipt_it_is_404(portal: World) -> None:

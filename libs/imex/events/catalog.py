@@ -58,6 +58,7 @@ _VALIDATIONS: tuple[EventClass, ...] = (
 )
 _MANIFESTS: tuple[EventClass, ...] = (
     manifests.ManifestIssued,
+    manifests.ManifestAnnotated,
     manifests.ManifestClosed,
     manifests.ManifestWithdrawn,
 )

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from imex.events.envelope import Event, Lane, OdsCode, Priority, StudyPayload, schema_url
 
@@ -49,8 +49,40 @@ class ManifestIssued(Event[ManifestIssuedData]):
     dataschema: str = schema_url("imex.manifest.issued")
 
 
+class HeldInstance(BaseModel):
+    """One instance of the study that came to quarantine, so that the recipient does not get it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    quarantine: UUID
+    sop_instance_uid: str
+    became: Literal["held", "discarded", "released"]
+    reason: str
+    at: AwareDatetime
+
+
+class ManifestAnnotatedData(DeliveryPayload):
+    """Comes before the closing of `revision`; each entry replaces what was said of it before."""
+
+    revision: int
+    instances: tuple[HeldInstance, ...] = Field(max_length=500)
+
+
+class ManifestAnnotated(Event[ManifestAnnotatedData]):
+    """What the manifest lacks: the receipt has to name it, and must not call itself complete."""
+
+    FAMILY: ClassVar[str] = "manifests"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.manifest.annotated"] = "imex.manifest.annotated"
+    dataschema: str = schema_url("imex.manifest.annotated")
+
+
 class ManifestClosedData(DeliveryPayload):
-    """The manifest is whole: a late instance issues a further part and closes a new revision."""
+    """The manifest is whole.
+
+    A late instance issues a further part and closes a new revision; so does one that comes to quarantine
+    or is discarded there.
+    """
 
     revision: int
     parts: int

@@ -10,7 +10,7 @@ from sqlalchemy import Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
-from imex.db.tables.delivery import attempts, deliveries, instances, receipts
+from imex.db.tables.delivery import attempts, deliveries, instances, receipts, withheld
 from imex.delivery import decide, facts
 from imex.delivery.decide import Tally
 from imex.delivery.jobs import Job, held_by
@@ -216,8 +216,10 @@ async def _wake_others(unit: UnitOfWork, job: Job) -> None:
 
 
 async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
-    rows = await unit.connection.execute(select(instances).where(instances.c.delivery == job.id))
-    return [Line(row.sop_instance_uid, row.digest, row.state, row.reason, row.at) for row in rows]
+    carried = await unit.connection.execute(select(instances).where(instances.c.delivery == job.id))
+    lines = [Line(row.sop_instance_uid, row.digest, row.state, row.reason, row.at) for row in carried]
+    lacking = await unit.connection.execute(select(withheld).where(withheld.c.delivery == job.id))
+    return lines + [Line(row.sop_instance_uid, None, row.status, row.reason, row.at) for row in lacking]
 
 
 async def _store_receipt(unit: UnitOfWork, job: Job, revision: int, receipt: SignedReceipt) -> None:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, func, select, update
+from sqlalchemy import Row, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
-from imex.db.tables.delivery import deliveries, instances, parts
+from imex.db.tables.delivery import deliveries, instances, parts, withheld
 from imex.delivery import facts
 from imex.delivery.decide import LIFETIME
 from imex.delivery.jobs import job_of
@@ -17,6 +17,8 @@ from imex.delivery.wake import Bell
 from imex.events import Event
 from imex.events.commands import DeliveryCommanded
 from imex.events.manifests import (
+    ManifestAnnotated,
+    ManifestAnnotatedData,
     ManifestClosed,
     ManifestClosedData,
     ManifestInstance,
@@ -51,14 +53,19 @@ async def apply(events: Sequence[Event[Any]], unit: UnitOfWork) -> None:
         await _apply(unit, event)
 
 
+_OURS = ManifestIssued | ManifestAnnotated | ManifestClosed | ManifestWithdrawn | DeliveryCommanded
+
+
 def _is_ours(event: Event[Any]) -> bool:
-    return isinstance(event, ManifestIssued | ManifestClosed | ManifestWithdrawn | DeliveryCommanded)
+    return isinstance(event, _OURS)
 
 
 async def _apply(unit: UnitOfWork, event: Event[Any]) -> None:
     match event:
         case ManifestIssued():
             await _issue(unit, event.data)
+        case ManifestAnnotated():
+            await _withhold(unit, event.data)
         case ManifestClosed():
             await _close(unit, event.data)
         case ManifestWithdrawn():
@@ -142,6 +149,25 @@ def _values(data: ManifestIssuedData, one: ManifestInstance) -> dict[str, Any]:
         "size": one.size,
         "digest": one.digest,
     }
+
+
+async def _withhold(unit: UnitOfWork, data: ManifestAnnotatedData) -> None:
+    """Keep what the receipt has to name beside the manifest."""
+    released = [one.quarantine for one in data.instances if one.became == "released"]
+    rows = [
+        {"delivery": data.delivery, "status": one.became, **one.model_dump(exclude={"became"})}
+        for one in data.instances
+        if one.became != "released"
+    ]
+    await unit.connection.execute(
+        delete(withheld).where(withheld.c.delivery == data.delivery, withheld.c.quarantine.in_(released))
+    )
+    if rows:
+        new = insert(withheld).values(rows)
+        changed = {name: new.excluded[name] for name in ("status", "reason", "at")}
+        await unit.connection.execute(
+            new.on_conflict_do_update(index_elements=["delivery", "quarantine"], set_=changed)
+        )
 
 
 async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:

@@ -29,10 +29,10 @@ class ReceiptForged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One instance of the manifest and what became of it."""
+    """One instance and what became of it; it has no digest where it never left quarantine."""
 
     sop_instance_uid: str
-    digest: str
+    digest: str | None
     status: str
     reason: str
     at: datetime | None
@@ -76,7 +76,7 @@ def document_of(
                 "reason": line.reason,
                 "at": _instant(line.at),
             }
-            for line in sorted(lines, key=lambda line: line.sop_instance_uid)
+            for line in sorted(lines, key=lambda line: (line.sop_instance_uid, line.status))
         ],
         "complete": all(line.status == "confirmed" for line in lines),
     }

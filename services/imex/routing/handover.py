@@ -57,10 +57,17 @@ class HandOver:
             return share
         share = self.docket.announce(share, "completed", cause, counts)
         if share.parts and (share.handed > handed_before or share.delivery_revision == 0 or share.streams):
-            share = self.docket.put(replace(share, delivery_revision=share.delivery_revision + 1))
-            self._unit.publish(publish.manifest_closed(share, cause))
+            share = await self.close(study, share, cause)
         if share.handed == 0:
             return await self.fall_short(study, share, cause)
+        return share
+
+    async def close(self, study: Study, share: Share, cause: Cause) -> Share:
+        """Close a new revision of the manifest, of which delivery then writes the receipt."""
+        share = self.docket.put(replace(share, delivery_revision=share.delivery_revision + 1))
+        for event in publish.manifest_annotated(share, await self._repository.held_of(study.key), cause):
+            self._unit.publish(event)
+        self._unit.publish(publish.manifest_closed(share, cause))
         return share
 
     async def fall_short(self, study: Study, share: Share, cause: Cause) -> Share:

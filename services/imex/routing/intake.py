@@ -134,6 +134,9 @@ class _Work:
         streaming = share.streams and share.state in {"collecting", "delivering"}
         if streaming and study.validated > share.handed:
             share = await self._hand_over.pass_on(share, self._cause())
+        if (news.held or news.discarded) and share.complete and share.delivery_revision:
+            # the receipt names what the recipient does not get
+            share = await self._hand_over.close(study, share, self._cause())
         if news.held or news.discarded or news.released or news.lost:
             await self._reconsider(study, share)
 

@@ -9,6 +9,9 @@ from uuid import UUID
 from imex.events import Event, ids, shares
 from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
 from imex.events.manifests import (
+    HeldInstance,
+    ManifestAnnotated,
+    ManifestAnnotatedData,
     ManifestClosed,
     ManifestClosedData,
     ManifestInstance,
@@ -21,6 +24,7 @@ from imex.events.shares import ShareState
 from imex.routing.model import Share
 
 SERVICE = "routing"
+_HELD_IN_EVENT = 500
 
 
 def service(name: str = SERVICE) -> Actor:
@@ -212,6 +216,27 @@ def manifest_part(
             instances=tuple(instances),
         ),
     )
+
+
+def manifest_annotated(share: Share, held: Sequence[HeldInstance], cause: Cause) -> list[ManifestAnnotated]:
+    """What the manifest lacks in the share's revision, in events of a bounded size."""
+    delivery = _delivery(share)
+    return [
+        ManifestAnnotated.of(
+            id=ids.derived(
+                "manifest annotated", str(delivery["delivery"]), str(share.delivery_revision), str(first)
+            ),
+            subject=f"delivery/{delivery['delivery']}",
+            time=cause.at,
+            traceparent=_traceparent(share, cause),
+            data=ManifestAnnotatedData(
+                **delivery,
+                revision=share.delivery_revision,
+                instances=tuple(held[first : first + _HELD_IN_EVENT]),
+            ),
+        )
+        for first in range(0, len(held), _HELD_IN_EVENT)
+    ]
 
 
 def manifest_closed(share: Share, cause: Cause) -> ManifestClosed:

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, select, text, update
+from sqlalchemy import bindparam, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables import routing as tables
 from imex.events.instances import InstanceFacts
-from imex.events.manifests import ManifestInstance
+from imex.events.manifests import HeldInstance, ManifestInstance
 from imex.routing.model import Share, Study, StudyKey
 from imex.routing.rows import add_rows
 
@@ -290,6 +290,31 @@ class Repository:
             .order_by(tables.held.c.reason)
         )
         return list((await self._connection.execute(statement)).scalars())
+
+    async def held_of(self, key: StudyKey) -> list[HeldInstance]:
+        """Everything of the study that ever came to quarantine, and what became of it."""
+        held = tables.held.c
+        rows = await self._connection.execute(
+            select(
+                held.quarantine,
+                held.sop_instance_uid,
+                held.reason,
+                held.state,
+                func.coalesce(held.decided_at, held.received_at).label("at"),
+            )
+            .where(held.source == key[0], held.study_uid == key[1])
+            .order_by(held.received_at, held.quarantine)
+        )
+        return [
+            HeldInstance(
+                quarantine=row.quarantine,
+                sop_instance_uid=row.sop_instance_uid,
+                became="held" if row.state == "waiting" else row.state,
+                reason=row.reason,
+                at=row.at,
+            )
+            for row in rows
+        ]
 
     async def failed_reasons(self, share: UUID) -> list[str]:
         """Why the destination did not take instances of the share."""

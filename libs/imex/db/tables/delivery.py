@@ -93,6 +93,18 @@ parts = Table(
 )
 """Which parts of a manifest have come."""
 
+withheld = Table(
+    "withheld",
+    metadata,
+    Column("delivery", Uuid, primary_key=True),
+    Column("quarantine", Uuid, primary_key=True),
+    sop_instance_uid(),
+    Column("status", Text, nullable=False),  # held | discarded
+    Column("reason", Text, nullable=False),
+    moment("at"),
+)
+"""What the manifest lacks, because it is in quarantine or was discarded there."""
+
 attempts = Table(
     "attempts",
     metadata,

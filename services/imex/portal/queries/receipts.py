@@ -8,10 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import receipts
-from imex.db.tables.routing import held, shares
+from imex.db.tables.routing import shares
 from imex.portal.scope import Scope
-
-_HELD_STATUS = {"waiting": "held", "discarded": "discarded"}
 
 
 class ReceiptInstance(BaseModel):
@@ -33,16 +31,14 @@ class Receipt(BaseModel):
     instances: list[ReceiptInstance]
     complete: bool = Field(description="every instance received is confirmed at the destination")
     signature: str = Field(
-        description="Ed25519 JWS (RFC 8037) over the RFC 8785 form of what delivery signed. Held and "
-        "discarded instances, which delivery never had, are listed beside it"
+        description="Ed25519 JWS (RFC 8037) over the RFC 8785 form of everything else here"
     )
 
 
 async def of_share(connection: AsyncConnection, scope: Scope, share: UUID) -> dict[str, Any] | None:
     """The newest receipt in the shape of `Receipt`; None when there is none yet or it is not the caller's.
 
-    What delivery signed is passed on value for value, so that its RFC 8785 form can be checked. Only
-    instances that delivery never had, because they wait in quarantine or were discarded, are added.
+    What delivery signed is passed on value for value, so that its RFC 8785 form can be checked.
     """
     row = (
         await connection.execute(
@@ -50,8 +46,6 @@ async def of_share(connection: AsyncConnection, scope: Scope, share: UUID) -> di
                 receipts.c.revision,
                 receipts.c.document,
                 receipts.c.signature,
-                shares.c.source,
-                shares.c.study_uid,
             )
             .join(shares, shares.c.id == receipts.c.share)
             .where(receipts.c.share == share, scope.either(shares.c.source, shares.c.recipient))
@@ -62,27 +56,4 @@ async def of_share(connection: AsyncConnection, scope: Scope, share: UUID) -> di
     if row is None:
         return None
     receipt: dict[str, Any] = {"share": str(share), "revision": row.revision, **row.document}
-    missing = await _held(connection, row.source, row.study_uid)
-    if missing:
-        receipt["instances"] = [*receipt.get("instances", []), *missing]
-        receipt["complete"] = False
     return {**receipt, "signature": row.signature}
-
-
-async def _held(connection: AsyncConnection, source: str, study_uid: str) -> list[dict[str, Any]]:
-    h = held.c
-    rows = await connection.execute(
-        select(h.sop_instance_uid, h.state, h.reason, h.received_at, h.decided_at)
-        .where(h.source == source, h.study_uid == study_uid, h.state != "released")
-        .order_by(h.received_at, h.quarantine)
-    )
-    return [
-        ReceiptInstance(
-            sop_instance_uid=found.sop_instance_uid,
-            digest=None,
-            status=_HELD_STATUS.get(found.state, found.state),
-            reason=found.reason,
-            at=found.decided_at or found.received_at,
-        ).model_dump(mode="json")
-        for found in rows
-    ]
