@@ -24,6 +24,7 @@ from imex.runtime.dispatch import Dispatcher
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
 from imex.runtime.kafka_client import close, connection
+from imex.runtime.loops import Loops
 from imex.runtime.message import DeadLetterHook, Handler, RawRecord, StatelessHandler
 from imex.runtime.meters import Meters
 from imex.runtime.policy import Policy
@@ -94,30 +95,25 @@ class Consumer:
         self._client: AIOKafkaConsumer | None = None
         self._assignment: Assignment | None = None
         self._stopping = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops = Loops()
         self._turned = time.monotonic()
         self._trouble = "joining its group"
 
     async def start(self) -> None:
         """Begin to read; the broker need not be there yet."""
         if self._own_producer:
-            self._tasks.append(asyncio.create_task(self._start_producer()))
+            self._loops.start(self._start_producer(), f"{self._group} producer")
         self._dispatcher.start()
         self._turned = time.monotonic()
-        self._tasks += [
-            asyncio.create_task(self._intake(), name=f"{self._group} intake"),
-            asyncio.create_task(self._commits(), name=f"{self._group} commits"),
-            asyncio.create_task(self._offers(), name=f"{self._group} parked"),
-        ]
+        self._loops.start(self._intake(), f"{self._group} intake")
+        self._loops.start(self._commits(), f"{self._group} commits")
+        self._loops.start(self._offers(), f"{self._group} parked")
 
     async def stop(self) -> None:
         """Finish what runs within the drain deadline, commit it and leave the group."""
         self._stopping.set()
         await self._release()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_S + 2 * _POLL_MS / 1000)
-            for task in late:
-                task.cancel()
+        await self._loops.stop(_CLOSE_S + 2 * _POLL_MS / 1000)
         await self._dispatcher.close()
         await self._close_client()
         if self._own_producer:
@@ -129,6 +125,8 @@ class Consumer:
         joining = self._assignment is None
         stalled = not joining and time.monotonic() - self._turned > self._policy.stalled_s
         trouble = self._worker.trouble
+        if failed := self._loops.failed or self._dispatcher.failed:
+            return Health(live=False, ready=False, detail=failed)
         if trouble.halted:
             return Health(live=not stalled, ready=False, detail=trouble.halted)
         if stalled:

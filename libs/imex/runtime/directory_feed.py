@@ -19,6 +19,7 @@ from imex.runtime.backoff import Interrupted, pause
 from imex.runtime.errors import Transient
 from imex.runtime.health import Health
 from imex.runtime.kafka_client import close, connection
+from imex.runtime.loops import Loops
 from imex.settings import KafkaSettings
 from imex.storage.port import ObjectStore, StoreError
 
@@ -62,7 +63,7 @@ class DirectoryFeed:
         self._client: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._moved = asyncio.Condition()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._loops = Loops()
         self._turned = time.monotonic()
         self._trouble = "reading the directory"
 
@@ -113,23 +114,18 @@ class DirectoryFeed:
     async def start(self) -> None:
         """Begin to read; returns at once, health tells when the directory is known."""
         self._turned = time.monotonic()
-        self._tasks = [
-            asyncio.create_task(self._run(), name="directory feed"),
-            asyncio.create_task(self._begin_alone(), name="directory fallback"),
-        ]
+        self._loops.start(self._run(), "directory feed")
+        self._loops.start(self._begin_alone(), "directory fallback")
 
     async def stop(self) -> None:
         """Stop following."""
         self._stopping.set()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=5.0)
-            for task in late:
-                task.cancel()
+        await self._loops.stop(5.0)
 
     def health(self) -> Health:
         """Ready once a directory is known, be it the stored one."""
-        live = time.monotonic() - self._turned < _STALLED_S
-        return Health(live=live, ready=self.current() is not None, detail=self._trouble)
+        live = time.monotonic() - self._turned < _STALLED_S and not self._loops.failed
+        return Health(live=live, ready=self.current() is not None, detail=self._loops.failed or self._trouble)
 
     async def _until(self, condition: Any, what: str) -> None:
         async with self._moved:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from imex.runtime.assignment import Assignment
 from imex.runtime.backoff import Interrupted
 from imex.runtime.errors import Halted
+from imex.runtime.loops import Loops
 from imex.runtime.message import RawRecord
 from imex.runtime.policy import Policy
 from imex.runtime.queues import Item, KeyQueues
@@ -45,18 +46,16 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._slots = asyncio.Semaphore(policy.concurrency)
         self._running: set[asyncio.Task[None]] = set()
-        self._feeding: asyncio.Task[None] | None = None
+        self._feeding = Loops()
         self.halted = False
 
     def start(self) -> None:
         """Begin to run what is added."""
-        self._feeding = asyncio.create_task(self._feed(), name="dispatch")
+        self._feeding.start(self._feed(), "dispatch")
 
     async def close(self) -> None:
         """Start nothing more; what runs must have been drained."""
-        if self._feeding is not None:
-            self._feeding.cancel()
-            await asyncio.wait([self._feeding])
+        await self._feeding.stop(0)
 
     def add(self, assignment: Assignment, record: RawRecord) -> None:
         """A record has come in."""
@@ -69,6 +68,11 @@ class Dispatcher:
         if group not in self._reoffered:
             self._reoffered.add(group)
             self._add(work)
+
+    @property
+    def failed(self) -> str:
+        """Why nothing is dispatched any more; empty while all is well."""
+        return self._feeding.failed
 
     async def drain(self, deadline_s: float) -> bool:
         """Drop what has not started, wait for what runs, and cancel it at the deadline.
