@@ -2,7 +2,6 @@
 
 from datetime import datetime
 
-from imex.db.outages import is_outage
 from imex.storage.port import StoreFull, StoreUnavailable
 
 
@@ -52,6 +51,8 @@ def is_transient(error: BaseException, extra: tuple[type[BaseException], ...] = 
     That is a database, object store or broker that is away, a lost connection or a time-out. `extra` are
     further kinds that a service counts so.
     """
+    from imex.db.outages import is_outage  # the database's driver, which not every service has
+
     return isinstance(error, (*_AWAY, *extra)) or is_outage(error)
 
 

@@ -4,10 +4,12 @@ import base64
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imex.db import UnitOfWork
 from imex.events import Event
+
+if TYPE_CHECKING:
+    from imex.db import UnitOfWork
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -54,13 +56,13 @@ class Message:
     raw: RawRecord
 
 
-Handler = Callable[[Sequence[Message], UnitOfWork], Awaitable[None]]
+Handler = Callable[[Sequence[Message], "UnitOfWork"], Awaitable[None]]
 """Handles one batch in one transaction. In a batch, messages of one key are in order."""
 
 StatelessHandler = Callable[[Sequence[Message]], Awaitable[None]]
 """Handles one batch where there is no database; it must be idempotent by itself."""
 
-DeadLetterHook = Callable[[RawRecord, str, UnitOfWork | None], Awaitable[None]]
+DeadLetterHook = Callable[[RawRecord, str, "UnitOfWork | None"], Awaitable[None]]
 """Told of a dead letter, with a reason fit for people, so that a service can mark what is stuck."""
 
 
