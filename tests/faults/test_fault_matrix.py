@@ -53,7 +53,7 @@ def test_what_was_acknowledged_arrives(part: str, fault: str, network: Network, 
 
 
 class Strike:
-    """Ends a part as a crash would, or stops it from running for a while; times its return beside the test."""
+    """Ends a part as a crash would, or stops it from running for a while, and times its return."""
 
     def __init__(self, network: Network, part: str, fault: str) -> None:
         self.began = time.monotonic()
