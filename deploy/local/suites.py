@@ -47,8 +47,8 @@ def steps(suite: str) -> list[Step]:
             return [Step("fault matrix", (*PYTEST, "tests/faults"))]
         case _:
             return [
-                *_pytest("unit and contract tests", ("tests/unit", "tests/contract"), *WORKERS),
-                *_pytest("integration tests", ("tests/integration",)),
+                *_pytest("unit tests", ("tests/unit",), *WORKERS),
+                *_pytest("contract and integration tests", ("tests/contract", "tests/integration")),
                 *_pytest("end-to-end tests", ("tests/e2e",)),
             ]
 
