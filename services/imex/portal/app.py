@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from imex.portal import errors, probes
 from imex.portal.api.router import PREFIX, api_router
 from imex.portal.context import Portal
+from imex.portal.guard import RequestGuard
 from imex.portal.headers import SecurityHeaders
 from imex.portal.measure import Measured
 from imex.portal.pages.router import pages_router
@@ -46,6 +47,7 @@ def create_app(portal: Portal, parts: Sequence[Part] = ()) -> FastAPI:
     app.state.portal = portal
     app.state.components = tuple(parts)
     app.state.templates = templates(portal.settings)
+    app.add_middleware(RequestGuard)
     app.add_middleware(SecurityHeaders, secure=not portal.settings.local)
     app.add_middleware(Measured, metrics=portal.metrics)
     errors.install(app)

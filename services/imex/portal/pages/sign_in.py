@@ -1,6 +1,7 @@
 """Signing in and out: the first page."""
 
 from typing import Annotated
+from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Form, Request
@@ -32,6 +33,12 @@ async def first_page(request: Request, next: str = "") -> Response:
     if await caller_of(request) is not None:
         return RedirectResponse(_way_back(next), 303)
     return render(request, "sign_in.html", None, next=next, username="", problem="")
+
+
+@router.get("/sign-in")
+async def back_to_the_form(next: str = "") -> Response:
+    """Where a browser comes that reloads the answer to a wrong password."""
+    return RedirectResponse(f"/?{urlencode({'next': next})}" if next else "/", 303)
 
 
 @router.post("/sign-in", dependencies=[OwnForm])
