@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from aiokafka.admin import NewTopic
 from sqlalchemy import select
 
 from imex.db import Database, UnitOfWork
 from imex.events import Event
 from imex.runtime import Consumer, Message, Park, Poison, Policy, Producer, RawRecord, Transient
+from imex.runtime.parking import ParkingLot, Queue
 from imex.runtime.topics import connect_admin
 from imex.settings import KafkaSettings
 from imex.testing.runtime import read_all, running, sample_event, until
@@ -275,3 +277,24 @@ async def test_without_a_database_records_are_handled_at_least_once(
     async with running(producer, consumer):
         await produce(producer, topic, *(sample_event("s", number) for number in range(3)))
         await until(lambda: handled == [0, 1, 2])
+
+
+async def test_where_nothing_is_parked_the_database_is_left_alone(
+    kafka_settings: KafkaSettings, database: Database, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    queues = ParkingLot.queues
+
+    async def counted(lot: ParkingLot, partitions: Sequence[tuple[str, int]]) -> list[Queue]:
+        nonlocal looks
+        looks += 1
+        return await queues(lot, partitions)
+
+    monkeypatch.setattr(ParkingLot, "queues", counted)
+
+    async def handler(_messages: Sequence[Message], _unit: UnitOfWork) -> None: ...
+
+    async with running(Consumer(kafka_settings, "imex-sample-idle", [topic], handler, database, QUICK)):
+        await until(lambda: looks == 1)
+        await asyncio.sleep(20 * QUICK.parked_poll_s)
+    assert looks == 1

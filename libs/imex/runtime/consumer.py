@@ -35,6 +35,10 @@ from imex.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 _POLL_MS = 200
+_FETCH_WAIT_MS = 500
+"""How long the broker holds a fetch when there is nothing: it answers at once when there is."""
+_MEASURE_S = 1.0
+_LOOK_AGAIN_S = 5.0
 _SESSION_TIMEOUT_MS = 45_000
 _REBALANCE_TIMEOUT_MS = 60_000
 _MAX_POLL_INTERVAL_MS = 600_000
@@ -79,6 +83,7 @@ class Consumer:
         self._policy = policy or Policy()
         self._instance_id = instance_id
         self._meters = Meters(metrics, group)
+        self._may_be_parked = asyncio.Event()
         self._own_producer = producer is None
         self._producer = producer or Producer(settings, client_id=f"{group}-dead")
         self._worker = Worker(
@@ -90,6 +95,7 @@ class Consumer:
             dead_letters=DeadLetters(self._producer, group, on_dead_letter),
             tracer=tracer or get_tracer("imex.runtime"),
             meters=self._meters,
+            on_park=self._may_be_parked.set,
         )
         self._dispatcher = Dispatcher(self._worker, self._policy, self._done)
         self._client: AIOKafkaConsumer | None = None
@@ -219,7 +225,7 @@ class Consumer:
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
             max_partition_fetch_bytes=self._policy.fetch_bytes,
-            fetch_max_wait_ms=_POLL_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         client.subscribe(self._topics, listener=_Listener(self))
         try:
@@ -285,10 +291,13 @@ class Consumer:
             client.resume(partition)
 
     async def _commits(self) -> None:
+        measured = 0.0
         while not self._stopping.is_set():
             await asyncio.sleep(self._policy.commit_every_s)
             await self._commit()
-            self._measure()
+            if time.monotonic() - measured >= _MEASURE_S:
+                measured = time.monotonic()
+                self._measure()
 
     async def _commit(self) -> None:
         client, assignment = self._client, self._assignment
@@ -329,21 +338,31 @@ class Consumer:
             self._meters.oldest(topic, seconds)
 
     async def _offers(self) -> None:
+        # only who holds a partition parks its records: with nothing there it is enough to look now and then,
+        # for what the partition's last holder may have parked late
+        looked = 0.0
         while not self._stopping.is_set():
             await asyncio.sleep(self._policy.parked_poll_s)
             assignment = self._assignment
-            if assignment is None:
+            now = time.monotonic()
+            if assignment is None or not (self._may_be_parked.is_set() or now - looked >= _LOOK_AGAIN_S):
                 continue
+            looked = now
+            self._may_be_parked.clear()
             try:
-                due = await self._worker.due(sorted(self.partitions()))
+                queues = await self._worker.parked(sorted(self.partitions()))
             except Exception as error:
                 if not is_transient(error):
                     raise
+                self._may_be_parked.set()
                 log.warning("%s cannot look for parked records: %s", self._group, type(error).__name__)
                 continue
+            if queues:
+                self._may_be_parked.set()
             if assignment is self._assignment:
-                for topic, partition, key in due:
-                    self._dispatcher.add_parked(assignment, topic, partition, key)
+                for queue in queues:
+                    if queue.due:
+                        self._dispatcher.add_parked(assignment, queue.topic, queue.partition, queue.key)
 
     async def _release(self) -> None:
         """Give up the assignment: one deadline for finishing what runs and committing it."""
@@ -362,6 +381,7 @@ class Consumer:
         for partition in partitions:
             assignment.ledger(partition)
         self._assignment = assignment
+        self._may_be_parked.set()
         self._trouble = ""
         self._meters.rebalanced()
         log.info("%s holds %d partitions", self._group, len(assignment.ledgers))

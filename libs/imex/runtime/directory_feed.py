@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 TOPIC = "directory"
 _POLL_MS = 200
+_FETCH_WAIT_MS = 500
 _WAIT_S = 5.0
 _ALONE_AFTER_S = 3.0
 _STALLED_S = 90.0
@@ -154,7 +155,7 @@ class DirectoryFeed:
             **connection(self._settings, "imex-directory"),
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            fetch_max_wait_ms=_POLL_MS,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
         )
         try:
             await asyncio.wait_for(client.start(), 20)

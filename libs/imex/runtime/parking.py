@@ -23,6 +23,17 @@ class Parked:
     until: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits of one key."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    due: bool
+    """Whether its first record's time has come."""
+
+
 class ParkingLot:
     """Parked records of one consumer group. Each call is part of the caller's unit of work."""
 
@@ -64,8 +75,8 @@ class ParkingLot:
             .on_conflict_do_nothing()
         )
 
-    async def due(self, partitions: Iterable[tuple[str, int]]) -> list[tuple[str, int, bytes | None]]:
-        """Topic, partition and key of each queue in `partitions` whose first record's time has come."""
+    async def queues(self, partitions: Iterable[tuple[str, int]]) -> list[Queue]:
+        """Every queue in `partitions`."""
         wanted = list(partitions)
         if not wanted:
             return []
@@ -80,9 +91,9 @@ class ParkingLot:
             .order_by(parked.c.topic, parked.c.partition, parked.c.key, parked.c.id)
             .subquery()
         )
-        async with self._database.unit() as unit:
-            rows = await unit.connection.execute(select(heads).where(heads.c.until <= func.now()))
-            return [(row.topic, row.partition, row.key and bytes(row.key)) for row in rows]
+        async with self._database.look() as connection:
+            rows = await connection.execute(select(heads, (heads.c.until <= func.now()).label("due")))
+            return [Queue(row.topic, row.partition, row.key and bytes(row.key), row.due) for row in rows]
 
     async def head(self, unit: UnitOfWork, topic: str, key: bytes | None) -> Parked | None:
         """The first record of a queue, locked for this unit, if its time has come."""

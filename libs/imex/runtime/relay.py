@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _BATCH_ROWS = 500
 _BUSY_POLL_S = 0.02
-_IDLE_POLL_S = 0.1
+_IDLE_POLL_S = 0.2
 _STANDBY_S = 1.0
 _STOP_S = 10.0
 _STALLED_S = 90.0

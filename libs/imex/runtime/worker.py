@@ -18,7 +18,7 @@ from imex.runtime.deadletter import DeadLetters
 from imex.runtime.errors import Halted, Park, Poison, is_transient, safe_reason
 from imex.runtime.message import Handler, Message, RawRecord, StatelessHandler
 from imex.runtime.meters import Meters
-from imex.runtime.parking import Parked, ParkingLot
+from imex.runtime.parking import Parked, ParkingLot, Queue
 from imex.runtime.policy import Policy
 from imex.runtime.tracing import handling
 
@@ -75,8 +75,9 @@ class Worker:
         dead_letters: DeadLetters,
         tracer: Tracer,
         meters: Meters,
+        on_park: Callable[[], None] = lambda: None,
     ) -> None:
-        """Either `database` and `handler`, or `stateless`."""
+        """Either `database` and `handler`, or `stateless`. `on_park` hears of a record set aside."""
         self._group = group
         self._policy = policy
         self._database = database
@@ -85,6 +86,7 @@ class Worker:
         self._dead_letters = dead_letters
         self._tracer = tracer
         self._meters = meters
+        self._on_park = on_park
         self._breaker = Breaker(policy.breaker_limit, policy.breaker_window_s)
         self._parking = ParkingLot(database, group) if database else None
         self.trouble = Trouble()
@@ -122,9 +124,9 @@ class Worker:
             if parked is None or not await self._alone(to_message(parked.record), stop, parked):
                 return
 
-    async def due(self, partitions: Sequence[tuple[str, int]]) -> list[tuple[str, int, bytes | None]]:
-        """The parked queues in `partitions` whose time has come."""
-        return await self._parking.due(partitions) if self._parking else []
+    async def parked(self, partitions: Sequence[tuple[str, int]]) -> list[Queue]:
+        """The parked queues in `partitions`."""
+        return await self._parking.queues(partitions) if self._parking else []
 
     async def _peek(self, topic: str, key: bytes | None) -> Parked | None:
         assert self._database is not None
@@ -219,6 +221,7 @@ class Worker:
                     await parking.postpone(unit, parked, park.until, park.reason)
 
         await self._persist(message.topic, store, stop)
+        self._on_park()
         self._meters.parked(message.topic)
         log.info("%s/%d@%d parked: %s", message.topic, message.partition, message.offset, park.reason)
 

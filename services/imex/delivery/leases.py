@@ -52,8 +52,8 @@ class Leases:
             .group_by(deliveries.c.recipient, deliveries.c.endpoint)
             .order_by(func.min(_RANK), func.min(deliveries.c.next_attempt_at))
         )
-        async with self._database.unit() as unit:
-            rows = await unit.connection.execute(statement)
+        async with self._database.look() as connection:
+            rows = await connection.execute(statement)
         return [Due(row.recipient, row.endpoint, row.rank == 0) for row in rows]
 
     async def claim(self, due: Due, slots: Slots) -> list[Job]:
@@ -117,8 +117,8 @@ class Leases:
     async def depths(self) -> list[Depth]:
         """How many deliveries have not ended, by recipient, priority and state."""
         by = (deliveries.c.recipient, deliveries.c.priority, deliveries.c.state)
-        async with self._database.unit() as unit:
-            rows = await unit.connection.execute(
+        async with self._database.look() as connection:
+            rows = await connection.execute(
                 select(*by, func.count().label("number")).where(deliveries.c.state != "ended").group_by(*by)
             )
             return [Depth(row.recipient, row.priority, row.state, row.number) for row in rows]
@@ -155,6 +155,8 @@ class Leases:
                     .with_for_update(skip_locked=True)
                 )
             ).all()
+            if not rows:
+                return 0
             for row in rows:
                 await _note_interruption(unit, row, now)
             await unit.connection.execute(

@@ -33,7 +33,7 @@ FACTS = Policy(batch_records=64, linger_s=0.005, concurrency=2)
 ORDERS = Policy(batch_records=16, linger_s=0.0, concurrency=1)
 
 EXPIRE_EVERY_S = 60.0
-ROOTS_EVERY_S = 0.5
+ROOTS_EVERY_S = 1.0
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The loop that closes studies: each due one is looked at once everything before its deadline was read."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from imex.routing.repository import Repository
 from imex.routing.surroundings import Surroundings
 
 _CLAIMED = 50
+_COUNT_S = 5.0
 _RETRY = timedelta(seconds=30)
 _DUE = text(
     "SELECT s.source, s.study_uid, p.through FROM routing.studies s"
@@ -69,6 +71,7 @@ class Closer:
         self._around = around
         self._collected = collected
         self._open_studies = open_studies
+        self._counted = 0.0
 
     async def turn(self) -> bool:
         """Look at the studies that are due; true where more may be."""
@@ -86,9 +89,11 @@ class Closer:
             "throughs": list(read.values()),
             "limit": _CLAIMED,
         }
-        async with self._database.engine.connect() as connection:
+        async with self._database.look() as connection:
             due = list(await connection.execute(_DUE, parameters))
-            self._open_studies(int(await connection.scalar(_OPEN) or 0))
+            if time.monotonic() - self._counted >= _COUNT_S:
+                self._counted = time.monotonic()
+                self._open_studies(int(await connection.scalar(_OPEN) or 0))
         for source, study_uid, through in due:
             await self._look(source, study_uid, through)
         return len(due) == _CLAIMED

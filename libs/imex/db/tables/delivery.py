@@ -63,6 +63,7 @@ deliveries = Table(
     moment("expires_at"),
     Index("ix_deliveries_due", "state", "next_attempt_at"),
     Index("ix_deliveries_destination", "recipient", "endpoint", "state"),
+    Index("ix_deliveries_open", "recipient", "priority", "state", postgresql_where=text("state <> 'ended'")),
     Index("ix_deliveries_lease", "lease_until", postgresql_where=text("state = 'running'")),
 )
 

@@ -4,7 +4,7 @@ Patient data stands in `studies` and `persons` (what demographics are compared w
 `quarantine.event`; nowhere else.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
@@ -88,6 +88,7 @@ quarantine = Table(
     moment("decided_at", nullable=True),
     Column("decided_by", Text),
     Column("decision_reason", Text),
+    Index("ix_quarantine_waiting", "created_at", postgresql_where=text("state = 'waiting'")),
     Index("ix_quarantine_study", "source", "study_uid"),
     Index("ix_quarantine_instance", "source", "sop_instance_uid"),
 )
