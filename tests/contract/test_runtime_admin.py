@@ -11,6 +11,7 @@ from imex.db import Database, UnitOfWork
 from imex.events import TOPICS, topic_named
 from imex.runtime import BrokerUnavailable, Consumer, Message, Policy, Producer
 from imex.runtime.admin import ensure_acls, ensure_topics
+from imex.runtime.progress import Progress, Source
 from imex.runtime.topics import connect_admin
 from imex.settings import KafkaSettings
 from imex.testing.parts import KafkaPart, kafka_part
@@ -20,7 +21,9 @@ from imex.testing.runtime import read_all, running, sample_event, until
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaPart]:
     """A broker of this module's own: the catalogue's topics get their real names."""
-    with kafka_part(tmp_path_factory.mktemp("kafka"), ("imex-ingest", "imex-validation")) as part:
+    with kafka_part(
+        tmp_path_factory.mktemp("kafka"), ("imex-ingest", "imex-validation", "imex-routing")
+    ) as part:
         yield part
 
 
@@ -88,3 +91,20 @@ async def test_services_do_what_the_catalogue_says_and_nothing_else(
         await ingest.send(sample_event("later"))
         await until(lambda: "RQM/later" in handled)
     assert letter.key == b"RQM/bad"
+
+
+async def test_routing_may_see_how_far_validation_has_got(guarded: KafkaPart) -> None:
+    admin = settings_of(guarded, guarded.username)
+    await ensure_topics(admin, TOPICS)
+    await ensure_acls(admin, TOPICS)
+    source = Source("instances.express", "imex-validation-express")
+    progress = Progress(settings_of(guarded, "imex-routing"), "imex-routing", {"it": source})
+    assert progress.through("it") is None
+    await progress.turn()
+    assert progress.through("it") is not None
+    async with running(producer := Producer(settings_of(guarded, "imex-ingest"))):
+        await producer.send(sample_event(), source.topic)
+    before = progress.through("it")
+    for _ in range(2):
+        await progress.turn()
+        assert progress.through("it") == before

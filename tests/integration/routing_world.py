@@ -151,6 +151,8 @@ class World:
     outcomes: Outcomes
     orders: Orders
     closer: Closer
+    judged: dict[str, datetime | None]
+    """Through which time validation has judged, by topic; without an entry, everything."""
     sweeper: Sweeper
     spans: InMemorySpanExporter
     published: list[Event[Any]] = field(default_factory=list)
@@ -444,6 +446,9 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
     traces = Traces("routing", TracesSettings(), exporter=spans)
     reader = Reader(clock)
     around = Surroundings(snapshot, traces, clock, default_quiet_s=QUIET_S, association_grace_s=GRACE_S)
+    judged: dict[str, datetime | None] = {}
+    everything = datetime.max.replace(tzinfo=UTC)
+    closer = Closer(database, [reader], around, judged_through=lambda topic: judged.get(topic, everything))
     yield World(
         database=database,
         clock=clock,
@@ -452,7 +457,8 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
         intake=Intake(around, opened),
         outcomes=Outcomes(around),
         orders=Orders(around),
-        closer=Closer(database, [reader], around),
+        closer=closer,
+        judged=judged,
         sweeper=Sweeper(database, around),
         spans=spans,
     )

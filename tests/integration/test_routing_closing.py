@@ -10,6 +10,7 @@ from tests.integration.routing_world import (
     HOSPITALS,
     QUIET_S,
     TO_B,
+    TOPIC,
     Sending,
     World,
     routing_world,
@@ -50,6 +51,18 @@ async def test_an_association_whose_end_is_never_heard_of_keeps_it_for_the_grace
     await world.validated(*Sending(world).accepted(1))
     await world.quiet(GRACE_S - 1)
     assert (await world.share()).state == "collecting"
+    await world.quiet(2)
+    assert (await world.share()).state == "delivering"
+
+
+async def test_a_backlog_at_validation_cannot_close_a_half_judged_study(world: World) -> None:
+    sending, began = Sending(world), world.clock.now
+    await world.validated(*sending.accepted(1))
+    for known in (None, began + timedelta(seconds=GRACE_S - 1)):
+        world.judged[TOPIC] = known
+        await world.quiet(GRACE_S * 10)
+        assert (await world.share()).state == "collecting"
+    world.judged[TOPIC] = began + timedelta(seconds=GRACE_S)
     await world.quiet(2)
     assert (await world.share()).state == "delivering"
 

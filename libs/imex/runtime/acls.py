@@ -46,6 +46,10 @@ OPERATOR = "portal"
 """The service through which people look at dead letters and put one back on its topic."""
 
 
+WATCHES = {"routing": "validation"}
+"""Who may see how far another service has got: routing closes no study that validation has not read."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One user may do one thing."""
@@ -78,7 +82,12 @@ def rules(catalog: Sequence[Topic], services: Sequence[str] = SERVICES) -> list[
         allow(Resource.GROUP, user, Operation.READ, Operation.DESCRIBE)
         # brokers before 2.8 want this beside WRITE for an idempotent producer (KIP-679)
         allow(Resource.CLUSTER, "kafka-cluster", Operation.IDEMPOTENT_WRITE)
+        watched = WATCHES.get(service)
+        if watched is not None:
+            allow(Resource.GROUP, principal(watched), Operation.DESCRIBE)
         for topic in catalog:
+            if watched in topic.consumers:
+                allow(Resource.TOPIC, topic.name, Operation.DESCRIBE)
             if service in topic.producers:
                 allow(Resource.TOPIC, topic.name, Operation.WRITE, Operation.DESCRIBE)
             if service in topic.consumers:

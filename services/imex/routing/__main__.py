@@ -20,6 +20,7 @@ from imex.runtime import Component, Consumer, Handler, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
 from imex.runtime.directory_feed import DirectoryFeed
+from imex.runtime.progress import Progress, Source
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
 from imex.settings import HttpSettings
@@ -32,7 +33,14 @@ BULK = Policy(batch_records=128, linger_s=0.01, concurrency=3)
 FACTS = Policy(batch_records=64, linger_s=0.005, concurrency=2)
 ORDERS = Policy(batch_records=16, linger_s=0.0, concurrency=1)
 
+UPSTREAM = {
+    "validations.express": Source("instances.express", "imex-validation-express"),
+    "validations.bulk": Source("instances.bulk", "imex-validation-bulk"),
+}
+"""What validation reads, for each topic that it writes."""
+
 EXPIRE_EVERY_S = 60.0
+UPSTREAM_EVERY_S = 0.5
 ROOTS_EVERY_S = 1.0
 
 
@@ -87,7 +95,15 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     intake = Intake(around, open_identity)
     express = consumer("express", "validations.express", intake, EXPRESS)
     bulk = consumer("bulk", "validations.bulk", intake, BULK)
-    closer = Closer(database, [express, bulk], around, meters.collected, meters.open_studies)
+    upstream = Progress(settings.kafka, f"imex-{NAME}", UPSTREAM)
+    closer = Closer(
+        database,
+        [express, bulk],
+        around,
+        meters.collected,
+        meters.open_studies,
+        judged_through=upstream.through,
+    )
     sweeper = Sweeper(database, around)
     return (
         Resources(database.close, traces.shutdown),
@@ -99,6 +115,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         consumer("deliveries", "deliveries", Outcomes(around), FACTS),
         consumer("commands", "commands", Orders(around), ORDERS),
         Background("closer", closer.turn, settings.routing.close_every_s),
+        Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
         Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
         Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
@@ -16,7 +16,7 @@ from imex.events import ids
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import decide, studies
-from imex.routing.completeness import closing
+from imex.routing.completeness import closing, grace_ends
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.model import Study, StudyKey
@@ -60,11 +60,14 @@ class Closer:
         around: Surroundings,
         collected: Callable[[str, float], None] = lambda _priority, _seconds: None,
         open_studies: Callable[[int], None] = lambda _count: None,
+        *,
+        judged_through: Callable[[str], datetime | None] = lambda _topic: datetime.max.replace(tzinfo=UTC),
     ) -> None:
         """Only studies of partitions that `readers` hold are closed here.
 
         `collected` is told how many seconds after its first instance a study was complete; `open_studies`
-        how many are not complete yet.
+        how many are not complete yet. `judged_through` is the time through which validation has judged what
+        was received on a lane, by its topic; None while nobody knows.
         """
         self._database = database
         self._readers = readers
@@ -72,6 +75,7 @@ class Closer:
         self._collected = collected
         self._open_studies = open_studies
         self._counted = 0.0
+        self._judged_through = judged_through
 
     async def turn(self) -> bool:
         """Look at the studies that are due; true where more may be."""
@@ -121,11 +125,13 @@ class Closer:
         cause = Cause(ids.derived("close", *key, study.due_at.isoformat()), now)
         if study.validated == 0 and study.waiting and not shares:
             await self._address_held(repository, docket, study, cause)
+        has_open = await repository.has_open_association(key)
         found = closing(
             study,
             docket.of(study),
             read_through=through,
-            open_associations=await repository.has_open_association(key),
+            open_associations=has_open,
+            judged=not has_open or self._judged(study, through),
             default_quiet_s=self._around.default_quiet_s,
             association_grace_s=self._around.association_grace_s,
         )
@@ -140,6 +146,14 @@ class Closer:
         study = replace(study, due_at=found.next_due, closed_at=closed_at)
         await repository.save_studies([studies.finished(study, docket.of(study), now)])
         await docket.write()
+
+    def _judged(self, study: Study, through: datetime) -> bool:
+        """Whether validation has judged what was received of an open study until its grace ends."""
+        until = grace_ends(study, self._around.association_grace_s)
+        if through < until:
+            return False  # it stays open anyway: nobody need be asked
+        judged = self._judged_through(study.topic)
+        return judged is not None and judged >= until
 
     async def _address_held(self, repository: Repository, docket: Docket, study: Study, cause: Cause) -> None:
         """Everything of the study is in quarantine: its shares say so, instead of there being none.

@@ -21,6 +21,11 @@ class Closing:
 _NOT_YET = timedelta(seconds=1)
 
 
+def grace_ends(study: Study, association_grace_s: float) -> datetime:
+    """When an association without an end stops keeping its study open."""
+    return study.seen_at + timedelta(seconds=association_grace_s)
+
+
 def closing(
     study: Study,
     shares: Collection[Share],
@@ -29,16 +34,20 @@ def closing(
     open_associations: bool,
     default_quiet_s: float,
     association_grace_s: float,
+    judged: bool = True,
 ) -> Closing:
     """Which shares of a study are complete.
 
     The only clock is the time through which the study's partition has been read: with a backlog it stands
     still, so that a half-read study cannot close. While an association is open a study stays open, for at
-    most the grace: an association whose end is never heard of must not keep it for ever.
+    most the grace: an association whose end is never heard of must not keep it for ever. The grace counts
+    only once validation has `judged` what was received in it: a backlog there is no silence of the sender's.
     """
-    held_until = study.seen_at + timedelta(seconds=association_grace_s)
+    held_until = grace_ends(study, association_grace_s)
     if open_associations and read_through < held_until:
         return Closing((), min(held_until, read_through + _NOT_YET))
+    if open_associations and not judged:
+        return Closing((), read_through + _NOT_YET)
     ready: list[Share] = []
     later: list[datetime] = []
     for share in shares:

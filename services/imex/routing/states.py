@@ -39,7 +39,8 @@ _BEFORE_THE_END: Mapping[Fact, ShareState] = {
 
 _TABLE: Mapping[ShareState, Mapping[Fact, ShareState]] = {
     "requested": {
-        **_BEFORE_THE_END,
+        # nothing of it is with delivery, so that there is nothing to give up, and nothing to try again
+        **{fact: end for fact, end in _BEFORE_THE_END.items() if fact is not Fact.GIVEN_UP},
         Fact.COVERED: "accepted",
         Fact.UNCOVERED: "refused",
         Fact.DECLINED: "refused",

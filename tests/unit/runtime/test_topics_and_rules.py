@@ -44,6 +44,9 @@ def test_a_service_writes_only_its_own_topics() -> None:
 
 
 def test_a_service_reads_in_groups_of_its_own_name() -> None:
-    groups = {(rule.user, rule.name) for rule in rules(TOPICS) if rule.resource is Resource.GROUP}
-    assert ("imex-audit", "imex-audit") in groups
-    assert all(user == name for user, name in groups)
+    of_groups = [rule for rule in rules(TOPICS) if rule.resource is Resource.GROUP]
+    reading = {(rule.user, rule.name) for rule in of_groups if rule.operation is Operation.READ}
+    assert ("imex-audit", "imex-audit") in reading
+    assert all(user == name for user, name in reading)
+    watched = {(rule.user, rule.name) for rule in of_groups} - reading
+    assert watched == {("imex-routing", "imex-validation")}
