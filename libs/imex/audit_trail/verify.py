@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imex.audit_trail.chain import (
     GENESIS,
@@ -13,6 +14,7 @@ from imex.audit_trail.chain import (
     commitment,
     record_hash,
 )
+from imex.audit_trail.index import index_problem
 
 
 class Verifier:
@@ -36,12 +38,17 @@ class Verifier:
         self._breaks: dict[str, Break] = {}
         self.records = 0
 
-    def feed(self, record: Record, personal: Mapping[str, tuple[bytes, str | None]] | None = None) -> None:
-        """One record, and its personal facts as field → (salt, value or None where erased)."""
+    def feed(
+        self,
+        record: Record,
+        personal: Mapping[str, tuple[bytes, str | None]] | None = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> None:
+        """One record, its personal facts as field → (salt, value or None where erased), and its columns."""
         self.records += 1
         name = f"chain {record.partition}"
         tip = self._tips.get(record.partition, Head(record.partition, 0, GENESIS))
-        problem = self._problem(record, tip, personal or {})
+        problem = self._problem(record, tip, personal or {}) or index_problem(record.body, columns or {})
         if problem:
             self._breaks.setdefault(name, Break(name, record.sequence, problem))
         self._tips[record.partition] = Head(record.partition, record.sequence, record.hash)
