@@ -108,7 +108,9 @@ def _allow(actions: Sequence[str], resource: str) -> dict[str, Any]:
 
 
 def _pool() -> urllib3.PoolManager:
-    return urllib3.PoolManager(timeout=_TIMEOUT_S, retries=urllib3.Retry(total=2, backoff_factor=0.2))
+    # 503: a store that has just started. Everything asked here may be asked twice.
+    again = urllib3.Retry(total=5, backoff_factor=0.2, status_forcelist=[503], allowed_methods=None)
+    return urllib3.PoolManager(timeout=_TIMEOUT_S, retries=again)
 
 
 def _host(settings: S3Settings) -> str:
