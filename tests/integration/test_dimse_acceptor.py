@@ -90,6 +90,17 @@ class RawPeer:
         return answer.field, answer.require_number(Tag.STATUS), answer.text(Tag.ERROR_COMMENT)
 
 
+async def test_an_instance_uid_that_is_too_long_costs_the_sender_that_instance_only() -> None:
+    async with (
+        acceptor(DimseRecorder()) as listening,
+        connect("127.0.0.1", listening.port, "A", "B", CONTEXTS) as association,
+    ):
+        long = await association.store(CT, "1." + "2" * 80, EXPLICIT, chunks(), len(DATA))
+        after = await association.store(CT, "1.2", EXPLICIT, chunks(), len(DATA))
+    assert (long.status, long.comment) == (0x0117, "Affected SOP Instance UID is longer than 64 characters")
+    assert after.status == 0
+
+
 async def test_a_refused_data_set_is_read_and_the_association_goes_on() -> None:
     def refuse_first(command: StoreCommand) -> StoreResponse | None:
         return StoreResponse(0xA700, "no room") if command.sop_instance_uid == "1.1" else None

@@ -187,8 +187,8 @@ def response(request: Command, status: int, comment: str = "") -> bytes:
         Tag.STATUS: status,
     }
     for tag in (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_INSTANCE_UID):
-        uid = request.uid(tag)
-        if uid is not None:
+        uid = request.text(tag)
+        if uid is not None and len(uid) <= MAX_UID_CHARS:
             elements[tag] = uid
     printable = (c if " " <= c <= "~" and c != "\\" else "?" for c in comment[:ERROR_COMMENT_CHARS])
     words = "".join(printable).strip()

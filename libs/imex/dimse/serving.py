@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Literal
 
 from imex.dimse import command
-from imex.dimse.command import Command, CommandField, Tag
+from imex.dimse.command import MAX_UID_CHARS, Command, CommandField, Tag
 from imex.dimse.errors import (
     AssociationAborted,
     AssociationReleased,
@@ -201,7 +201,7 @@ def _store_command(context: Context, request: Command) -> StoreCommand | StoreRe
     """The request in typed form, or the answer to one that cannot be carried out (PS3.7 9.1.1.1)."""
     proposed, transfer_syntax = context
     sop_class = request.uid(Tag.AFFECTED_SOP_CLASS_UID)
-    sop_instance = request.uid(Tag.AFFECTED_SOP_INSTANCE_UID)
+    sop_instance = request.text(Tag.AFFECTED_SOP_INSTANCE_UID)
     if sop_class != proposed.abstract_syntax or sop_class == VERIFICATION:
         return StoreResponse(
             Status.SOP_CLASS_NOT_SUPPORTED,
@@ -209,6 +209,10 @@ def _store_command(context: Context, request: Command) -> StoreCommand | StoreRe
         )
     if sop_instance is None:
         return StoreResponse(Status.INVALID_SOP_INSTANCE, "no Affected SOP Instance UID")
+    if len(sop_instance) > MAX_UID_CHARS:
+        # one instance is refused; an abort would cost the sender the rest of its study as well
+        words = f"Affected SOP Instance UID is longer than {MAX_UID_CHARS} characters"
+        return StoreResponse(Status.INVALID_SOP_INSTANCE, words)
     if not request.has_data_set:
         return StoreResponse(Status.CANNOT_UNDERSTAND, "C-STORE without a data set")
     return StoreCommand(
