@@ -94,6 +94,11 @@ class Api:
             return Unreachable(
                 f"{self.where.api} cannot be reached. Is the stack up?", "Start it with: make up"
             )
+        if isinstance(error, httpx2.UnsupportedProtocol):
+            return Unreachable(
+                f"{self.where.api} is no address of an API.",
+                "Set IMEX_API to one such as http://127.0.0.1:8080/api/v1",
+            )
         return Unreachable(
             f"The connection to {self.where.api} broke ({type(error).__name__}).", "Try again."
         )

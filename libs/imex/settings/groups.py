@@ -6,6 +6,7 @@ Values come from the environment; a wrong one is an error at start that names th
 import base64
 import binascii
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PostgresDsn, SecretStr, TypeAdapter
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -20,6 +21,21 @@ def _postgres_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _bootstrap(value: str) -> str:
+    for server in value.split(","):
+        host, _, port = server.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) <= 65535:
+            raise ValueError("must be host:port, or several of them with commas between")
+    return value
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("must be http://host:port or https://host:port")
+    return value
+
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -28,7 +44,7 @@ class KafkaSettings(BaseSettings):
 
     model_config = _config("IMEX_KAFKA_")
 
-    bootstrap: str = Field(description="host:port[,host:port…]")
+    bootstrap: Annotated[str, AfterValidator(_bootstrap)] = Field(description="host:port[,host:port…]")
     username: str = Field(default="", description="empty: no SASL")
     password: SecretStr = SecretStr("")
     mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
@@ -40,7 +56,7 @@ class S3Settings(BaseSettings):
 
     model_config = _config("IMEX_S3_")
 
-    endpoint: str = Field(description="http(s)://host:port")
+    endpoint: Annotated[str, AfterValidator(_http_url)] = Field(description="http(s)://host:port")
     bucket: str = "payloads"
     directory_bucket: str = "directory"
     access_key: str = ""
