@@ -223,3 +223,11 @@ async def test_with_the_object_store_away_nothing_is_applied(portal: World) -> N
         assert "retry-after" in answer.headers
         assert "Hospital C" in (await api.get("/api/v1/directory")).text
     assert len(await portal.outbox("directory")) == 1
+
+
+async def test_a_release_that_cannot_be_says_why(portal: World) -> None:
+    entry = await portal.held(await portal.study(), releasable=False, reason="other data was received before")
+    async with portal.client("RQM") as api:
+        answer = await api.post(f"/api/v1/quarantine/{entry}/release", json={"reason": "x"})
+    assert answer.status_code == 409
+    assert "other data was received before" in answer.json()["detail"]

@@ -104,4 +104,6 @@ def check_decision(
     if entry.state != "waiting":
         raise Problem(409, f"The entry was {entry.state} by {entry.decided_by or 'somebody'} already.")
     if decision == "release" and not entry.may_release:
-        raise Problem(409, "It cannot be released: it is not readable enough to be sent. Discard it.")
+        raise Problem(
+            409, f"It cannot be released: {entry.reason}. Discard it, and have it sent again put right."
+        )
