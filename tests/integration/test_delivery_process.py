@@ -19,6 +19,7 @@ from tests.integration.delivery_world import SEED, Passage, World, until
 
 from imex.db import Database
 from imex.db.migrate import upgrade
+from imex.db.tables.delivery import instances
 from imex.directory import Directory
 from imex.events import Event
 from imex.events.catalog import TOPICS
@@ -87,6 +88,11 @@ async def answer(url: str) -> tuple[int, str]:
         return 0, ""
 
 
+async def listed_instances(database: Database) -> int:
+    async with database.look() as connection:
+        return await connection.scalar(select(func.count()).select_from(instances)) or 0
+
+
 @pytest.mark.timeout(240)
 async def test_manifests_become_deliveries_and_facts(
     empty_database_url: str, broker: KafkaSettings, minio: MinioPart, tmp_path: Path
@@ -124,6 +130,7 @@ async def test_manifests_become_deliveries_and_facts(
             sent, passage = synthetic_study(12, size=64), Passage("RT3")
             for event in await world.listed(passage, sent.instances):
                 await producer.send(event)
+            await until(lambda: listed_instances(owner), lambda rows: rows == 12)
             await world.until_outcome(passage, "delivered", 60)
             await until(lambda: outbox(owner), lambda rows: rows == 0)
             await until(lambda: told_types(told), lambda types: DeliveryCompleted in types, 30)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import insert, text
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -23,14 +23,6 @@ class UnitOfWork:
         self.connection = connection
         self.common = common
         self._outgoing: list[dict[str, Any]] = []
-
-    async def seen(self, event_ids: Iterable[UUID]) -> set[UUID]:
-        """Those of `event_ids` whose effects are already here."""
-        inbox = self.common.inbox
-        rows = await self.connection.execute(
-            select(inbox.c.event_id).where(inbox.c.event_id.in_(list(event_ids)))
-        )
-        return set(rows.scalars())
 
     async def claim(self, event_ids: Iterable[UUID]) -> set[UUID]:
         """Write inbox rows and give back the ids that were new.

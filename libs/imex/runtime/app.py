@@ -3,18 +3,35 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import uvloop
 from aiohttp import web
 
+from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.runtime.health import Component, Health
 from imex.runtime.http import health_app
-from imex.settings import HttpSettings
+from imex.settings import HttpSettings, LogSettings
 
-Compose = Callable[[], Awaitable[tuple[Sequence[Component], HttpSettings | None, Metrics | None]]]
-"""Makes a service's components, where it serves health, and its metrics."""
+Compose = Callable[[Metrics], Sequence[Component]]
+"""Makes a service's components, in the order in which they start."""
+
+
+class Told(Protocol):
+    """What every service is told from outside."""
+
+    @property
+    def log(self) -> LogSettings:
+        """How much it says."""
+        ...
+
+    @property
+    def http(self) -> HttpSettings:
+        """Where it serves its health."""
+        ...
+
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +136,12 @@ async def run(
     await App(name, components, http, metrics).run()
 
 
-def main(name: str, compose: Compose) -> None:
-    """Run a service on uvloop; `compose` makes its parts inside the loop."""
+def main(name: str, settings: Told, compose: Compose) -> None:
+    """Run a service on uvloop until SIGTERM or SIGINT; `compose` makes its parts inside the loop."""
+    configure_logging(name, settings.log.level)
 
     async def composed() -> None:
-        components, http, metrics = await compose()
-        await run(name, components, http, metrics)
+        metrics = Metrics(name)
+        await run(name, compose(metrics), settings.http, metrics)
 
     uvloop.run(composed())

@@ -82,15 +82,6 @@ class DirectoryFeed:
         """The version in force; None while it is not known yet."""
         return self._index if self._caught_up or self._known else None
 
-    async def at_least(self, number: int) -> DirectoryIndex:
-        """Wait until the version of this number, or a later one, is in force here.
-
-        Raises:
-            Transient: that takes longer than 5 s.
-        """
-        await self._until(lambda: self._number >= number, f"directory version {number}")
-        return self._index
-
     async def wait_for(self, version: str) -> None:
         """Return once this version (a digest), or a later one, is in force here.
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from imex.audit.handler import AuditHandler, write_checkpoint
 from imex.audit.settings import Settings
 from imex.db import Database
-from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.names import AUDIT_RECORDS
 from imex.observability.traces import Traces
@@ -13,7 +12,6 @@ from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
 from imex.runtime.resources import Resources
-from imex.settings import HttpSettings
 
 NAME = "audit"
 POLICY = Policy(batch_records=256, linger_s=0.02, order="partition")
@@ -22,13 +20,7 @@ POLICY = Policy(batch_records=256, linger_s=0.02, order="partition")
 def main() -> None:
     """Keep the trail until asked to stop (SIGTERM or SIGINT)."""
     settings = Settings()
-    configure_logging(NAME, settings.log.level)
-
-    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
-        metrics = Metrics(NAME)
-        return components(settings, metrics), settings.http, metrics
-
-    run_service(NAME, compose)
+    run_service(NAME, settings, lambda metrics: components(settings, metrics))
 
 
 def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:

@@ -19,14 +19,13 @@ from imex.delivery.targets.dicom import DicomTarget
 from imex.delivery.wake import Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
-from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.resources import Resources
-from imex.settings import HttpSettings, decoded_key
+from imex.settings import decoded_key
 from imex.storage import MinioStore
 
 NAME = "delivery"
@@ -40,13 +39,7 @@ POLICIES = {
 def main() -> None:
     """Deliver until asked to stop (SIGTERM or SIGINT)."""
     settings = Settings()
-    configure_logging(NAME, settings.log.level)
-
-    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
-        metrics = Metrics(NAME)
-        return components(settings, metrics), settings.http, metrics
-
-    run_service(NAME, compose)
+    run_service(NAME, settings, lambda metrics: components(settings, metrics))
 
 
 def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:

@@ -12,7 +12,6 @@ from imex.ingest.lanes import LaneMemory
 from imex.ingest.meters import Meters
 from imex.ingest.ports import Surroundings
 from imex.ingest.settings import Settings
-from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime.app import main as run_service
@@ -21,7 +20,6 @@ from imex.runtime.health import Component
 from imex.runtime.producer import Producer
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
-from imex.settings import HttpSettings
 from imex.storage import MinioStore
 
 NAME = "ingest"
@@ -30,16 +28,14 @@ NAME = "ingest"
 def main() -> None:
     """Take instances until asked to stop (SIGTERM or SIGINT)."""
     settings = Settings()
-    configure_logging(NAME, settings.log.level)
 
-    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
-        metrics = Metrics(NAME)
+    def compose(metrics: Metrics) -> Sequence[Component]:
         documents = MinioStore(settings.s3, settings.s3.directory_bucket)
         feed = DirectoryFeed(settings.kafka, documents, metrics)
         serving, _ = components(settings, metrics, feed.current)
-        return (Resources(documents.close), feed, *serving), settings.http, metrics
+        return (Resources(documents.close), feed, *serving)
 
-    run_service(NAME, compose)
+    run_service(NAME, settings, compose)
 
 
 def components(

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from imex.db import Database
 from imex.events import Identity, Sealed
-from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
@@ -23,7 +22,6 @@ from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.progress import Progress, Source
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
-from imex.settings import HttpSettings
 from imex.storage import MinioStore
 from imex.storage.port import ObjectStore
 
@@ -47,15 +45,12 @@ ROOTS_EVERY_S = 1.0
 def main() -> None:
     """Route until asked to stop (SIGTERM or SIGINT)."""
     settings = Settings()
-    configure_logging(NAME, settings.log.level)
 
-    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
-        metrics = Metrics(NAME)
+    def compose(metrics: Metrics) -> Sequence[Component]:
         documents = MinioStore(settings.s3, settings.s3.directory_bucket)
-        parts = (Resources(documents.close), *components(settings, metrics, documents))
-        return parts, settings.http, metrics
+        return (Resources(documents.close), *components(settings, metrics, documents))
 
-    run_service(NAME, compose)
+    run_service(NAME, settings, compose)
 
 
 def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> Sequence[Component]:

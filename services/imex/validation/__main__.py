@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from imex.db import Database
 from imex.events import Identity, Sealed
-from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.observability.names import VALIDATION_INSTANCES, VALIDATION_WAITING
 from imex.observability.traces import Traces
@@ -13,7 +12,6 @@ from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
-from imex.settings import HttpSettings
 from imex.validation.handler import CommandsHandler, InstancesHandler
 from imex.validation.repository import Repository
 from imex.validation.settings import Settings
@@ -27,13 +25,7 @@ BULK = Policy(batch_records=128, linger_s=0.01)
 def main() -> None:
     """Judge until asked to stop (SIGTERM or SIGINT)."""
     settings = Settings()
-    configure_logging(NAME, settings.log.level)
-
-    async def compose() -> tuple[Sequence[Component], HttpSettings, Metrics]:
-        metrics = Metrics(NAME)
-        return components(settings, metrics), settings.http, metrics
-
-    run_service(NAME, compose)
+    run_service(NAME, settings, lambda metrics: components(settings, metrics))
 
 
 def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
