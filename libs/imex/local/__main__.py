@@ -11,7 +11,7 @@ from imex.local import control, layout
 from imex.local.cache import PartUnavailable
 from imex.local.home import Home
 from imex.local.ports import PortsTaken
-from imex.local.process import Launch
+from imex.local.process import Launch, StartFailed
 from imex.local.supervisor import Supervisor
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         return _run(arguments)
-    except (PartUnavailable, PortsTaken, control.StackFailed) as problem:
+    except (PartUnavailable, PortsTaken, StartFailed, control.StackFailed) as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
 

@@ -83,7 +83,10 @@ def _follow(home: Home, study_uid: str) -> Mapping[str, Any]:
     printed = 0
     deadline = time.monotonic() + _WITHIN_S
     while time.monotonic() < deadline:
-        found = _get(home, "/shares", study_uid=study_uid)["items"]
+        try:
+            found = _get(home, "/shares", study_uid=study_uid)["items"]
+        except httpx2.TransportError:
+            found = []  # the portal is just being started again
         if found:
             share: Mapping[str, Any] = found[0]
             steps = _steps(home, share)
