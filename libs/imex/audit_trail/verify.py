@@ -109,6 +109,9 @@ def _position_problem(record: Record) -> str | None:
 
 def _personal_problem(record: Record, personal: Mapping[str, tuple[bytes, str | None]]) -> str | None:
     commitments = json.loads(record.body).get("commitments", {})
+    for field in commitments.keys() - personal.keys():
+        # erasing blanks the value; the row with its salt stays
+        return f"the personal fact {field!r} beside it is gone"
     for field, (salt, value) in personal.items():
         if value is not None and commitments.get(field) != commitment(salt, value):
             return f"the personal fact {field!r} beside it was changed"

@@ -4,13 +4,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import structlog
+
 from imex.dimse import Ended
 from imex.events import Lane
 from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
-from imex.events.ids import caused_id, root_traceparent
+from imex.events.ids import caused_id, root_traceparent, trace_id_hex
 from imex.events.instances import AssociationEnded, AssociationEndedData
 from imex.ingest.ports import Span, Surroundings
 from imex.ingest.received import Origin
+
+log = structlog.get_logger(__name__)
 
 Outcome = Literal["released", "aborted", "lost", "timed out"]
 
@@ -94,6 +98,16 @@ class Carried:
                 self._audit(study_uid, study, "instances_received", outcome)
             if study.refused:
                 self._audit(study_uid, study, "instances_refused", outcome)
+            log.info(
+                "study received",
+                trace_id=trace_id_hex(self._origin.source, study_uid),
+                source=self._origin.source,
+                study_uid=study_uid,
+                association=str(self._origin.association),
+                received=study.received,
+                refused=study.refused,
+                outcome=outcome,
+            )
             if study.span is not None:
                 study.span.end(received=study.received, refused=study.refused, outcome=outcome)
 

@@ -11,7 +11,7 @@ from imex.db import UnitOfWork
 from imex.events import Event, Identity, Sealed, study_key
 from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
 from imex.events.commands import QuarantineCommanded
-from imex.events.ids import caused_id, root_traceparent
+from imex.events.ids import caused_id, root_traceparent, trace_id_hex
 from imex.events.instances import AssociationEnded, InstanceReceived
 from imex.events.validations import (
     AssociationValidated,
@@ -66,6 +66,14 @@ class InstancesHandler:
             traceparent = traceparents.get((event.data.source, event.data.study_uid))
             decision, judged[event.id] = judge(event, identities[event.id], known, traceparent)
             if isinstance(decision, Held):
+                log.warning(
+                    "instance quarantined",
+                    trace_id=trace_id_hex(event.data.source, event.data.study_uid),
+                    source=event.data.source,
+                    study_uid=event.data.study_uid,
+                    sop_instance_uid=event.data.sop_instance_uid,
+                    reason=decision.reason,
+                )
                 unit.publish(_audit(event, "instance_quarantined", decision.reason))
             checks = decision.findings if isinstance(decision, Held) else ()
             self._counted(type(decision).__name__.lower(), ",".join(sorted({f.check for f in checks})))
@@ -183,6 +191,14 @@ async def _association_validated(event: AssociationEnded, repository: Repository
     data = event.data
     counts = await repository.counts(data.source, data.study_uid, data.association)
     quarantined = sum(counts.get(state, 0) for state in ("quarantined", "released", "discarded"))
+    log.info(
+        "association validated",
+        trace_id=trace_id_hex(data.source, data.study_uid),
+        source=data.source,
+        study_uid=data.study_uid,
+        association=str(data.association),
+        **counts,
+    )
     return AssociationValidated.of(
         id=caused_id(event.id, AssociationValidated.type_name(), study_key(data.source, data.study_uid)),
         subject=str(data.association),

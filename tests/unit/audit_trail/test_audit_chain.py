@@ -112,6 +112,10 @@ def change_personal(made: Trail) -> None:
     made.personal[3]["user"] = (salt, "somebody else")
 
 
+def delete_personal(made: Trail) -> None:
+    del made.personal[3]["user"]
+
+
 def rewrite_from_the_third(made: Trail) -> None:
     head = Head(0, 2, made.records[1].hash)
     for index in range(2, len(made.records)):
@@ -131,6 +135,7 @@ def rewrite_from_the_third(made: Trail) -> None:
         (swap, 3, "does not follow"),
         (cut_tail, 6, "the end is cut off"),
         (cut_tail_and_head, 6, "the end is cut off"),
+        (delete_personal, 3, "'user' beside it is gone"),
         (change_personal, 3, "'user' beside it was changed"),
         (rewrite_from_the_third, 4, "a checkpoint saw"),
     ],

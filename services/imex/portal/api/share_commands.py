@@ -13,10 +13,13 @@ from imex.portal.api.access import CallerPart, PortalPart
 from imex.portal.commands import NewShare, ShareCommand
 from imex.portal.context import Portal
 from imex.portal.problems import Problem, forbidden, not_found
-from imex.portal.queries import directories, shares
+from imex.portal.queries import directories, shares, studies
 from imex.portal.scope import Caller
 
 router = APIRouter(tags=["shares"])
+
+ARRIVAL_S = 2.0
+"""How long a study that is to be shared may still be on its way to routing."""
 
 _OPEN: frozenset[ShareState] = frozenset({"requested", "accepted", "collecting", "delivering", "partial"})
 
@@ -51,6 +54,13 @@ async def create_share(
     """Share a study of one's own. No agreement that covers it: 201 with the state `refused` and why."""
     if not caller.acts_for(wanted.source):
         raise forbidden(f"You cannot share studies of {wanted.source}: only {wanted.source} can.")
+
+    async def arrived() -> bool | None:
+        async with portal.database.engine.connect() as connection:
+            return await studies.known(connection, wanted.source, wanted.study_uid) or None
+
+    # who has just sent a study may share it at once: it is on its way to routing
+    known = await commands.until(arrived, min(portal.command_wait_s, ARRIVAL_S))
     async with portal.database.unit() as unit:
         check_new(wanted, await directories.in_force(unit.connection))
         command = await commands.command_id(unit, caller, idempotency_key, wanted)
@@ -61,6 +71,8 @@ async def create_share(
             return await shares.result_of(connection, command, wanted.recipient)
 
     result = await commands.until(ask, portal.command_wait_s)
+    if result is not None and result.share is None and not known:
+        raise not_found("study")
     share = await _share_of(portal, caller, result)
     if share is None:
         response.status_code = 202

@@ -129,6 +129,12 @@ async def matching(connection: AsyncConnection, scope: Scope, identifier: str, l
     return [_study(row) for row in (await connection.execute(query)).mappings()]
 
 
+async def known(connection: AsyncConnection, source: str, study_uid: str) -> bool:
+    """Whether anything of a study has come in from an institution."""
+    wanted = select(studies.c.study_uid).where(studies.c.source == source, studies.c.study_uid == study_uid)
+    return await connection.scalar(wanted) is not None
+
+
 async def of_share_source(
     connection: AsyncConnection, scope: Scope, source: str, study_uid: str
 ) -> Study | None:
