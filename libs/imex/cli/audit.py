@@ -66,7 +66,5 @@ def export(
 
 
 def _extent(answer: dict[str, Any]) -> str:
-    counted = (
-        f"{answer[name]} {name}" for name in ("records", "chains", "checkpoints") if name in answer
-    )
+    counted = (f"{answer[name]} {name}" for name in ("records", "chains", "checkpoints") if name in answer)
     return ", ".join(counted) or "every record"

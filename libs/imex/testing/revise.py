@@ -57,7 +57,7 @@ def _tidy() -> None:
         path.write_text("".join(line for line in lines if not line.lstrip().startswith("# ### ")))
     ruff = str(Path(sys.executable).with_name("ruff"))
     for arguments in (("check", "--fix", "--exit-zero", "--quiet"), ("format", "--quiet")):
-        subprocess.run([ruff, *arguments, str(_VERSIONS)], check=True)  # noqa: S603  our own linter
+        subprocess.run([ruff, *arguments, str(_VERSIONS)], check=True)
 
 
 if __name__ == "__main__":
