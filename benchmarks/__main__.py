@@ -7,6 +7,7 @@ receiver, which keeps nothing. CPU is of the systems' own processes, without sen
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import socket
 import subprocess
