@@ -75,12 +75,14 @@ class Receiver:
 
 
 def cpu_seconds(processes: Mapping[str, int]) -> dict[str, float]:
-    """CPU time so far of processes by name, children included."""
-    found = {}
-    for name, pid in processes.items():
-        times = psutil.Process(pid).cpu_times()
-        found[name] = times.user + times.system + times.children_user + times.children_system
-    return found
+    """CPU time so far by name: a process, and all it has started (PostgreSQL works in its children)."""
+    return {name: _with_children(psutil.Process(pid)) for name, pid in processes.items()}
+
+
+def _with_children(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    spent = times.user + times.system + times.children_user + times.children_system
+    return float(spent) + sum(_with_children(child) for child in process.children())
 
 
 def median(values: Sequence[float]) -> float:
