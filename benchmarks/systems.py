@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -133,7 +134,11 @@ class Orthanc:
         )
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [str(self.program()), str(configuration)], stdout=log, stderr=subprocess.STDOUT
+                [str(self.program()), str(configuration)],
+                # its DIMSE is DCMTK's: at its best, as the senders are
+                env={**os.environ, "TCP_NODELAY": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def processes(self) -> Mapping[str, int]:
