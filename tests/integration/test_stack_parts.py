@@ -1,5 +1,6 @@
 """The launchers by themselves: each part starts, ends as if crashed, and starts again on its data."""
 
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -9,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from imex.settings import S3Settings
 from imex.storage.provision import ensure_buckets, ensure_users
-from imex.testing.parts import minio_part, postgres_part
+from imex.testing.parts import kafka_part, minio_part, postgres_part
 
 SECRET = "only-for-tests"
 DENIED = r"AccessDenied|Access Denied"
@@ -60,3 +61,11 @@ def test_a_service_may_do_with_objects_what_its_policy_says_and_no_more(tmp_path
             ingest.fput_object(bucket_name="directory", object_name="b", file_path=str(source))
         with pytest.raises(S3Error, match=DENIED):
             ingest.remove_object(bucket_name="payloads", object_name="a")
+
+
+def test_a_cluster_id_that_begins_with_a_dash_is_no_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imex.local.kafka.uuid.uuid4", lambda: uuid.UUID(bytes=b"\xf8" + bytes(15)))
+    with kafka_part(tmp_path) as part:
+        assert part.bootstrap

@@ -144,7 +144,9 @@ def _format(java: str, classpath: str, properties: Path, config: KafkaConfig) ->
         [
             *(java, "-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"),
             *("-cp", classpath, "kafka.tools.StorageTool", "format"),
-            *("-t", cluster, "-c", str(properties), *users),
+            # in one word with its option: an id may begin with a dash, and would be read as another option
+            f"--cluster-id={cluster}",
+            *("-c", str(properties), *users),
         ],
         capture_output=True,
         text=True,
