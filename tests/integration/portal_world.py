@@ -18,7 +18,7 @@ from imex.events import decode
 from imex.events.ids import share_id
 from imex.observability.metrics import Metrics
 from imex.portal.app import create_app
-from imex.portal.bootstrap import ensure_account, ensure_token
+from imex.portal.auth import accounts, tokens
 from imex.portal.context import Portal
 from imex.portal.settings import PortalSettings
 from imex.testing.storage import MemoryStore
@@ -225,13 +225,13 @@ async def world(database_url: str, command_wait_s: float = 0.2) -> AsyncIterator
         for name, token in TOKENS.items():
             institution = None if name == "admin" else name
             role = "admin" if institution is None else "institution"
-            await ensure_token(unit.connection, token, institution, role, "tests")
+            await tokens.ensure(unit.connection, token, institution, role, "tests")
         for username, institution, role, shown in (
             ("admin", None, "admin", "Network administrator"),
             ("rqm-sender", "RQM", "sender", "Robin Ash"),
             ("rt3-viewer", "RT3", "viewer", "Sam Reed"),
         ):
-            await ensure_account(
+            await accounts.ensure(
                 unit.connection, username, PASSWORD, institution=institution, role=role, display_name=shown
             )
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from pydantic import SecretStr
@@ -15,13 +15,7 @@ from imex.settings import S3Settings
 from imex.storage import MinioStore
 from imex.testing.dicom import synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
-from imex.testing.parts import MinioPart, minio_part
-
-
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioPart]:
-    with minio_part(tmp_path_factory.mktemp("minio")) as part:
-        yield part
+from imex.testing.parts import MinioPart
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import base64
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -32,22 +32,7 @@ from imex.settings import KafkaSettings, S3Settings
 from imex.storage import MinioStore
 from imex.testing.dicom import synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
-from imex.testing.parts import MinioPart, kafka_part, minio_part
-
-
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioPart]:
-    with minio_part(tmp_path_factory.mktemp("minio")) as part:
-        yield part
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
-    """A broker of its own: the topics of the catalogue are one for all its users."""
-    with kafka_part(tmp_path_factory.mktemp("kafka")) as part:
-        yield KafkaSettings.model_validate(
-            {"bootstrap": part.bootstrap, "username": part.username, "password": part.password}
-        )
+from imex.testing.parts import MinioPart
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import io
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from imex.runtime.topics import ensure_topics
 from imex.sealing import Sealer
 from imex.settings import KafkaSettings, S3Settings
 from imex.storage import MinioStore
-from imex.testing.parts import KafkaPart, MinioPart, minio_part
+from imex.testing.parts import KafkaPart, MinioPart
 from imex.testing.runtime import read_all, until
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -47,12 +47,6 @@ agreements:
 rules:
   - {id: r1, match: {modality: MR}, to: [RT3], priority: emergency}
 """
-
-
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioPart]:
-    with minio_part(tmp_path_factory.mktemp("minio")) as part:
-        yield part
 
 
 @dataclass

@@ -5,7 +5,7 @@ import base64
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,27 +22,12 @@ from imex.runtime.producer import Producer
 from imex.runtime.topics import ensure_topics
 from imex.settings import KafkaSettings, S3Settings
 from imex.storage import MinioStore
-from imex.testing.parts import MinioPart, kafka_part, minio_part
+from imex.testing.parts import MinioPart
 from imex.testing.runtime import until
 
 VERIFICATION = "1.2.840.10008.1.1"
 IMPLICIT = "1.2.840.10008.1.2"
 DIRECTORY = b'{"institutions":[{"code":"RQM","name":"A","kind":"nhs","senders":[{"ae_title":"RQM_PACS"}]}]}'
-
-
-@pytest.fixture(scope="module")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioPart]:
-    with minio_part(tmp_path_factory.mktemp("minio")) as part:
-        yield part
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
-    """A broker of its own: the topic of the directory is one for all its users."""
-    with kafka_part(tmp_path_factory.mktemp("kafka")) as part:
-        yield KafkaSettings.model_validate(
-            {"bootstrap": part.bootstrap, "username": part.username, "password": part.password}
-        )
 
 
 @dataclass

@@ -120,11 +120,6 @@ class Reject:
         return cls(1, 1, 7, words)
 
     @classmethod
-    def no_reason(cls, words: str = "rejected") -> "Reject":
-        """Permanent, service user, no reason given."""
-        return cls(1, 1, 1, words)
-
-    @classmethod
     def temporary_congestion(cls, words: str = "temporary congestion") -> "Reject":
         """Transient, service provider (presentation)."""
         return cls(2, 3, 1, words)

@@ -88,11 +88,6 @@ class UpperLayer(asyncio.BufferedProtocol):
         if request is not None:
             self._apply(Event.ASSOCIATE_REQUEST)
 
-    @property
-    def bytes_received(self) -> int:
-        """All bytes that came, PDU headers included."""
-        return self._watch.bytes
-
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -51,6 +51,38 @@ def digest_of(file: bytes) -> str:
     return f"sha256:{hashlib.sha256(memoryview(file)[dataset_offset(file) :]).hexdigest()}"
 
 
+def orthanc_settings(name: str, ae_title: str, data: Path, port: int, http_port: int) -> dict[str, object]:
+    """Orthanc's configuration: on loopback, storage below `data`, taking whatever is sent to its title."""
+    return {
+        "Name": name,
+        "StorageDirectory": str(data / "storage"),
+        "IndexDirectory": str(data / "storage"),
+        "DicomAet": ae_title,
+        "DicomPort": port,
+        "DicomCheckCalledAet": True,
+        "DicomAlwaysAllowStore": True,
+        "UnknownSopClassAccepted": True,
+        "HttpPort": http_port,
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "Plugins": [],
+    }
+
+
+def held_by_orthanc(base: str, study_uid: str) -> Mapping[str, str]:
+    """SOP Instance UID to digest of a study, each instance fetched as the file that Orthanc keeps.
+
+    `base` is the address of its REST interface. Raises httpx2's errors.
+    """
+    found: dict[str, str] = {}
+    with httpx2.Client(base_url=base, timeout=60.0) as client:
+        query = {"Level": "Instance", "Expand": True, "Query": {"StudyInstanceUID": study_uid}}
+        for instance in client.post("/tools/find", json=query).raise_for_status().json():
+            file = client.get(f"/instances/{instance['ID']}/file").raise_for_status().content
+            found[instance["MainDicomTags"]["SOPInstanceUID"]] = digest_of(file)
+    return found
+
+
 class Orthanc:
     """Orthanc with its own storage, asked over its REST interface."""
 
@@ -59,20 +91,7 @@ class Orthanc:
     def __init__(self, program: str, data: Path, log: Path, port: int, http_port: int) -> None:
         data.mkdir(parents=True, exist_ok=True)
         configuration = data / "orthanc.json"
-        settings = {
-            "Name": "Hospital B",
-            "StorageDirectory": str(data / "storage"),
-            "IndexDirectory": str(data / "storage"),
-            "DicomAet": AE_TITLE,
-            "DicomPort": port,
-            "DicomCheckCalledAet": True,
-            "DicomAlwaysAllowStore": True,
-            "UnknownSopClassAccepted": True,
-            "HttpPort": http_port,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-            "Plugins": [],
-        }
+        settings = orthanc_settings("Hospital B", AE_TITLE, data, port, http_port)
         write_private(configuration, json.dumps(settings, indent=1))
         self._base = f"http://127.0.0.1:{http_port}"
         self.launch = Launch(
@@ -80,14 +99,8 @@ class Orthanc:
         )
 
     def held(self, study_uid: str) -> Mapping[str, str]:
-        """Every instance of the study is fetched as the file that Orthanc keeps."""
-        found: dict[str, str] = {}
-        with httpx2.Client(base_url=self._base, timeout=30.0) as client:
-            query = {"Level": "Instance", "Expand": True, "Query": {"StudyInstanceUID": study_uid}}
-            for instance in client.post("/tools/find", json=query).raise_for_status().json():
-                file = client.get(f"/instances/{instance['ID']}/file").raise_for_status().content
-                found[instance["MainDicomTags"]["SOPInstanceUID"]] = digest_of(file)
-        return found
+        """As Orthanc answers it."""
+        return held_by_orthanc(self._base, study_uid)
 
 
 class StoreScp:

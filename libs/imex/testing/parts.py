@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imex.local import kafka, minio, postgres, zipkin
+from imex.local import kafka, minio, postgres
 from imex.local.ports import free_ports
 from imex.local.process import Part
 
@@ -100,23 +100,3 @@ def postgres_part(directory: Path) -> Iterator[PostgresPart]:
     finally:
         part.stop()
         shutil.rmtree(launch.cwd, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class ZipkinPart:
-    """A running Zipkin."""
-
-    part: Part
-    url: str
-
-
-@contextmanager
-def zipkin_part(directory: Path) -> Iterator[ZipkinPart]:
-    """A Zipkin on loopback with nothing in it."""
-    (port,) = free_ports(1)
-    part = Part(zipkin.prepare(zipkin.ZipkinConfig(directory / "zipkin", directory / "zipkin.log", port)))
-    part.start()
-    try:
-        yield ZipkinPart(part, f"http://127.0.0.1:{port}")
-    finally:
-        part.stop()

@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 
 from imex.dimse import Association, StoreResponse, connect
-from imex.local.hospital import digest_of
+from imex.local.hospital import digest_of, held_by_orthanc, orthanc_settings
 from imex.testing.dicom import SyntheticInstance
 
 _ORTHANC_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin"
@@ -89,21 +89,9 @@ class Orthanc(_Program):
         program = shutil.which("Orthanc") or shutil.which("Orthanc", path=_ORTHANC_PATH)
         assert program, "Orthanc is not installed; run: apt-get install -y orthanc"
         configuration = folder / "orthanc.json"
-        settings = {
-            "Name": ae_title,
-            "StorageDirectory": str(folder / "storage"),
-            "IndexDirectory": str(folder / "storage"),
-            "DicomAet": ae_title,
-            "DicomPort": port,
-            "DicomCheckCalledAet": True,
-            "DicomAlwaysAllowStore": True,
-            "UnknownSopClassAccepted": True,
-            "HttpPort": http_port,
-            "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False,
-            "Plugins": [],
-            "DicomModalities": {name: [title, "127.0.0.1", at] for name, (title, at) in peers.items()},
-        }
+        modalities = {name: [title, "127.0.0.1", at] for name, (title, at) in peers.items()}
+        settings = orthanc_settings(ae_title, ae_title, folder, port, http_port)
+        settings["DicomModalities"] = modalities
         configuration.write_text(json.dumps(settings))
         super().__init__([program, str(configuration)], port, folder / "orthanc.log")
         self._base = f"http://127.0.0.1:{http_port}"
@@ -137,13 +125,7 @@ class Orthanc(_Program):
 
     def held(self, study_uid: str) -> Mapping[str, str]:
         """SOP Instance UID to digest of what it has of a study."""
-        found: dict[str, str] = {}
-        with httpx2.Client(base_url=self._base, timeout=60) as client:
-            query = {"Level": "Instance", "Expand": True, "Query": {"StudyInstanceUID": study_uid}}
-            for instance in client.post("/tools/find", json=query).raise_for_status().json():
-                file = client.get(f"/instances/{instance['ID']}/file").raise_for_status().content
-                found[instance["MainDicomTags"]["SOPInstanceUID"]] = digest_of(file)
-        return found
+        return held_by_orthanc(self._base, study_uid)
 
     def _get(self, path: str) -> Any:
         with httpx2.Client(base_url=self._base, timeout=5) as client:

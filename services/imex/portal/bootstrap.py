@@ -14,7 +14,6 @@ import sys
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db import Database
 from imex.portal.auth import accounts, tokens
@@ -53,37 +52,15 @@ class Furnishing(BaseModel):
     accounts: list[AccountWanted] = []
 
 
-async def ensure_token(
-    connection: AsyncConnection, token: str, institution: str | None, role: str, label: str
-) -> None:
-    """Make `token` work for `institution`."""
-    await tokens.ensure(connection, token, institution, role, label)
-
-
-async def ensure_account(
-    connection: AsyncConnection,
-    username: str,
-    password: str,
-    *,
-    institution: str | None,
-    role: str,
-    display_name: str,
-) -> None:
-    """Make `username` able to sign in with `password`."""
-    await accounts.ensure(
-        connection, username, password, institution=institution, role=role, display_name=display_name
-    )
-
-
 async def ensure(database: Database, wanted: Furnishing) -> None:
     """All of `wanted` or, on an error, nothing of it."""
     async with database.unit() as unit:
         for one in wanted.tokens:
-            await ensure_token(
+            await tokens.ensure(
                 unit.connection, one.token.get_secret_value(), one.institution, one.role, one.label
             )
         for account in wanted.accounts:
-            await ensure_account(
+            await accounts.ensure(
                 unit.connection,
                 account.username,
                 account.password.get_secret_value(),

@@ -101,10 +101,6 @@ async def entries(connection: AsyncConnection, scope: Scope) -> AsyncIterator[En
             yield entry_of(_record(row), kept)
 
 
-def _beside(stored: dict[str, list[str]]) -> dict[str, tuple[bytes, str | None]]:
-    return {field: (bytes.fromhex(salt), value) for field, (salt, value) in stored.items()}
-
-
 def _record(row: Row[tuple[object, ...]]) -> Record:
     return Record(row.partition, row.sequence, row.body, bytes(row.previous), bytes(row.hash))
 
