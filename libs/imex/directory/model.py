@@ -95,6 +95,18 @@ class InboxEndpoint(_Part):
 Endpoint = Annotated[DicomEndpoint | DicomwebEndpoint | InboxEndpoint, Field(discriminator="type")]
 
 
+class SendingLimits(_Part):
+    """How much an institution may send at a time, over all its senders; what is left out is the default."""
+
+    max_associations: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_mbps: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = Field(
+        default=None, description="Megabits per second"
+    )
+    max_in_flight_mb: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Megabytes that are received and not yet safe"
+    )
+
+
 class Institution(_Part):
     """An organisation that sends or receives, known by its ODS code."""
 
@@ -103,6 +115,7 @@ class Institution(_Part):
     kind: Kind
     senders: tuple[Sender, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    limits: SendingLimits = SendingLimits()
 
 
 class Group(_Part):
