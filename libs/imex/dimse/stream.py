@@ -125,6 +125,8 @@ class PduStream:
             self._arena_bytes = LARGE_ARENA
             self._pdu_left = length
             self._phase = _Phase.PDV_HEADER
+            if length == 0:
+                self._without_progress()
             self._receiver.on_data_pdu()
             return
         if kind in (PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC):
@@ -172,7 +174,10 @@ class PduStream:
             piece = self._arena[start : start + taken]
             self._receiver.on_fragment(self._pdv_context, bool(self._pdv_control & COMMAND_BIT), last, piece)
         else:
-            self._empty += 1
-            if self._empty > self._limits.empty_fragments:
-                raise ProtocolError("fragments without content")
+            self._without_progress()
         return True
+
+    def _without_progress(self) -> None:
+        self._empty += 1
+        if self._empty > self._limits.empty_fragments:
+            raise ProtocolError("fragments without content")

@@ -23,14 +23,13 @@ from imex.dimse.errors import (
     DimseTimeout,
     ProtocolError,
 )
-from imex.dimse.inbox import Fragment, Inbox, Indication, ReleaseConfirmed, ReleaseRequested
-from imex.dimse.limits import KIB, Limits
+from imex.dimse.inbox import Inbox, Indication, ReleaseConfirmed, ReleaseRequested
+from imex.dimse.limits import Limits
 from imex.dimse.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest, PduType
 from imex.dimse.state import Action, Event, InvalidTransition, State, step
 from imex.dimse.stream import PduStream
 from imex.dimse.timing import Clock, PeerWatch, Timer
 
-WRITE_HIGH_WATER = 512 * KIB
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -75,8 +74,9 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._stream = PduStream(limits, self)
         self._artim = Timer(clock, lambda: self._local_event(Event.ARTIM_EXPIRED))
         self._write_deadline = Timer(clock, self._write_expired)
+        self._linger = Timer(clock, self.close)
         self._watch = PeerWatch(clock, self._peer_expired)
-        self._inbox = Inbox(limits.receive_window)
+        self._inbox = Inbox(limits)
         self._writers: asyncio.Future[None] | None = None
         self._unsent = 0
         self._aborting = Abort(AbortSource.USER, 0)
@@ -100,7 +100,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
+        unsent = self._limits.requestor_unsent if self._requestor else self._limits.unsent
+        self._transport.set_write_buffer_limits(high=unsent)
         self._apply(Event.TRANSPORT_CONFIRMED if self._requestor else Event.TRANSPORT_INDICATED)
         if self._crowded:
             self._finish(ConnectionLost("closed at once: too many connections"))
@@ -121,11 +122,17 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._inbox.hold_back()
         self._acknowledge()
 
+    def eof_received(self) -> None:
+        """The peer sends no more, and half a connection is no use: it is closed once all is sent, soon."""
+        self._linger.start(self._limits.close_s)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whomever."""
         self._local_event(Event.TRANSPORT_CLOSED)
         self._stream.stop()
         self._artim.stop()
+        self._linger.stop()
+        self._write_deadline.stop()
         self._finish(ConnectionLost("the connection was lost"))
         if self._on_closed is not None:
             self._on_closed(self)
@@ -158,6 +165,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         """A whole PDU: decode what its action will need, then step."""
         decoded: object = None
         match kind:
+            case _ if self.state is State.AWAITING_CLOSE:
+                pass  # no action there looks into it
             case PduType.ASSOCIATE_RQ:
                 decoded = pdu.decode_associate_request(body, self._limits)
             case PduType.ASSOCIATE_AC:
@@ -177,7 +186,7 @@ class UpperLayer(asyncio.BufferedProtocol):
     def on_fragment(self, context_id: int, command: bool, last: bool, data: memoryview) -> None:
         """Queue a piece of a message, unless the state ignores data."""
         if self.state in (State.ESTABLISHED, State.AWAITING_RELEASE_RP):
-            self._inbox.put(Fragment(context_id, command, last, data))
+            self._inbox.put_fragment(context_id, command, last, data)
 
     # -- the user's side
 
@@ -345,7 +354,7 @@ class UpperLayer(asyncio.BufferedProtocol):
                 self._write(pdu.encode_abort(abort))
                 self._artim.start(self._limits.artim_s)
                 self._finish(_violation(event, argument))
-            case Action.AA_7:
+            case Action.AA_7 if not self._write_deadline.running:  # who reads none gets no more
                 self._write(pdu.encode_abort(self._aborting))
             case Action.AA_2:
                 self._artim.stop()
@@ -377,9 +386,10 @@ class UpperLayer(asyncio.BufferedProtocol):
     def _close(self) -> None:
         """Close after what is still to be sent; at once where the peer does not read it."""
         if self._transport is not None:
-            if self._writers is not None:
+            if self._write_deadline.running:
                 self._transport.abort()
             else:
+                self._linger.start(self._limits.close_s)
                 self._transport.close()
 
     def _finish(self, error: DimseError) -> None:
@@ -398,6 +408,7 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     def _peer_expired(self, words: str) -> None:
         self.abort(DimseTimeout(words))
+        self._artim.start(self._limits.close_s)  # it had its time to say something
 
     def _write_backlog(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0

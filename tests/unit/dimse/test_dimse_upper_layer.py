@@ -35,7 +35,7 @@ USER_ABORT = pdu.encode_abort(pdu.Abort(0, 0))
 UNEXPECTED = pdu.encode_abort(pdu.Abort(2, 2))
 DATA = pdu.data_header(1, 4, command=True, last=True) + b"data"
 PART = pdu.data_header(1, 4, command=True, last=False) + b"data"
-LIMITS = Limits(artim_s=15, idle_s=50, progress_s=30, write_s=20, receive_window=100, progress_bytes=8)
+LIMITS = Limits(artim_s=15, idle_s=50, progress_s=30, write_s=20, receive_window=2000, progress_bytes=8)
 
 
 class FakeHandle:
@@ -395,7 +395,7 @@ async def test_the_time_that_a_sink_takes_is_not_held_against_the_peer() -> None
 
 async def test_reading_stops_while_too_much_waits_to_be_taken() -> None:
     peer = accepted()
-    big = pdu.data_header(1, 60, command=False, last=False) + bytes(60)
+    big = pdu.data_header(1, 600, command=False, last=False) + bytes(600)
     peer.brings(big)
     assert not peer.transport.paused
     peer.brings(big)
@@ -449,3 +449,38 @@ async def test_a_timed_out_peer_may_not_linger_by_sending_requests() -> None:
         peer.brings(RQ)
     peer.clock.advance(0.5)
     assert peer.transport.closed == "abort"
+
+
+async def test_a_silent_peer_is_gone_soon_after_its_deadline() -> None:
+    assert Limits().idle_s + Limits().close_s < 60
+    peer = accepted()
+    task = await _waiting(peer, within_message=False)
+    peer.clock.advance(LIMITS.idle_s)
+    with pytest.raises(DimseTimeout):
+        await task
+    peer.clock.advance(LIMITS.close_s + 0.1)
+    assert peer.transport.closed == "abort"
+
+
+async def test_a_connection_that_is_closed_but_not_read_is_dropped() -> None:
+    for wire in (USER_ABORT, b""):
+        peer = accepted()
+        if wire:
+            peer.brings(wire)
+            assert peer.transport.closed == "close"
+        else:
+            peer.layer.eof_received()
+        peer.transport.closed = ""
+        peer.clock.advance(LIMITS.close_s + 0.1)
+        assert peer.transport.closed == "abort"
+
+
+async def test_an_ended_peer_that_reads_no_aborts_is_sent_no_more_of_them() -> None:
+    peer = accepted()
+    peer.layer.abort(AssociationAborted(0, 0, "we stop"))
+    peer.sent()
+    peer.brings(RQ)
+    assert peer.sent() != b""
+    peer.layer.pause_writing()
+    peer.brings(RQ * 100)
+    assert peer.sent() == b""
