@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 from imex.dimse.items import ProposedContext, UserIdentity
 from imex.dimse.statuses import Status
 
+FailedStage = Literal["room", "proxy header", "tls handshake", "request"]
+
 
 @dataclass(frozen=True, slots=True)
 class AssociationRequest:
@@ -143,8 +145,8 @@ class AcceptorObserver(Protocol):
     def rejected(self, request: AssociationRequest, reject: Reject) -> None:
         """An association was rejected, by the policy or by a limit."""
 
-    def failed(self, peer_host: str, words: str) -> None:
-        """A connection ended before it asked for an association."""
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
+        """A connection ended before it asked for an association; `stage` is what did not come about."""
 
 
 class SilentObserver:
@@ -153,5 +155,5 @@ class SilentObserver:
     def rejected(self, request: AssociationRequest, reject: Reject) -> None:
         """See AcceptorObserver."""
 
-    def failed(self, peer_host: str, words: str) -> None:
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
         """See AcceptorObserver."""

@@ -17,6 +17,7 @@ from imex.dimse import (
     Reject,
     serve,
 )
+from imex.dimse.service import FailedStage
 from imex.events.ids import root_traceparent
 from imex.ingest.meters import Meters
 from imex.ingest.settings import DicomSettings
@@ -97,10 +98,11 @@ class CountingObserver:
         if (reject.source, reject.reason) not in _AUDITED:
             log.warning("association rejected", calling_ae=request.calling_ae, reason=reject.words)
 
-    def failed(self, peer_host: str, words: str) -> None:
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
         """A connection ended before it asked for an association."""
-        self._meters.rejected("no request")
-        log.debug("connection without an association", peer=peer_host, reason=words)
+        self._meters.rejected(f"no {stage}")
+        said = log.info if stage in {"tls handshake", "proxy header"} else log.debug
+        said("connection without an association", peer=peer_host, reason=words)
 
 
 class DicomServer:
