@@ -1,4 +1,4 @@
-"""What ingest's processes hold of the limits that they share; the order of these records decides who got in."""
+"""What each ingest process holds of the limits they share; the order of these records decides who got in."""
 
 from typing import ClassVar, Literal
 from uuid import UUID
