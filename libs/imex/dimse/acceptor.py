@@ -14,7 +14,13 @@ from imex.dimse.handshakes import Handshakes
 from imex.dimse.items import ContextOutcome
 from imex.dimse.limits import Limits
 from imex.dimse.listening import Arrived, Listener
-from imex.dimse.negotiation import accept_for, choose_contexts, fragment_bytes, unacceptable
+from imex.dimse.negotiation import (
+    accept_for,
+    choose_contexts,
+    fragment_bytes,
+    operations_window,
+    unacceptable,
+)
 from imex.dimse.pdu import AssociateReject, AssociateRequest
 from imex.dimse.service import (
     Accept,
@@ -283,7 +289,10 @@ class Acceptor:
             layer.violated(error)
         except DimseError as error:
             log.debug("association ended before it began: %s", error)
-        await Serving(layer, decision.handler, contexts, fragments, self._limits).run()
+        window = operations_window(request, self._limits)
+        await Serving(
+            layer, decision.handler, contexts, fragments, self._limits, window[0] if window else 1
+        ).run()
 
     async def _admit(self, request: AssociationRequest) -> Accept | Reject:
         try:

@@ -82,7 +82,11 @@ class StoreSink(Protocol):
 
 
 class AssociationHandler(Protocol):
-    """Serves the operations of one accepted association, one at a time."""
+    """Serves the operations of one accepted association.
+
+    Data sets come one after the other. Where the peer has asked for an asynchronous operations window, some
+    may still be in their sink's `commit` meanwhile; `ended` is called when all are done.
+    """
 
     async def store(self, command: StoreCommand) -> StoreSink | StoreResponse:
         """Begin a C-STORE: a sink for the data set, or a refusal; then the data set is thrown away."""
