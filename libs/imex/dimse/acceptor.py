@@ -14,6 +14,7 @@ from imex.dimse.handshakes import Handshakes
 from imex.dimse.items import ContextOutcome
 from imex.dimse.limits import Limits
 from imex.dimse.listening import Arrived, Listener
+from imex.dimse.memory import ReceiveMemory, SharedMemory
 from imex.dimse.negotiation import (
     accept_for,
     choose_contexts,
@@ -50,12 +51,14 @@ class Edge:
         that moment; it has to ask for the peer's certificate.
     balancers: networks of load balancers, from which a PROXY header of version 2 has to come first.
     shared: several processes listen on the same ports (SO_REUSEPORT).
+    memory: what connections receive into; without it the limits say how much.
     """
 
     tls_port: int | None = None
     tls: Callable[[], ssl.SSLContext] | None = None
     balancers: tuple[Network, ...] = ()
     shared: bool = False
+    memory: ReceiveMemory | None = None
 
 
 async def serve(
@@ -96,6 +99,7 @@ class Acceptor:
         self._observer = observer
         self._clock = clock
         self._edge = edge
+        self._memory = edge.memory or SharedMemory(limits.receive_memory, limits.receive_window)
         self._gate = Gate(edge.balancers, Handshakes(limits.handshakes_per_address), limits.handshake_s)
         self._plain = Listener(self._arrived(None))
         self._secure = Listener(self._arrived(edge.tls))
@@ -223,7 +227,7 @@ class Acceptor:
 
     def _protocol(self, peer: Peer) -> "_Accepted":
         """The protocol of the next connection."""
-        return _Accepted(self, peer, self._limits, self._clock)
+        return _Accepted(self, peer, self._limits, self._clock, self._memory)
 
     def connected(self, layer: UpperLayer) -> None:
         """A connection stands; `closed` follows."""
@@ -306,13 +310,16 @@ class Acceptor:
 class _Accepted(UpperLayer):
     """A layer that its acceptor knows while the connection stands; `peer` may be a load balancer's word."""
 
-    def __init__(self, acceptor: Acceptor, peer: Peer, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, acceptor: Acceptor, peer: Peer, limits: Limits, clock: Clock, memory: ReceiveMemory
+    ) -> None:
         super().__init__(
             limits=limits,
             clock=clock,
             on_request=acceptor.requested,
             unacceptable=acceptor.turned_down,
             on_closed=acceptor.closed,
+            memory=memory,
         )
         self._acceptor = acceptor
         self._peer = peer

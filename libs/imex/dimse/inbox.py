@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from imex.dimse.errors import ProtocolError
 from imex.dimse.limits import Limits
+from imex.dimse.memory import ReceiveMemory, Unshared
 from imex.dimse.pdu import AssociateAccept
 
 SMALL: Final = 512
@@ -38,10 +39,10 @@ Indication = Fragment | ReleaseRequested | ReleaseConfirmed | AssociateAccept
 
 
 class Inbox:
-    """A queue of indications for one reader; the receive window bounds it, give or take one read."""
+    """A queue of indications for one reader; the memory's window bounds it, give or take one read."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._window = limits.receive_window
+    def __init__(self, limits: Limits, memory: ReceiveMemory | None = None) -> None:
+        self._memory = memory or Unshared(limits.receive_window)
         self._most = limits.indications
         self._waiting: deque[Indication] = deque()
         self._bytes = 0
@@ -102,7 +103,7 @@ class Inbox:
         indication = self._waiting.popleft()
         if isinstance(indication, Fragment):
             self._bytes -= len(indication.data) + PIECE_COST
-            if self._held_back and self._bytes <= self._window // 2:
+            if self._held_back and self._bytes <= self._memory.window // 2:
                 self._let_go()
         return indication
 
@@ -116,7 +117,7 @@ class Inbox:
 
     def hold_back(self) -> None:
         """Stop reading when more than the window waits; called when all that was read is put."""
-        if self._bytes > self._window and not self._held_back and self._transport is not None:
+        if not self._held_back and self._bytes > self._memory.window and self._transport is not None:
             self._held_back = True
             self._transport.pause_reading()
 

@@ -23,6 +23,8 @@ class Limits:
         empty_fragments: fragments and P-DATA-TF in a row that carry nothing and end nothing.
         receive_window: bytes that one association may have received and its sink not yet taken; reading stops
             above it and goes on below half of it.
+        receive_memory: bytes that all connections of an acceptor receive into, where its user shares none of
+            its own; when they run short, less may wait for each sink than the window.
         indications: pieces of messages in that window, whatever their size: each costs memory of its own.
         unsent, requestor_unsent: bytes that may wait for a peer to read them before more is made; a
             requestor, which sends data sets, has more of them under way.
@@ -54,6 +56,7 @@ class Limits:
     dataset_bytes: int = 16 * GIB
     empty_fragments: int = 64
     receive_window: int = 1024 * KIB
+    receive_memory: int = 32 * 1024 * KIB
     indications: int = 8192
     unsent: int = 64 * KIB
     requestor_unsent: int = 512 * KIB

@@ -25,6 +25,7 @@ from imex.dimse.errors import (
 )
 from imex.dimse.inbox import Inbox, Indication, ReleaseConfirmed, ReleaseRequested
 from imex.dimse.limits import Limits
+from imex.dimse.memory import ReceiveMemory
 from imex.dimse.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest, PduType
 from imex.dimse.state import Action, Event, InvalidTransition, State, step
 from imex.dimse.stream import PduStream
@@ -63,6 +64,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         unacceptable: Callable[["UpperLayer", AssociateRequest], AssociateReject | None] | None = None,
         on_closed: Callable[["UpperLayer"], None] | None = None,
         crowded: bool = False,
+        memory: ReceiveMemory | None = None,
     ) -> None:
         self._crowded = crowded
         self._limits = limits
@@ -71,12 +73,12 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._unacceptable = unacceptable
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
-        self._stream = PduStream(limits, self)
+        self._stream = PduStream(limits, self, memory)
         self._artim = Timer(clock, lambda: self._local_event(Event.ARTIM_EXPIRED))
         self._write_deadline = Timer(clock, self._write_expired)
         self._linger = Timer(clock, self.close)
         self._watch = PeerWatch(clock, self._peer_expired)
-        self._inbox = Inbox(limits)
+        self._inbox = Inbox(limits, memory)
         self._writers: asyncio.Future[None] | None = None
         self._unsent = 0
         self._aborting = Abort(AbortSource.USER, 0)
