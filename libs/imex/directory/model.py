@@ -41,12 +41,17 @@ class _Part(BaseModel):
 
 
 class Sender(_Part):
-    """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides."""
+    """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides.
+
+    Without ``certificate`` it is one with the subject alternative name ``URI:urn:imex:institution:<code>``.
+    """
 
     ae_title: fields.AETitle
     networks: tuple[fields.Network, ...] = ()
-    certificate: fields.Text | None = Field(
-        default=None, description="Subject common name, or sha256:<hex> of the certificate's DER form"
+    certificate: fields.Certificate | None = Field(
+        default=None,
+        description="sha256:<hex> of its DER form, dns:<name> or uri:<URI> of its subject alternative names, "
+        "or the common name of its subject",
     )
 
 

@@ -7,11 +7,12 @@ from imex.events import Identity, Sealed
 from imex.ingest.adapters import CountingObserver, DicomServer, Eventually, TraceSpans, new_id, utc_now
 from imex.ingest.background import BackgroundPublisher
 from imex.ingest.budget import Budget
+from imex.ingest.certificates import Certificates, Files
 from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
-from imex.ingest.meters import Meters
+from imex.ingest.meters import CertificateMeters, Meters
 from imex.ingest.ports import Surroundings
-from imex.ingest.settings import Settings
+from imex.ingest.settings import DicomSettings, Settings
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime.app import main as run_service
@@ -68,11 +69,26 @@ def components(
         now=utc_now,
         new_id=new_id,
     )
+    certificates = certificates_of(settings.dicom, metrics)
     server = DicomServer(
-        settings.dicom, IngestPolicy(around), CountingObserver(meters), settings.ingest.drain_s
+        settings.dicom,
+        IngestPolicy(around),
+        CountingObserver(meters),
+        settings.ingest.drain_s,
+        certificates.context if certificates else None,
     )
     resources = Resources(store.close, traces.shutdown)
-    return (resources, Eventually(producer), background, server), server
+    watched = (certificates,) if certificates else ()
+    return (resources, Eventually(producer), background, *watched, server), server
+
+
+def certificates_of(settings: DicomSettings, metrics: Metrics) -> Certificates | None:
+    """The TLS port's certificates; None where there is no such port. Raises TlsFilesInvalid."""
+    certificate, key, ca = settings.tls_certificate, settings.tls_key, settings.tls_ca
+    if settings.tls_port is None or certificate is None or key is None or ca is None:
+        return None
+    files = Files(certificate, key, ca)
+    return Certificates(files, CertificateMeters(metrics), settings.tls_check_s, utc_now)
 
 
 if __name__ == "__main__":

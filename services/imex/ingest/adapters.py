@@ -1,7 +1,9 @@
 """Ingest's surroundings, made of the real parts."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
+from ssl import SSLContext
 from uuid import UUID
 
 import structlog
@@ -13,6 +15,7 @@ from imex.dimse import (
     AcceptorObserver,
     AcceptorPolicy,
     AssociationRequest,
+    Edge,
     Limits,
     Reject,
     serve,
@@ -111,9 +114,16 @@ class DicomServer:
     name = "dicom"
 
     def __init__(
-        self, settings: DicomSettings, policy: AcceptorPolicy, observer: AcceptorObserver, drain_s: float
+        self,
+        settings: DicomSettings,
+        policy: AcceptorPolicy,
+        observer: AcceptorObserver,
+        drain_s: float,
+        tls: Callable[[], SSLContext] | None = None,
     ) -> None:
+        """`tls` gives the context for each handshake on the TLS port, where the settings want one."""
         self._settings = settings
+        self._tls = tls
         self._policy = policy
         self._observer = observer
         self._drain_s = drain_s
@@ -122,14 +132,30 @@ class DicomServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; 0 before it does."""
+        """The plain port it listens on; 0 before it does, or where there is none."""
         return self._acceptor.port if self._acceptor else 0
 
+    @property
+    def tls_port(self) -> int:
+        """The TLS port it listens on; 0 before it does, or where there is none."""
+        return self._acceptor.tls_port if self._acceptor else 0
+
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
-        limits = Limits(associations=self._settings.max_associations)
+        """Listen. Raises OSError where a port is taken."""
+        settings = self._settings
+        limits = Limits(
+            associations=settings.max_associations,
+            handshake_s=settings.handshake_s,
+            handshakes_per_address=settings.handshakes_per_address,
+        )
+        edge = Edge(
+            tls_port=settings.tls_port,
+            tls=self._tls,
+            balancers=settings.proxy_networks,
+            shared=settings.shared_port,
+        )
         self._acceptor = await serve(
-            self._settings.host, self._settings.port, self._policy, limits, observer=self._observer
+            settings.host, settings.port, self._policy, limits, observer=self._observer, edge=edge
         )
         self._detail = ""
 

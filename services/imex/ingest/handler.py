@@ -11,6 +11,7 @@ from imex.dimse import (
     StoreResponse,
     StoreSink,
 )
+from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import caused_id
 from imex.ingest.association import Carried
@@ -20,6 +21,8 @@ from imex.ingest.received import AE_CHARS, Origin, clean
 from imex.ingest.sink import OUT_OF_RESOURCES, InstanceSink, RefusingSink
 
 log = structlog.get_logger(__name__)
+
+CERTIFICATE_CHARS = 256
 
 
 class IngestPolicy:
@@ -34,9 +37,22 @@ class IngestPolicy:
         index = around.directory()
         if index is None:
             return Reject.temporary_congestion("no directory yet")
-        decision = admit(index, around.own_ae_title, request.calling_ae, request.called_ae, request.peer_host)
+        certificate = None
+        if request.peer_certificate is not None:
+            try:
+                certificate = facts_of(request.peer_certificate)
+            except CertificateUnreadable as error:
+                return self._turned(request, Turned("calling", str(error)), certificate)
+        decision = admit(
+            index,
+            around.own_ae_title,
+            request.calling_ae,
+            request.called_ae,
+            request.peer_host,
+            certificate,
+        )
         if isinstance(decision, Turned):
-            return self._turned(request, decision)
+            return self._turned(request, decision, certificate)
         return Accept(self._handler(request, decision))
 
     def _handler(self, request: AssociationRequest, admitted: Admitted) -> "IngestAssociation":
@@ -49,7 +65,9 @@ class IngestPolicy:
         )
         return IngestAssociation(self._around, origin, request.peer_host)
 
-    def _turned(self, request: AssociationRequest, turned: Turned) -> Reject:
+    def _turned(
+        self, request: AssociationRequest, turned: Turned, certificate: CertificateFacts | None
+    ) -> Reject:
         log.info(
             "association rejected",
             calling_ae=request.calling_ae,
@@ -69,7 +87,7 @@ class IngestPolicy:
                     outcome="refused",
                     actor=Actor(kind="unknown", id=calling_ae),
                     reason=clean(turned.words),
-                    details={"calling_ae": calling_ae, "called_ae": called_ae},
+                    details={"calling_ae": calling_ae, "called_ae": called_ae, **_shown(certificate)},
                     personal={"address": request.peer_host},
                 ),
             )
@@ -77,6 +95,17 @@ class IngestPolicy:
         if turned.at_fault == "calling":
             return Reject.calling_ae_not_recognised(turned.words)
         return Reject.called_ae_not_recognised(turned.words)
+
+
+def _shown(certificate: CertificateFacts | None) -> dict[str, str]:
+    """What an audit record says of a certificate; nothing on the plain port."""
+    if certificate is None:
+        return {}
+    names = ", ".join(sorted(certificate.common_names | certificate.uris | certificate.dns_names))
+    return {
+        "certificate": f"sha256:{certificate.fingerprint}",
+        "certificate_names": clean(names, CERTIFICATE_CHARS),
+    }
 
 
 class IngestAssociation:
