@@ -50,8 +50,8 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     `on_request` is called with an A-ASSOCIATE-RQ that the provider can accept (acceptor only) and has to lead
     to `accept` or `reject`; `unacceptable` may turn a request down before that, for the provider's reasons.
-    `on_closed` is called once, when the connection is gone. `crowded` closes it as soon as it is made. Local
-    primitives raise the error that ended the association when it has ended.
+    `on_closed` is called once, when the connection is gone. Local primitives raise the error that ended the
+    association when it has ended.
     """
 
     def __init__(
@@ -63,10 +63,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         on_request: Callable[["UpperLayer", AssociateRequest], None] | None = None,
         unacceptable: Callable[["UpperLayer", AssociateRequest], AssociateReject | None] | None = None,
         on_closed: Callable[["UpperLayer"], None] | None = None,
-        crowded: bool = False,
         memory: ReceiveMemory | None = None,
     ) -> None:
-        self._crowded = crowded
         self._limits = limits
         self._request = request
         self._on_request = on_request
@@ -86,7 +84,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self.end: DimseError | None = None
         self.peer: tuple[str, int] = ("", 0)
         self.requested = False  # an A-ASSOCIATE-RQ that could be read has come
-        self._requestor = request is not None
+        self.requestor = request is not None  # which decides a release collision
         if request is not None:
             self._apply(Event.ASSOCIATE_REQUEST)
 
@@ -102,11 +100,10 @@ class UpperLayer(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        unsent = self._limits.requestor_unsent if self._requestor else self._limits.unsent
+        unsent = self._limits.requestor_unsent if self.requestor else self._limits.unsent
         self._transport.set_write_buffer_limits(high=unsent)
-        self._apply(Event.TRANSPORT_CONFIRMED if self._requestor else Event.TRANSPORT_INDICATED)
-        if self._crowded:
-            self._finish(ConnectionLost("closed at once: too many connections"))
+        self._apply(Event.TRANSPORT_CONFIRMED if self.requestor else Event.TRANSPORT_INDICATED)
+        if self.end is not None:  # aborted before it was there
             self.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -297,7 +294,7 @@ class UpperLayer(asyncio.BufferedProtocol):
                 acceptable, argument = False, refused
         if event not in _ALWAYS_POSSIBLE and self.state is State.IDLE:
             return  # closed, and the rest of what was read still comes in
-        action, self.state = step(self.state, event, requestor=self._requestor, acceptable=acceptable)
+        action, self.state = step(self.state, event, requestor=self.requestor, acceptable=acceptable)
         if action is Action.DT_2:
             return  # the fragments follow; looked at first because it is nearly every event
         self._carry_out(action, event, argument)
