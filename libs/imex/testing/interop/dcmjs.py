@@ -16,6 +16,10 @@ from imex.testing.interop.dcmtk import PROPOSE
 from imex.testing.interop.peer import Node, PeerTls, Program, run
 
 VERSION = "0.3.3"
+_DEFLATED = "Deflated Explicit VR Little Endian"
+_PRIVATE = "private elements are left out by the sender"
+_OFFSETS = "an offset table is put in by the sender"
+_RECEIVED = [syntax for syntax in PROPOSE if syntax != "1.2.840.10008.1.2.1.99"]
 
 
 def _package() -> Path:
@@ -58,7 +62,19 @@ class DcmjsSender:
     """Its client, which reads each file into an object and encodes that anew."""
 
     name = "dcmjs-dimse"
-    omits: Mapping[str, str] = {}
+    encodes_anew = "encoded anew in Implicit VR Little Endian by the sender"
+    omits: Mapping[str, str] = {
+        "Explicit VR Little Endian": _PRIVATE,
+        _DEFLATED: "not a raw deflate stream as PS3.5 A.5 wants it",
+        "JPEG Extended": _PRIVATE,
+        "JPEG Lossless": _OFFSETS,
+        "JPEG-LS Lossless": _OFFSETS,
+        "JPEG 2000 Lossless": _OFFSETS,
+        "JPEG 2000": _PRIVATE,
+        "structured report": "its character set is renamed by the sender",
+        "segmentation": "the sender cannot read pixels of 1 bit",
+        "ECG waveform": _PRIVATE,
+    }
 
     def version(self) -> str:
         """With Node.js's."""
@@ -95,7 +111,7 @@ class DcmjsReceiver:
     """Its server."""
 
     name = "dcmjs-dimse"
-    omits: Mapping[str, str] = {}
+    omits: Mapping[str, str] = {_DEFLATED: "the receiver cannot inflate it"}
 
     def version(self) -> str:
         """With Node.js's."""
@@ -107,7 +123,7 @@ class DcmjsReceiver:
         (port,) = free_ports(1)
         kept = folder / "kept"
         kept.mkdir(parents=True)
-        task = {"port": port, "called": ae_title, "folder": str(kept), "syntaxes": list(PROPOSE)}
+        task = {"port": port, "called": ae_title, "folder": str(kept), "syntaxes": _RECEIVED}
         argv, environment = _script("dcmjs_scp.cjs", {**task, **_secured(tls)})
         with Program(argv, port, folder / "scp.log", environment).running():
             yield _Listening(port, kept)

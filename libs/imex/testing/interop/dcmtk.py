@@ -50,6 +50,7 @@ class Dcmsend:
     """`dcmsend`, which proposes what its files need."""
 
     name = "DCMTK dcmsend"
+    encodes_anew = ""
     omits: Mapping[str, str] = dict.fromkeys(
         ("Implicit VR Little Endian", "Explicit VR Big Endian", "RT plan"),
         "encoded anew in Explicit VR Little Endian by the sender",
@@ -74,6 +75,7 @@ class Storescu:
     """`storescu`, which proposes the transfer syntaxes that it is told to."""
 
     name = "DCMTK storescu"
+    encodes_anew = ""
     omits: Mapping[str, str] = {}
 
     def version(self) -> str:

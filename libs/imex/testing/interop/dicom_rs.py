@@ -56,7 +56,8 @@ class DicomRsSender:
     """`dicom-storescu` and `dicom-echoscu`."""
 
     name = "dicom-rs"
-    omits: Mapping[str, str] = {}
+    encodes_anew = ""
+    omits: Mapping[str, str] = {"Deflated Explicit VR Little Endian": "the sender cannot read it"}
 
     def version(self) -> str:
         """That of all its tools."""
@@ -88,7 +89,7 @@ class DicomRsReceiver:
     """`dicom-storescp`."""
 
     name = "dicom-rs"
-    omits: Mapping[str, str] = {}
+    omits: Mapping[str, str] = {"Deflated Explicit VR Little Endian": "the receiver refuses it"}
 
     def version(self) -> str:
         """That of all its tools."""
@@ -100,7 +101,8 @@ class DicomRsReceiver:
         (port,) = free_ports(1)
         kept = folder / "kept"
         kept.mkdir(parents=True)
-        options = ["--calling-ae-title", ae_title, "--promiscuous", "-o", str(kept), "-p", str(port)]
-        argv = [str(tools() / "dicom-storescp"), *_secured(tls), *options]
+        options = ["--non-blocking", "--promiscuous", "--calling-ae-title", ae_title]
+        where = ["-o", str(kept), "-p", str(port)]
+        argv = [str(tools() / "dicom-storescp"), *_secured(tls), *options, *where]
         with Program(argv, port, folder / "storescp.log").running():
             yield _Listening(port, kept)

@@ -106,6 +106,7 @@ class OrthancSender:
     """Orthanc's C-STORE SCU."""
 
     name = "Orthanc"
+    encodes_anew = ""
     omits: Mapping[str, str] = {}
 
     def version(self) -> str:

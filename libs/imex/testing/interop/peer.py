@@ -55,7 +55,7 @@ class Receiving(Protocol):
 
 
 class Receiver(Protocol):
-    """A peer that takes C-STORE and C-ECHO."""
+    """A peer that takes C-STORE and C-ECHO. `omits`: kinds of file that it cannot take, and why."""
 
     name: str
     omits: Mapping[str, str]
@@ -70,10 +70,15 @@ class Receiver(Protocol):
 
 
 class Sender(Protocol):
-    """A peer that sends C-STORE and, where `echo` does not say otherwise, C-ECHO."""
+    """A peer that sends C-STORE and, where `echo` does not say otherwise, C-ECHO.
+
+    `omits`: kinds of file that it cannot send as they are, and why. `encodes_anew`: why even a plain study is
+    not sent byte for byte; empty where it is.
+    """
 
     name: str
     omits: Mapping[str, str]
+    encodes_anew: str
 
     def version(self) -> str:
         """What exactly was tried."""
