@@ -20,6 +20,7 @@ from imex.dimse import (
     Reject,
     serve,
 )
+from imex.dimse.memory import ReceiveMemory
 from imex.dimse.service import FailedStage
 from imex.events.ids import root_traceparent
 from imex.ingest.meters import Meters
@@ -119,9 +120,15 @@ class DicomServer:
         policy: AcceptorPolicy,
         observer: AcceptorObserver,
         drain_s: float,
+        *,
         tls: Callable[[], SSLContext] | None = None,
+        memory: ReceiveMemory | None = None,
     ) -> None:
-        """`tls` gives the context for each handshake on the TLS port, where the settings want one."""
+        """`tls` gives the context for each handshake on the TLS port, where the settings want one.
+
+        `memory` is what connections receive into.
+        """
+        self._memory = memory
         self._settings = settings
         self._tls = tls
         self._policy = policy
@@ -153,6 +160,7 @@ class DicomServer:
             tls=self._tls,
             balancers=settings.proxy_networks,
             shared=settings.shared_port,
+            memory=self._memory,
         )
         self._acceptor = await serve(
             settings.host, settings.port, self._policy, limits, observer=self._observer, edge=edge

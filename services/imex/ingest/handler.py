@@ -1,5 +1,7 @@
 """The acceptor's policy and the handler of each association: gather facts, decide, act."""
 
+from collections.abc import Callable
+
 import structlog
 
 from imex.dimse import (
@@ -16,6 +18,8 @@ from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import caused_id
 from imex.ingest.association import Carried
 from imex.ingest.decide import Admitted, Turned, admit, refusal
+from imex.ingest.limits.limiter import Overfull
+from imex.ingest.meters import LimitName
 from imex.ingest.ports import Surroundings
 from imex.ingest.received import AE_CHARS, Origin, clean
 from imex.ingest.sink import OUT_OF_RESOURCES, InstanceSink, RefusingSink
@@ -53,9 +57,27 @@ class IngestPolicy:
         )
         if isinstance(decision, Turned):
             return self._turned(request, decision, certificate)
-        return Accept(self._handler(request, decision))
+        source = decision.source
+        crowded = around.traffic.crowded(source)
+        if crowded is not None:
+            return self._limited(source, *crowded)
+        try:
+            leave = await around.doors.enter(source)
+        except Overfull as full:
+            return self._limited(source, "associations", full.scope)
+        return Accept(self._handler(request, decision, leave))
 
-    def _handler(self, request: AssociationRequest, admitted: Admitted) -> "IngestAssociation":
+    def _limited(self, source: str, limit: LimitName, scope: str) -> Reject:
+        """Transient in any case: the sender may come again. An institution's own limit has its own reason."""
+        self._around.limit_meters.refused(limit, scope, source)
+        words = f"{source}: limit of {limit} ({scope})"
+        if limit == "associations" and scope == "institution":
+            return Reject.local_limit_exceeded(words)
+        return Reject.temporary_congestion(words)
+
+    def _handler(
+        self, request: AssociationRequest, admitted: Admitted, leave: Callable[[], None]
+    ) -> "IngestAssociation":
         origin = Origin(
             association=self._around.new_id(),
             source=admitted.source,
@@ -63,7 +85,7 @@ class IngestPolicy:
             calling_ae=clean(request.calling_ae, AE_CHARS),
             called_ae=clean(request.called_ae, AE_CHARS),
         )
-        return IngestAssociation(self._around, origin, request.peer_host)
+        return IngestAssociation(self._around, origin, request.peer_host, leave)
 
     def _turned(
         self, request: AssociationRequest, turned: Turned, certificate: CertificateFacts | None
@@ -111,7 +133,11 @@ def _shown(certificate: CertificateFacts | None) -> dict[str, str]:
 class IngestAssociation:
     """Serves one association of a known sender (imex.dimse.AssociationHandler)."""
 
-    def __init__(self, around: Surroundings, origin: Origin, peer_host: str) -> None:
+    def __init__(
+        self, around: Surroundings, origin: Origin, peer_host: str, leave: Callable[[], None]
+    ) -> None:
+        """`leave` is called at its end."""
+        self._leave = leave
         self._around = around
         self._origin = origin
         self._carried = Carried(around, origin, peer_host, around.now())
@@ -140,6 +166,7 @@ class IngestAssociation:
 
     async def ended(self, outcome: Ended) -> None:
         """Say of every study that this association brings no more of it."""
+        self._leave()
         self._around.meters.ended(outcome.kind)
         self._carried.end(outcome)
         self._log.info(

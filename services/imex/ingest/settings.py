@@ -74,9 +74,27 @@ class IngestSettings(BaseSettings):
     )
 
     memory_bytes: int = Field(
-        default=256 * MIB, ge=32 * MIB, description="that data sets on their way may take together"
+        default=160 * MIB,
+        ge=32 * MIB,
+        description="that connections receive into and data sets on their way may take together",
     )
     drain_s: float = Field(default=20.0, ge=0, description="for associations to end by themselves")
+
+
+class LimitSettings(BaseSettings):
+    """Limits that all ingest processes keep together; 0 stands for none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_LIMITS_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    associations: int = Field(default=1000, ge=0, description="at a time, of all institutions")
+    institution_associations: int = Field(default=250, ge=0, description="of one, unless the directory says")
+    in_flight_bytes: int = Field(default=0, ge=0, description="received and not yet safe, of all")
+    institution_in_flight_bytes: int = Field(default=0, ge=0, description="of one institution")
+    mbps: float = Field(default=0.0, ge=0, description="megabits a second, of all institutions")
+    institution_mbps: float = Field(default=0.0, ge=0, description="of one institution")
+    processes: int = Field(default=1, ge=1, description="ingest processes assumed before any was heard of")
 
 
 class Settings(BaseModel):
@@ -86,6 +104,7 @@ class Settings(BaseModel):
 
     dicom: DicomSettings = Field(default_factory=DicomSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     sealing: SealingSettings = Field(default_factory=SealingSettings)
