@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
 from imex.dimse.arrival import Gate, Network, Peer, TurnedAway
@@ -170,8 +171,10 @@ class Acceptor:
         """Stop accepting and abort every association; returns when their handlers have heard of it."""
         self._draining = True
         self._stop_listening()
-        for arriving in list(self._arriving):
-            arriving.cancel()
+        arriving = list(self._arriving)
+        for each in arriving:
+            each.cancel()
+        await asyncio.gather(*arriving, return_exceptions=True)
         tasks = list(self._associations.values())
         for layer in list(self._layers):
             layer.abort(AssociationAborted(0, 0, _STOPPING))
@@ -201,7 +204,14 @@ class Acceptor:
             passing = self._gate.pass_through(connection, peer, tls and tls(), self._protocol)
             task = asyncio.get_running_loop().create_task(self._arrive(passing))
             self._arriving[task] = None
-            task.add_done_callback(lambda done: self._arriving.pop(done, None))
+
+            def done(_: asyncio.Task[None]) -> None:
+                self._arriving.pop(task, None)
+                if inspect.getcoroutinestate(passing) == inspect.CORO_CREATED:  # ended before it began
+                    passing.close()
+                    connection.close()
+
+            task.add_done_callback(done)
 
         return arrived
 
@@ -217,7 +227,7 @@ class Acceptor:
                 return True
         return False
 
-    async def _arrive(self, passing: Awaitable[None]) -> None:
+    async def _arrive(self, passing: Coroutine[None, None, None]) -> None:
         try:
             await passing
         except TurnedAway as turned:

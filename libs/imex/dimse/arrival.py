@@ -57,23 +57,27 @@ class Gate:
     ) -> None:
         """Make `protocol`, given who the peer is, the connection's. Raises TurnedAway; then it is closed."""
         stage: Stage = "proxy header"
+        ours = True
         try:
+            if tls is not None and tls.verify_mode is not ssl.CERT_REQUIRED:
+                raise ValueError("the TLS context has to require a certificate")
             async with asyncio.timeout(self._handshake_s) as deadline:
                 if self.waits(peer):
                     peer = await _proxied(connection) or peer
                 if tls is None:
+                    ours = False
                     await self._hand_over(connection, lambda: protocol(peer), None)
                     return
                 stage = "tls handshake"
                 await _readable(connection)
                 async with self._handshakes.one(peer[0], deadline):
+                    ours = False
                     await self._hand_over(connection, lambda: protocol(peer), tls)
         except (ProxyError, OSError, EOFError, TimeoutError) as error:
-            connection.close()
             raise TurnedAway(stage, peer, _words(stage, error)) from error
-        except BaseException:
-            connection.close()
-            raise
+        finally:
+            if ours:  # else the loop has taken it over, and closes it when it fails
+                connection.close()
 
     async def _hand_over(
         self,
@@ -85,8 +89,6 @@ class Gate:
         if tls is None:
             await loop.connect_accepted_socket(protocol, connection)
             return
-        if tls.verify_mode is not ssl.CERT_REQUIRED:
-            raise ValueError("the TLS context has to require a certificate")
         # asyncio's own deadline is only a little behind: the caller's may be brought forward
         await loop.connect_accepted_socket(
             protocol,

@@ -45,7 +45,6 @@ def _context(protocol: int, certificate: Path | None, key: Path | None, ca: Path
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
-    context.verify_flags |= ssl.VERIFY_X509_STRICT
     try:
         context.load_verify_locations(cafile=ca)
     except (OSError, ValueError) as error:

@@ -27,6 +27,8 @@ _HOSTS: tuple[x509.GeneralName, ...] = (
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     x509.IPAddress(ipaddress.ip_address("::1")),
 )
+_EITHER_END = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+"""A PACS both sends and receives, and so does Imex."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,12 @@ class Certificates:
 
     def server(self, days: float = _LEAF_DAYS) -> Pair:
         """The certificate that ingest shows, for this machine's loopback names."""
-        return self._pair("server", "Imex", _HOSTS, ExtendedKeyUsageOID.SERVER_AUTH, days)
+        return self._pair("server", "Imex", _HOSTS, days)
 
     def client(self, code: str, days: float = _LEAF_DAYS) -> Pair:
         """The certificate with which an institution sends: its code is in the subject and in a SAN URI."""
         names = (x509.UniformResourceIdentifier(institution_uri(code)), *_HOSTS)
-        return self._pair(f"client-{code}", code, names, ExtendedKeyUsageOID.CLIENT_AUTH, days)
+        return self._pair(f"client-{code}", code, names, days)
 
     def clients(self, codes: Iterable[str]) -> dict[str, Pair]:
         """A certificate for each of these institutions."""
@@ -66,7 +68,6 @@ class Certificates:
         name: str,
         subject: str,
         names: Sequence[x509.GeneralName],
-        use: x509.ObjectIdentifier,
         days: float,
     ) -> Pair:
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}.key")
@@ -78,7 +79,7 @@ class Certificates:
             _builder(subject, authority.subject, key.public_key(), days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(_EITHER_END), critical=False)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
