@@ -111,9 +111,13 @@ class World:
     metrics: Metrics
 
     async def connect(
-        self, calling_ae: str = "RQM_PACS", called_ae: str = "IMEX", peer_host: str = "127.0.0.1"
+        self,
+        calling_ae: str = "RQM_PACS",
+        called_ae: str = "IMEX",
+        peer_host: str = "127.0.0.1",
+        certificate: bytes | None = None,
     ) -> Accept | Reject:
-        request = AssociationRequest(calling_ae, called_ae, peer_host, 4711, ())
+        request = AssociationRequest(calling_ae, called_ae, peer_host, 4711, (), peer_certificate=certificate)
         return await IngestPolicy(self.around).admit(request)
 
     async def handler(self, called_ae: str = "IMEX", calling_ae: str = "RQM_PACS") -> Any:
