@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -17,11 +18,13 @@ from imex.directory import DirectoryIndex, parse
 from imex.events.catalog import TOPICS
 from imex.ingest.__main__ import components as ingest_components
 from imex.ingest.settings import Settings
+from imex.local.certificates import Certificates
 from imex.observability.metrics import Metrics
 from imex.runtime.topics import ensure_topics
 from imex.settings import KafkaSettings, S3Settings
 from imex.storage import MinioStore
 from imex.testing.dimse import Instance
+from imex.testing.interop.peer import PeerTls
 from imex.testing.parts import MinioPart
 from imex.testing.runtime import until
 
@@ -66,10 +69,12 @@ def elements(instance: Instance) -> pydicom.Dataset:
 
 @dataclass
 class Exchange:
-    """A running ingest that takes associations from `CALLING_AE`."""
+    """A running ingest that takes associations from `CALLING_AE`, on `tls_port` with its certificate."""
 
     port: int
+    tls_port: int
     store: MinioStore
+    tls: PeerTls
 
     async def instances(self) -> list[Instance]:
         """Everything that has arrived, read back from the object store."""
@@ -94,9 +99,11 @@ class Exchange:
 
 
 @asynccontextmanager
-async def exchange(minio: MinioPart, kafka: KafkaSettings) -> AsyncIterator[Exchange]:
-    """Ingest as its composition root makes it, with an empty bucket of its own."""
+async def exchange(minio: MinioPart, kafka: KafkaSettings, folder: Path) -> AsyncIterator[Exchange]:
+    """Ingest as its composition root makes it, with an empty bucket and, in `folder`, a CA of its own."""
     await ensure_topics(kafka, TOPICS)
+    authority = Certificates(folder / "certificates")
+    own, client = authority.server(), authority.client("RQM")
     s3 = S3Settings.model_validate(
         {
             "endpoint": minio.endpoint,
@@ -107,7 +114,15 @@ async def exchange(minio: MinioPart, kafka: KafkaSettings) -> AsyncIterator[Exch
     )
     settings = Settings.model_validate(
         {
-            "dicom": {"host": "127.0.0.1", "port": 0, "ae_title": CALLED_AE},
+            "dicom": {
+                "host": "127.0.0.1",
+                "port": 0,
+                "tls_port": 0,
+                "tls_certificate": own.certificate,
+                "tls_key": own.key,
+                "tls_ca": authority.ca,
+                "ae_title": CALLED_AE,
+            },
             "ingest": {"drain_s": 5.0},
             "kafka": kafka,
             "s3": s3,
@@ -123,7 +138,8 @@ async def exchange(minio: MinioPart, kafka: KafkaSettings) -> AsyncIterator[Exch
         await component.start()
     try:
         await until(lambda: all(not each.health().detail for each in components))
-        yield Exchange(server.port, store)
+        tls = PeerTls(authority.ca, client.certificate, client.key)
+        yield Exchange(server.port, server.tls_port, store, tls)
     finally:
         for component in reversed(components):
             await component.stop()

@@ -57,8 +57,8 @@ RETIRED_AND_PRIVATE = (
 
 
 @pytest.fixture
-async def imex(minio: MinioPart, kafka_settings: KafkaSettings) -> AsyncIterator[Exchange]:
-    async with exchange(minio, kafka_settings) as made:
+async def imex(minio: MinioPart, kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Exchange]:
+    async with exchange(minio, kafka_settings, tmp_path / "imex") as made:
         yield made
 
 

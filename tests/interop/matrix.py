@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pydicom
 import pytest
@@ -19,6 +20,7 @@ from imex.testing.dicom import SyntheticInstance, new_uid, synthetic_study
 from imex.testing.dimse import Instance, read_instance
 from imex.testing.interop.peer import Node, PeerFailed, PeerTls, Receiver, Sender
 
+Transport = Literal["plain", "TLS"]
 SLICES = 20
 SAMPLES = {
     "Implicit VR Little Endian": "MR_small_implicit.dcm",
@@ -64,9 +66,13 @@ def samples(folder: Path) -> dict[str, Path]:
     return made
 
 
-async def check_sender(sender: Sender, imex: Exchange, tls: PeerTls | None, folder: Path) -> Row:
+async def check_sender(sender: Sender, imex: Exchange, transport: Transport, folder: Path) -> Row:
     """A peer sends to ingest. Fails where anything arrives otherwise than it was sent."""
-    node = Node(CALLING_AE, CALLED_AE, imex.port, tls)
+    node = Node(CALLING_AE, CALLED_AE, imex.port)
+    if transport == "TLS":
+        node = replace(node, port=imex.tls_port, tls=imex.tls)
+        if sender.no_tls:
+            pytest.skip(sender.no_tls)
     verified = "not there"
     try:
         await asyncio.to_thread(sender.echo, node, folder)
@@ -87,9 +93,8 @@ async def check_sender(sender: Sender, imex: Exchange, tls: PeerTls | None, fold
     _same((read_instance(file) for file in sent), await imex.instances())
     with pytest.raises(PeerFailed):
         await asyncio.to_thread(sender.send, sent[:1], replace(node, calling_ae="NOBODY"), folder)
-    security = "TLS" if tls else "plain"
     exact = _study(sender.encodes_anew)
-    return Row(sender.name, sender.version(), "to Imex", security, verified, exact, _kinds(sender.omits))
+    return Row(sender.name, sender.version(), "to Imex", transport, verified, exact, _kinds(sender.omits))
 
 
 async def check_receiver(receiver: Receiver, world: World, tls: PeerTls | None, folder: Path) -> Row:

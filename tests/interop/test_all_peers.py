@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.integration.delivery_world import delivery_world
 from tests.integration.interop_world import Exchange, exchange
-from tests.interop.matrix import check_receiver, check_sender
+from tests.interop.matrix import Transport, check_receiver, check_sender
 from tests.interop.table import Row
 
 from imex.settings import KafkaSettings
@@ -23,14 +23,17 @@ RECEIVERS = [Storescp(), OrthancReceiver(), PynetdicomReceiver(), DicomRsReceive
 
 
 @pytest.fixture
-async def imex(minio: MinioPart, kafka_settings: KafkaSettings) -> AsyncIterator[Exchange]:
-    async with exchange(minio, kafka_settings) as made:
+async def imex(minio: MinioPart, kafka_settings: KafkaSettings, tmp_path: Path) -> AsyncIterator[Exchange]:
+    async with exchange(minio, kafka_settings, tmp_path / "imex") as made:
         yield made
 
 
+@pytest.mark.parametrize("transport", ["plain", "TLS"])
 @pytest.mark.parametrize("sender", SENDERS, ids=lambda sender: sender.name)
-async def test_to_imex(sender: Sender, imex: Exchange, tmp_path: Path, rows: list[Row]) -> None:
-    rows.append(await check_sender(sender, imex, None, tmp_path))
+async def test_to_imex(
+    sender: Sender, transport: Transport, imex: Exchange, tmp_path: Path, rows: list[Row]
+) -> None:
+    rows.append(await check_sender(sender, imex, transport, tmp_path))
 
 
 @pytest.mark.parametrize("receiver", RECEIVERS, ids=lambda receiver: receiver.name)

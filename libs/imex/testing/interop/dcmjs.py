@@ -62,6 +62,7 @@ class DcmjsSender:
     """Its client, which reads each file into an object and encodes that anew."""
 
     name = "dcmjs-dimse"
+    no_tls = ""
     encodes_anew = "encoded anew in Implicit VR Little Endian by the sender"
     omits: Mapping[str, str] = {
         "Explicit VR Little Endian": _PRIVATE,

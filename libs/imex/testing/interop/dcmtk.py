@@ -50,6 +50,7 @@ class Dcmsend:
     """`dcmsend`, which proposes what its files need."""
 
     name = "DCMTK dcmsend"
+    no_tls = "dcmsend has no TLS"
     encodes_anew = ""
     omits: Mapping[str, str] = dict.fromkeys(
         ("Implicit VR Little Endian", "Explicit VR Big Endian", "RT plan"),
@@ -66,8 +67,6 @@ class Dcmsend:
 
     def send(self, files: Sequence[Path], node: Node, folder: Path) -> None:
         """In one association or, beyond 128 contexts, several."""
-        if node.tls is not None:
-            raise NotImplementedError("dcmsend has no TLS")
         run([*_call("dcmsend", node, "--decompress-never"), *map(str, files)])
 
 
@@ -75,6 +74,7 @@ class Storescu:
     """`storescu`, which proposes the transfer syntaxes that it is told to."""
 
     name = "DCMTK storescu"
+    no_tls = ""
     encodes_anew = ""
     omits: Mapping[str, str] = {}
 

@@ -56,6 +56,7 @@ class DicomRsSender:
     """`dicom-storescu` and `dicom-echoscu`."""
 
     name = "dicom-rs"
+    no_tls = ""
     encodes_anew = ""
     omits: Mapping[str, str] = {"Deflated Explicit VR Little Endian": "the sender cannot read it"}
 

@@ -106,6 +106,7 @@ class OrthancSender:
     """Orthanc's C-STORE SCU."""
 
     name = "Orthanc"
+    no_tls = ""
     encodes_anew = ""
     omits: Mapping[str, str] = {}
 

@@ -73,12 +73,13 @@ class Sender(Protocol):
     """A peer that sends C-STORE and, where `echo` does not say otherwise, C-ECHO.
 
     `omits`: kinds of file that it cannot send as they are, and why. `encodes_anew`: why even a plain study is
-    not sent byte for byte; empty where it is.
+    not sent byte for byte; empty where it is. `no_tls`: that it has no TLS; empty where it has.
     """
 
     name: str
     omits: Mapping[str, str]
     encodes_anew: str
+    no_tls: str
 
     def version(self) -> str:
         """What exactly was tried."""

@@ -46,6 +46,7 @@ class PynetdicomSender:
     """Its SCU, which encodes each data set anew from what pydicom read."""
 
     name = "pynetdicom"
+    no_tls = ""
     encodes_anew = ""
     omits: Mapping[str, str] = {}
 
