@@ -95,6 +95,11 @@ INGEST_LIMIT_PROCESSES = GaugeName("imex_ingest_limit_processes", "Processes tha
 INGEST_LIMIT_ASSOCIATIONS = GaugeName(
     "imex_ingest_limit_associations", "Associations of all processes, as this one knows"
 )
+STORE_USED = GaugeName("imex_store_used_bytes", "Of the object store; NaN while it is not known")
+STORE_TOTAL = GaugeName("imex_store_total_bytes", "Of the object store; NaN while it is not known")
+STORE_REFUSING = GaugeName(
+    "imex_store_refusing", "1 while the object store is so full that only emergencies are taken"
+)
 
 RUNTIME_RECORDS = CounterName(
     "imex_runtime_records_total", "Records handled, by outcome", ("group", "topic", "outcome")

@@ -13,11 +13,11 @@ from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.limits.bounds import Bounds, BoundsTable, bytes_per_s
 from imex.ingest.limits.limiter import Limiter
-from imex.ingest.meters import CertificateMeters, LimitMeters, Meters
+from imex.ingest.meters import CertificateMeters, LimitMeters, Meters, StoreMeters
 from imex.ingest.ports import Surroundings, Tuning
 from imex.ingest.settings import DicomSettings, LimitSettings, Settings
 from imex.ingest.traffic import Traffic
-from imex.ingest.watermark import Unwatched
+from imex.ingest.watermark import StoreFill
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime.app import main as run_service
@@ -27,7 +27,15 @@ from imex.runtime.log_follower import LogFollower
 from imex.runtime.producer import Producer
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
-from imex.storage import MinioStore
+from imex.storage import (
+    CapacitySource,
+    DiskCapacity,
+    ListedCapacity,
+    MinioCapacity,
+    MinioStore,
+    ObjectStore,
+    Unmeasured,
+)
 
 NAME = "ingest"
 RECEIVING = 4
@@ -76,6 +84,12 @@ def components(
         turned=lambda: traffic.share_out(doors.entitled),
         expected=settings.limits.processes,
     )
+    fill = StoreFill(
+        capacity_of(settings, store),
+        settings.storage.watermark,
+        settings.storage.poll_s,
+        StoreMeters(metrics),
+    )
     log = LogFollower(settings.kafka, CAPACITY_TOPIC, doors.take, back_s=LOOK_BACK_S)
 
     def seal(identity: Identity, object_key: str) -> Sealed:
@@ -93,7 +107,7 @@ def components(
         lanes=LaneMemory(),
         traffic=traffic,
         doors=doors,
-        fill=Unwatched(),
+        fill=fill,
         limit_meters=limit_meters,
         now=utc_now,
         new_id=new_id,
@@ -110,7 +124,7 @@ def components(
     )
     resources = Resources(store.close, traces.shutdown)
     watched = (certificates,) if certificates else ()
-    return (resources, Eventually(producer), background, log, doors, *watched, server), server
+    return (resources, Eventually(producer), background, fill, log, doors, *watched, server), server
 
 
 def bounds_of(settings: LimitSettings, directory: Callable[[], DirectoryIndex | None]) -> BoundsTable:
@@ -122,6 +136,19 @@ def bounds_of(settings: LimitSettings, directory: Callable[[], DirectoryIndex | 
         bytes_per_s(settings.institution_mbps),
     )
     return BoundsTable(everybody, institution, directory)
+
+
+def capacity_of(settings: Settings, store: ObjectStore) -> CapacitySource:
+    """Where to learn how full the store is."""
+    match settings.storage.measure:
+        case "minio":
+            return MinioCapacity(settings.s3)
+        case "disk":
+            return DiskCapacity(settings.storage.path)
+        case "listing":
+            return ListedCapacity(store, settings.storage.capacity_bytes)
+        case "off":
+            return Unmeasured()
 
 
 def certificates_of(settings: DicomSettings, metrics: Metrics) -> Certificates | None:

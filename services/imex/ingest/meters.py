@@ -1,5 +1,6 @@
 """What ingest counts."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -107,3 +108,26 @@ class LimitMeters:
         """What the topic says of all processes."""
         self._processes.set(processes)
         self._known.set(associations)
+
+
+class StoreMeters:
+    """What is known of the object store's room."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """Made once for each registry; nothing is known at first."""
+        self._used = metrics.gauge(names.STORE_USED)
+        self._total = metrics.gauge(names.STORE_TOTAL)
+        self._refusing = metrics.gauge(names.STORE_REFUSING)
+        self.fill_unknown()
+
+    def fill(self, used: int, total: int, *, refusing: bool) -> None:
+        """As was read."""
+        self._used.set(used)
+        self._total.set(total)
+        self._refusing.set(int(refusing))
+
+    def fill_unknown(self) -> None:
+        """It could not be read for a while."""
+        self._used.set(math.nan)
+        self._total.set(math.nan)
+        self._refusing.set(0)

@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -97,6 +97,28 @@ class LimitSettings(BaseSettings):
     processes: int = Field(default=1, ge=1, description="ingest processes assumed before any was heard of")
 
 
+class StorageSettings(BaseSettings):
+    """How full the object store may get, and how that is learnt."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_STORAGE_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    watermark: float = Field(default=0.85, gt=0, le=1, description="of 1: from here on only emergencies")
+    measure: Literal["minio", "disk", "listing", "off"] = "minio"
+    path: str = Field(default="", description="disk: a path on the file system that the store's data is on")
+    capacity_bytes: int = Field(default=0, ge=0, description="listing: what the bucket may take")
+    poll_s: float = Field(default=10.0, gt=0, le=3600, description="between looks")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.measure == "disk" and not self.path:
+            raise ValueError("IMEX_STORAGE_MEASURE=disk needs IMEX_STORAGE_PATH")
+        if self.measure == "listing" and not self.capacity_bytes:
+            raise ValueError("IMEX_STORAGE_MEASURE=listing needs IMEX_STORAGE_CAPACITY_BYTES")
+        return self
+
+
 class Settings(BaseModel):
     """Everything ingest is told from outside; each group reads its own variables."""
 
@@ -105,6 +127,7 @@ class Settings(BaseModel):
     dicom: DicomSettings = Field(default_factory=DicomSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     sealing: SealingSettings = Field(default_factory=SealingSettings)
