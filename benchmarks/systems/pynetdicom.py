@@ -71,4 +71,5 @@ class Pynetdicom:
 
 
 def _node(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "benchmarks.systems.pynetdicom_node", *arguments])
+    argv = [sys.executable, "-m", "benchmarks.systems.pynetdicom_node", *arguments]
+    return subprocess.Popen(argv, cwd=Path(__file__).parents[2])
