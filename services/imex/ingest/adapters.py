@@ -32,6 +32,7 @@ from imex.runtime.tracing import context_of
 
 log = structlog.get_logger(__name__)
 
+_AFTER_DRAIN_S = 15.0
 _AUDITED = frozenset({(1, 3), (1, 7)})
 _REJECTIONS = {
     (1, 3): "calling AE title",
@@ -134,6 +135,7 @@ class DicomServer:
         self._policy = policy
         self._observer = observer
         self._drain_s = drain_s
+        self.stop_within_s = drain_s + _AFTER_DRAIN_S
         self._acceptor: Acceptor | None = None
         self._detail = "starting"
 

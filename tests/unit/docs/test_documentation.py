@@ -30,7 +30,8 @@ NOT_YET = {"imex send", "imex rules replay"}
 """Commands that README names as missing."""
 OTHER_VARIABLES = {
     "IMEX_API", "IMEX_TOKEN", "IMEX_HOME", "IMEX_PORTS", "IMEX_OBJECT_STORE", "IMEX_SCREENSHOTS",
-    "IMEX_DICOM_PUBLISH", "IMEX_INGEST_PROCESSES", "IMEX_DELIVERY_PROCESSES",
+    "IMEX_DICOM_PUBLISH", "IMEX_DICOM_TLS_PUBLISH", "IMEX_DICOM_TLS_FOLDER",
+    "IMEX_INGEST_PROCESSES", "IMEX_DELIVERY_PROCESSES",
 }  # fmt: skip
 """Read by the command, the local stack, tests and compose, not by a settings group."""
 
