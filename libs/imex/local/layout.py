@@ -160,6 +160,7 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_DICOM_AE_TITLE": AE_TITLE,
                 "IMEX_DICOM_SHARED_PORT": str(len(names_of("ingest")) > 1).lower(),
                 "IMEX_INGEST_DRAIN_S": str(DRAIN_S),
+                "IMEX_LIMITS_PROCESSES": str(len(names_of("ingest"))),
             }
         case "validation":
             return sealing
@@ -170,7 +171,13 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_ROUTING_ASSOCIATION_GRACE_S": str(ASSOCIATION_GRACE_S),
             }
         case "delivery":
-            return {"IMEX_DELIVERY_SIGNING_KEY": secrets.signing_key}
+            shown = home.certificates.server()
+            return {
+                "IMEX_DELIVERY_SIGNING_KEY": secrets.signing_key,
+                "IMEX_DELIVERY_TLS_CA": str(home.certificates.ca),
+                "IMEX_DELIVERY_TLS_CERTIFICATE": str(shown.certificate),
+                "IMEX_DELIVERY_TLS_KEY": str(shown.key),
+            }
         case "portal":
             others = (name for name in wanted() if name != "portal")
             health = {name: f"http://{_LOOPBACK}:{home.ports()[name]}/ready" for name in others}
