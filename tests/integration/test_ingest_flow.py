@@ -87,7 +87,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def running(minio: MinioPart, kafka: KafkaSettings) -> AsyncIterator[Rig]:
+async def running(minio: MinioPart, kafka: KafkaSettings, **groups: dict[str, Any]) -> AsyncIterator[Rig]:
+    """`groups` are further settings."""
     s3 = S3Settings.model_validate(
         {
             "endpoint": minio.endpoint,
@@ -104,6 +105,7 @@ async def running(minio: MinioPart, kafka: KafkaSettings) -> AsyncIterator[Rig]:
             "s3": s3,
             "sealing": {"keys": {"k1": base64.b64encode(KEY).decode()}, "current": "k1"},
             "http": {"port": 0},
+            **groups,
         }
     )
     store = MinioStore(s3)
