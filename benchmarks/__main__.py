@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -23,6 +24,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.command == "tables":
         return _tables(arguments.results, arguments.document)
+    # ended by either signal, it still stops what it has started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="imex-bench-") as scratch:
         run = steering.run if arguments.command == "imex" else full.run
         return run(arguments, Path(scratch))

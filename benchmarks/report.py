@@ -24,6 +24,8 @@ from benchmarks.results import (
 )
 
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
+_BESIDE = {RECEIVE_WORKING: RECEIVE, ROUTINE: END_TO_END}
+"""What only Imex does, and what of Orthanc's it is set beside."""
 _SCENARIOS = (RECEIVE, RECEIVE_WORKING, SEND, END_TO_END, ROUTINE)
 
 
@@ -46,9 +48,7 @@ def _rates(results: Results, corpus: str) -> Table:
     rows = []
     for scenario in _SCENARIOS:
         for number in results.associations(scenario, corpus):
-            beside = results.rate(
-                scenario if scenario != RECEIVE_WORKING else RECEIVE, ORTHANC, number, corpus
-            )
+            beside = results.rate(_BESIDE.get(scenario, scenario), ORTHANC, number, corpus)
             for system in results.systems():
                 series = results.find(scenario, corpus, system, number)
                 if series is None:
