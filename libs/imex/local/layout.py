@@ -26,6 +26,8 @@ ASSOCIATION_GRACE_S = 15
 DRAIN_S = 10.0
 """What ingest leaves to associations at a stop before it aborts them."""
 _AFTER_DRAIN_S = 10.0
+WATERMARK = 0.97
+"""The disk is a workstation's, which others fill."""
 
 
 def fetch(home: Home) -> None:
@@ -161,6 +163,9 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_DICOM_SHARED_PORT": str(len(names_of("ingest")) > 1).lower(),
                 "IMEX_INGEST_DRAIN_S": str(DRAIN_S),
                 "IMEX_LIMITS_PROCESSES": str(len(names_of("ingest"))),
+                "IMEX_STORAGE_MEASURE": "disk" if objects.uses_seaweedfs(home) else "minio",
+                "IMEX_STORAGE_PATH": str(home.data),
+                "IMEX_STORAGE_WATERMARK": str(WATERMARK),
             }
         case "validation":
             return sealing
