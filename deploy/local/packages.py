@@ -30,8 +30,8 @@ class Need:
     essential: bool = True
 
 
-_RUNNING = frozenset({"up", "demo", "test", "bench", "faults"})
-_WITH_PEERS = frozenset({"demo", "test", "bench", "faults"})
+_RUNNING = frozenset({"up", "demo", "test", "bench", "faults", "interop"})
+_WITH_PEERS = frozenset({"demo", "test", "bench", "faults", "interop"})
 
 
 def _program(*names: str) -> Callable[[], bool]:

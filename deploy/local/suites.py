@@ -1,4 +1,4 @@
-"""`make check`, `make test` and `make faults`: what runs, in which order, and one closing summary."""
+"""`make check`, `test`, `faults` and `interop`: what runs, in which order, and one closing summary."""
 
 from __future__ import annotations
 
@@ -45,6 +45,12 @@ def steps(suite: str) -> list[Step]:
             ]
         case "faults":
             return [Step("fault matrix", (*PYTEST, "tests/faults"))]
+        case "interop":
+            table = ("--interop-table", "docs/interoperability.md")
+            return [
+                Step("peers", (sys.executable, "-m", "imex.testing.interop")),
+                Step("interoperability matrix", (*PYTEST, "tests/interop", *table)),
+            ]
         case _:
             return [
                 *_pytest("unit tests", ("tests/unit",), *WORKERS),

@@ -29,7 +29,7 @@ TYPES = sorted(EVENT_CLASSES)
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 def test_every_topic_says_who_owns_it_how_it_is_keyed_and_how_long_it_keeps(topic) -> None:  # type: ignore[no-untyped-def]
     assert topic.owner in (*SERVICES, "any")
-    assert topic.key in ("study", "actor", "directory")
+    assert topic.key in ("study", "actor", "directory", "process")
     assert topic.events
     assert topic.consumers
     assert set(topic.consumers) <= set(SERVICES)

@@ -31,6 +31,7 @@ CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 VERIFICATION, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 CONTEXTS = [(CT, [EXPLICIT]), (VERIFICATION, [IMPLICIT])]
 DATA = bytes(range(256)) * 2048
+FAILED = "processing failure: the receiver's log says why"
 
 
 pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture')
@@ -130,7 +131,7 @@ async def test_a_sink_that_fails_in_the_middle_or_at_the_end_is_answered_for() -
     async with acceptor(recorder) as listening:
         assert await store(listening.port, "1.1") == StoreResponse(0xA700, "store unavailable")
         recorder.on_write = _raising(RuntimeError("details that a peer must not see"))
-        assert await store(listening.port, "1.2") == StoreResponse(0x0110, "processing failure")
+        assert await store(listening.port, "1.2") == StoreResponse(0x0110, FAILED)
         assert recorder.aborted == ["1.1", "1.2"]
         recorder.on_write = None
 
@@ -138,7 +139,7 @@ async def test_a_sink_that_fails_in_the_middle_or_at_the_end_is_answered_for() -
             raise OSError("broken")
 
         recorder.on_commit = fails
-        assert await store(listening.port, "1.3") == StoreResponse(0x0110, "processing failure")
+        assert await store(listening.port, "1.3") == StoreResponse(0x0110, FAILED)
     assert recorder.stored == {}
 
 

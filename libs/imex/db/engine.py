@@ -58,6 +58,7 @@ class Database:
             publishes = await unit.flush()
         if publishes:
             self.written.set()
+        unit.committed()
 
     @asynccontextmanager
     async def look(self) -> AsyncIterator[AsyncConnection]:

@@ -1,6 +1,6 @@
 """One unit of work: state, inbox and outbox in one transaction."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,16 @@ class UnitOfWork:
         self.connection = connection
         self.common = common
         self._outgoing: list[dict[str, Any]] = []
+        self._afterwards: list[Callable[[], object]] = []
+
+    def after_commit(self, call: Callable[[], object]) -> None:
+        """Call something of this process once others can see what this unit has written; never when not."""
+        self._afterwards.append(call)
+
+    def committed(self) -> None:
+        """The unit has committed: whoever owns it says so."""
+        for call in self._afterwards:
+            call()
 
     async def claim(self, event_ids: Iterable[UUID]) -> set[UUID]:
         """Write inbox rows and give back the ids that were new.

@@ -56,6 +56,10 @@ class HeaderScanner:
             self._walker.finish()
         return self._header(self._problem or self._walker.problem)
 
+    def so_far(self) -> Header:
+        """What is known while bytes are still to come."""
+        return self._header(self._problem or self._walker.problem)
+
     def _inflate(self, inflater: "zlib._Decompress", data: bytes | bytearray | memoryview) -> None:
         pending: bytes | bytearray | memoryview = data
         more = True

@@ -1,6 +1,6 @@
 """DICOM upper layer and DIMSE for C-STORE and C-ECHO, acceptor and requestor, on asyncio (PS3.7, PS3.8)."""
 
-from imex.dimse.acceptor import Acceptor, serve
+from imex.dimse.acceptor import Acceptor, Edge, serve
 from imex.dimse.errors import (
     AssociationAborted,
     AssociationRejected,
@@ -45,6 +45,7 @@ __all__ = [
     "ContextNotAccepted",
     "DimseError",
     "DimseTimeout",
+    "Edge",
     "Ended",
     "Limits",
     "ProtocolError",

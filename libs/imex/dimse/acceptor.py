@@ -2,12 +2,27 @@
 
 import asyncio
 import contextlib
+import inspect
 import logging
+import socket
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 
-from imex.dimse.errors import AssociationAborted, DimseError, ProtocolError
+from imex.dimse.arrival import Gate, Network, Peer, TurnedAway
+from imex.dimse.errors import AssociationAborted, ConnectionLost, DimseError, ProtocolError
+from imex.dimse.handshakes import Handshakes
 from imex.dimse.items import ContextOutcome
 from imex.dimse.limits import Limits
-from imex.dimse.negotiation import accept_for, choose_contexts, fragment_bytes, unacceptable
+from imex.dimse.listening import Arrived, Listener
+from imex.dimse.memory import ReceiveMemory, SharedMemory
+from imex.dimse.negotiation import (
+    accept_for,
+    choose_contexts,
+    fragment_bytes,
+    operations_window,
+    unacceptable,
+)
 from imex.dimse.pdu import AssociateReject, AssociateRequest
 from imex.dimse.service import (
     Accept,
@@ -22,27 +37,50 @@ from imex.dimse.sop_classes import is_supported
 from imex.dimse.timing import Clock
 from imex.dimse.upper_layer import UpperLayer
 
+CLOSE_S = 5.0
+_UNASKED_S = 1.0
+_LOOK_S = 0.02
+_STOPPING = "association aborted by this side"
 log = logging.getLogger(__name__)
 
-BACKLOG = 512
-CLOSE_S = 5.0
-_STOPPING = "association aborted by this side"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """How an acceptor stands on a network, besides its plain port.
+
+    tls_port, tls: a port (0: any free one) on which TLS comes first, with the context that `tls` returns at
+        that moment; it has to ask for the peer's certificate.
+    balancers: networks of load balancers, from which a PROXY header of version 2 has to come first.
+    shared: several processes listen on the same ports (SO_REUSEPORT).
+    memory: what connections receive into; without it the limits say how much.
+    """
+
+    tls_port: int | None = None
+    tls: Callable[[], ssl.SSLContext] | None = None
+    balancers: tuple[Network, ...] = ()
+    shared: bool = False
+    memory: ReceiveMemory | None = None
 
 
 async def serve(
     host: str,
-    port: int,
+    port: int | None,
     policy: AcceptorPolicy,
     limits: Limits | None = None,
     *,
     observer: AcceptorObserver | None = None,
     clock: Clock | None = None,
+    edge: Edge | None = None,
 ) -> "Acceptor":
-    """Listen on `host` and `port` (0: any free one) and serve until `drain` or `close`. Raises OSError."""
+    """Listen on `host` and `port` (0: any free one, None: no plain port) until `drain` or `close`.
+
+    Raises OSError.
+    """
     loop = asyncio.get_running_loop()
-    acceptor = Acceptor(policy, limits or Limits(), observer or SilentObserver(), clock or loop)
-    server = await loop.create_server(acceptor.protocol, host, port, backlog=BACKLOG)
-    acceptor.listening(server)
+    acceptor = Acceptor(
+        policy, limits or Limits(), observer or SilentObserver(), clock or loop, edge or Edge()
+    )
+    await acceptor.listen(host, port)
     return acceptor
 
 
@@ -50,29 +88,46 @@ class Acceptor:
     """A listening acceptor; `serve` makes it."""
 
     def __init__(
-        self, policy: AcceptorPolicy, limits: Limits, observer: AcceptorObserver, clock: Clock
+        self,
+        policy: AcceptorPolicy,
+        limits: Limits,
+        observer: AcceptorObserver,
+        clock: Clock,
+        edge: Edge,
     ) -> None:
         self._policy = policy
         self._limits = limits
         self._observer = observer
         self._clock = clock
-        self._server: asyncio.Server | None = None
-        self._layers: set[UpperLayer] = set()
+        self._edge = edge
+        self._memory = edge.memory or SharedMemory(limits.receive_memory, limits.receive_window)
+        self._gate = Gate(edge.balancers, Handshakes(limits.handshakes_per_address), limits.handshake_s)
+        self._plain = Listener(self._arrived(None))
+        self._secure = Listener(self._arrived(edge.tls))
+        self._arriving: dict[asyncio.Task[None], None] = {}  # in the order in which they came
+        self._layers: dict[UpperLayer, None] = {}  # likewise
         self._associations: dict[UpperLayer, asyncio.Task[None]] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._draining = False
-        self._port = 0
 
-    def listening(self, server: asyncio.Server) -> None:
-        """Take the server whose connections `protocol` serves."""
-        self._server = server
-        self._port = server.sockets[0].getsockname()[1]
+    async def listen(self, host: str, port: int | None) -> None:
+        """Begin to take connections. Raises OSError."""
+        shared = self._edge.shared
+        if port is not None:
+            await self._plain.listen(host, port, shared=shared)
+        if self._edge.tls_port is not None and self._edge.tls is not None:
+            await self._secure.listen(host, self._edge.tls_port, shared=shared)
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
-        return self._port
+        """The plain port it listens on; 0 where there is none."""
+        return self._plain.port
+
+    @property
+    def tls_port(self) -> int:
+        """The TLS port it listens on; 0 where there is none."""
+        return self._secure.port
 
     @property
     def associations(self) -> int:
@@ -82,22 +137,44 @@ class Acceptor:
     @property
     def connections(self) -> int:
         """Connections at this moment, with an association or without."""
-        return len(self._layers)
+        return len(self._layers) + len(self._arriving)
 
     async def drain(self, deadline_s: float) -> None:
-        """Stop accepting, let associations finish for `deadline_s` seconds, then abort the rest."""
+        """Stop accepting, let associations finish for `deadline_s` seconds, then abort the rest.
+
+        Who has just connected is told to come again (A-ASSOCIATE-RJ, temporary congestion).
+        """
         self._draining = True
         self._stop_listening()
-        for layer in self._layers - self._associations.keys():
-            layer.close()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await self._answer_newcomers(min(_UNASKED_S, deadline_s))
         if self._associations:
-            await asyncio.wait(self._associations.values(), timeout=deadline_s)
+            left = max(0.0, began + deadline_s - loop.time())
+            await asyncio.wait(self._associations.values(), timeout=left)
         await self.close()
+
+    async def _answer_newcomers(self, seconds: float) -> None:
+        """Give connections without an association the time to ask for one and hear that this side stops."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._arriving or any(not layer.requested for layer in self._layers):
+            if loop.time() >= until:
+                break
+            await asyncio.sleep(_LOOK_S)
+        for arriving in list(self._arriving):
+            arriving.cancel()
+        for layer in self._layers.keys() - self._associations.keys():
+            layer.finish_closing()
 
     async def close(self) -> None:
         """Stop accepting and abort every association; returns when their handlers have heard of it."""
         self._draining = True
         self._stop_listening()
+        arriving = list(self._arriving)
+        for each in arriving:
+            each.cancel()
+        await asyncio.gather(*arriving, return_exceptions=True)
         tasks = list(self._associations.values())
         for layer in list(self._layers):
             layer.abort(AssociationAborted(0, 0, _STOPPING))
@@ -113,32 +190,70 @@ class Acceptor:
                 await self._empty.wait()
 
     def _stop_listening(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        self._plain.stop()
+        self._secure.stop()
 
-    def protocol(self) -> UpperLayer:
+    def _arrived(self, tls: Callable[[], ssl.SSLContext] | None) -> Arrived:
+        """What a port's listener calls."""
+
+        def arrived(connection: socket.socket, peer: Peer) -> None:
+            if self.connections >= self._limits.connections and not self._make_room():
+                connection.close()
+                self._observer.failed(peer[0], "too many connections", "room")
+                return
+            passing = self._gate.pass_through(connection, peer, tls and tls(), self._protocol)
+            task = asyncio.get_running_loop().create_task(self._arrive(passing))
+            self._arriving[task] = None
+
+            def done(_: asyncio.Task[None]) -> None:
+                self._arriving.pop(task, None)
+                if inspect.getcoroutinestate(passing) == inspect.CORO_CREATED:  # ended before it began
+                    passing.close()
+                    connection.close()
+
+            task.add_done_callback(done)
+
+        return arrived
+
+    def _make_room(self) -> bool:
+        """End the oldest connection that has not asked for an association; False where all have."""
+        for arriving in self._arriving:
+            if not arriving.cancelling():
+                return arriving.cancel()
+        for layer in self._layers:
+            if not layer.requested and layer.end is None:
+                layer.abort(ConnectionLost("closed: too many connections"))
+                layer.close()
+                return True
+        return False
+
+    async def _arrive(self, passing: Coroutine[None, None, None]) -> None:
+        try:
+            await passing
+        except TurnedAway as turned:
+            self._observer.failed(turned.peer[0], str(turned), turned.stage)
+        except Exception:
+            log.exception("a connection could not be taken")
+
+    def _protocol(self, peer: Peer) -> "_Accepted":
         """The protocol of the next connection."""
-        layer = UpperLayer(
-            crowded=len(self._layers) >= self._limits.connections,
-            limits=self._limits,
-            clock=self._clock,
-            on_request=self._requested,
-            unacceptable=self._turned_down,
-            on_closed=self._closed,
-        )
-        self._layers.add(layer)
-        self._empty.clear()
-        return layer
+        return _Accepted(self, peer, self._limits, self._clock, self._memory)
 
-    def _closed(self, layer: UpperLayer) -> None:
-        self._layers.discard(layer)
+    def connected(self, layer: UpperLayer) -> None:
+        """A connection stands; `closed` follows."""
+        self._layers[layer] = None
+        self._empty.clear()
+
+    def closed(self, layer: UpperLayer) -> None:
+        """A connection is gone."""
+        self._layers.pop(layer, None)
         if not self._layers:
             self._empty.set()
         if not layer.requested:
-            self._observer.failed(layer.peer[0], str(layer.end))
+            self._observer.failed(layer.peer[0], str(layer.end), "request")
 
-    def _turned_down(self, layer: UpperLayer, request: AssociateRequest) -> AssociateReject | None:
-        """What this acceptor rejects without asking its policy."""
+    def turned_down(self, layer: UpperLayer, request: AssociateRequest) -> AssociateReject | None:
+        """What is rejected without asking the policy."""
         reject = unacceptable(request)
         if reject is None:
             if self._draining:
@@ -153,7 +268,8 @@ class Acceptor:
         )
         return reject
 
-    def _requested(self, layer: UpperLayer, request: AssociateRequest) -> None:
+    def requested(self, layer: UpperLayer, request: AssociateRequest) -> None:
+        """An association is asked for that the provider can accept."""
         task = asyncio.get_running_loop().create_task(self._associate(layer, request))
         self._associations[layer] = task
         task.add_done_callback(lambda done: self._finished(layer, done))
@@ -187,7 +303,10 @@ class Acceptor:
             layer.violated(error)
         except DimseError as error:
             log.debug("association ended before it began: %s", error)
-        await Serving(layer, decision.handler, contexts, fragments, self._limits).run()
+        window = operations_window(request, self._limits)
+        await Serving(
+            layer, decision.handler, contexts, fragments, self._limits, window[0] if window else 1
+        ).run()
 
     async def _admit(self, request: AssociationRequest) -> Accept | Reject:
         try:
@@ -196,6 +315,30 @@ class Acceptor:
         except Exception:
             log.exception("the policy failed to decide on an association")
             return Reject.temporary_congestion("the policy failed to decide")
+
+
+class _Accepted(UpperLayer):
+    """A layer that its acceptor knows while the connection stands; `peer` may be a load balancer's word."""
+
+    def __init__(
+        self, acceptor: Acceptor, peer: Peer, limits: Limits, clock: Clock, memory: ReceiveMemory
+    ) -> None:
+        super().__init__(
+            limits=limits,
+            clock=clock,
+            on_request=acceptor.requested,
+            unacceptable=acceptor.turned_down,
+            on_closed=acceptor.closed,
+            memory=memory,
+        )
+        self._acceptor = acceptor
+        self._peer = peer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.BaseProtocol."""
+        super().connection_made(transport)
+        self.peer = self._peer
+        self._acceptor.connected(self)
 
 
 def _request(layer: UpperLayer, request: AssociateRequest) -> AssociationRequest:

@@ -220,7 +220,8 @@ def decode_user_information(body: bytes, limits: Limits) -> UserInformation:
             case ItemType.MAXIMUM_LENGTH:
                 max_length = int.from_bytes(cursor.take(4), "big")
             case ItemType.IMPLEMENTATION_CLASS_UID:
-                implementation_uid = uid(value, "implementation class UID")
+                # only shown, never acted on: a peer that names itself oddly is served all the same
+                implementation_uid = value[:MAX_UID_CHARS].decode("ascii", "replace").strip(" \0")
             case ItemType.IMPLEMENTATION_VERSION:
                 implementation_version = value[:16].decode("ascii", "replace").strip(" \0")
             case ItemType.ASYNC_OPERATIONS_WINDOW:

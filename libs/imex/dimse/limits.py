@@ -20,13 +20,25 @@ class Limits:
             in a context, sub-items in the user information.
         command_bytes: longest command set of one message.
         dataset_bytes: longest data set of one message; a longer one aborts the association.
-        empty_fragments: fragments in a row that carry nothing and end nothing.
+        empty_fragments: fragments and P-DATA-TF in a row that carry nothing and end nothing.
         receive_window: bytes that one association may have received and its sink not yet taken; reading stops
             above it and goes on below half of it.
-        associations, connections: at a time, in one acceptor.
+        receive_memory: bytes that all connections of an acceptor receive into, where its user shares none of
+            its own; when they run short, less may wait for each sink than the window.
+        indications: pieces of messages in that window, whatever their size: each costs memory of its own.
+        unsent, requestor_unsent: bytes that may wait for a peer to read them before more is made; a
+            requestor, which sends data sets, has more of them under way.
+        operations: operations of one association that an acceptor carries out at a time, where the peer asks
+            for an asynchronous operations window (PS3.7 D.3.3.3).
+        associations, connections: at a time, in one acceptor; beyond so many connections the oldest that has
+            not asked for an association gives way.
+        handshakes_per_address: TLS handshakes under way at a time from one address (IPv6: one /64).
 
     Deadlines
+        handshake_s: from the connection to the end of the TLS handshake, a PROXY header before it included.
         artim_s: the ARTIM timer (PS3.8 9.1.5): connection without A-ASSOCIATE-RQ, or not closed by the peer.
+        close_s: what a peer that was silent beyond a deadline, or does not read, has for the last PDU; with
+            `idle_s` it is below the 60 s after which a silent peer is gone.
         admit_s: the policy's decision.
         idle_s: between two messages.
         progress_s, progress_bytes: within a message a peer has to bring this many bytes in this time.
@@ -44,10 +56,18 @@ class Limits:
     dataset_bytes: int = 16 * GIB
     empty_fragments: int = 64
     receive_window: int = 1024 * KIB
+    receive_memory: int = 32 * 1024 * KIB
+    indications: int = 8192
+    unsent: int = 64 * KIB
+    requestor_unsent: int = 512 * KIB
+    operations: int = 8
     associations: int = 200
     connections: int = 1000
+    handshakes_per_address: int = 64
 
+    handshake_s: float = 10.0
     artim_s: float = 15.0
+    close_s: float = 4.0
     admit_s: float = 10.0
     idle_s: float = 55.0
     progress_s: float = 30.0

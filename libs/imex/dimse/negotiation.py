@@ -38,13 +38,29 @@ def choose_contexts(
     return tuple(results)
 
 
+def operations_window(request: AssociateRequest, limits: Limits) -> tuple[int, int] | None:
+    """The asynchronous operations window of the answer: (invoked, performed) by the requestor; None for none.
+
+    As many as the requestor wants to invoke (0: any number) and this side carries out at a time. This side
+    invokes nothing, so that the requestor performs at most the one operation of the default. Not mentioned
+    where the requestor does not: then one at a time (PS3.7 D.3.3.3).
+    """
+    offered = request.user_information.async_window
+    if offered is None:
+        return None
+    return min(offered[0] or limits.operations, limits.operations), 1
+
+
 def accept_for(
     request: AssociateRequest,
     contexts: tuple[ContextResult, ...],
     limits: Limits,
     user_identity_response: bytes | None = None,
 ) -> AssociateAccept:
-    """The A-ASSOCIATE-AC; roles and asynchronous operations keep their defaults by not being mentioned."""
+    """The A-ASSOCIATE-AC; roles keep their defaults by not being mentioned.
+
+    A positive response that was asked for is given: who is accepted has been judged by the policy.
+    """
     identity = request.user_information.user_identity
     wants_response = identity is not None and identity.response_requested
     return AssociateAccept(
@@ -55,6 +71,7 @@ def accept_for(
             limits.max_pdu,
             IMPLEMENTATION_CLASS_UID,
             IMPLEMENTATION_VERSION,
+            operations_window(request, limits),
             user_identity_response=(user_identity_response or b"") if wants_response else None,
         ),
     )

@@ -7,6 +7,8 @@ from typing import Literal, Protocol
 from imex.dimse.items import ProposedContext, UserIdentity
 from imex.dimse.statuses import Status
 
+FailedStage = Literal["room", "proxy header", "tls handshake", "request"]
+
 
 @dataclass(frozen=True, slots=True)
 class AssociationRequest:
@@ -80,7 +82,11 @@ class StoreSink(Protocol):
 
 
 class AssociationHandler(Protocol):
-    """Serves the operations of one accepted association, one at a time."""
+    """Serves the operations of one accepted association.
+
+    Data sets come one after the other. Where the peer has asked for an asynchronous operations window, some
+    may still be in their sink's `commit` meanwhile; `ended` is called when all are done.
+    """
 
     async def store(self, command: StoreCommand) -> StoreSink | StoreResponse:
         """Begin a C-STORE: a sink for the data set, or a refusal; then the data set is thrown away."""
@@ -143,8 +149,8 @@ class AcceptorObserver(Protocol):
     def rejected(self, request: AssociationRequest, reject: Reject) -> None:
         """An association was rejected, by the policy or by a limit."""
 
-    def failed(self, peer_host: str, words: str) -> None:
-        """A connection ended before it asked for an association."""
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
+        """A connection ended before it asked for an association; `stage` is what did not come about."""
 
 
 class SilentObserver:
@@ -153,5 +159,5 @@ class SilentObserver:
     def rejected(self, request: AssociationRequest, reject: Reject) -> None:
         """See AcceptorObserver."""
 
-    def failed(self, peer_host: str, words: str) -> None:
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
         """See AcceptorObserver."""

@@ -1,5 +1,6 @@
 """Serves one accepted association: reads messages, has the handler carry them out, answers."""
 
+import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Mapping
@@ -36,15 +37,21 @@ Context = tuple[ProposedContext, str]  # what was proposed, and the transfer syn
 
 
 class Serving:
-    """The life of one association from its acceptance to its end; operations are served one at a time."""
+    """The life of one association from its acceptance to its end.
 
-    def __init__(
+    Messages are read one after the other. With a `window` (PS3.7 D.3.3.3) of more than one operation the next
+    is read while up to so many stored data sets are made safe, and answers go out in the order in which that
+    is done.
+    """
+
+    def __init__(  # noqa: PLR0917  called in one place
         self,
         layer: UpperLayer,
         handler: AssociationHandler,
         contexts: Mapping[int, Context],
         fragment_bytes: int,
         limits: Limits,
+        window: int = 1,
     ) -> None:
         self._layer = layer
         self._handler = handler
@@ -52,13 +59,26 @@ class Serving:
         self._fragment_bytes = fragment_bytes
         self._limits = limits
         self._reader = MessageReader(layer, limits)
+        self._window = window
+        self._committing: dict[int, asyncio.Task[None]] = {}  # by message id
         self._statuses: Counter[int] = Counter()
         self._cut_off = 0
         self._echoes = 0
         self._bytes = 0
 
     async def run(self) -> None:
-        """Serve until the association ends, then tell the handler."""
+        """Serve until the association ends and nothing of it is under way, then tell the handler."""
+        try:
+            await self._until_end()
+            await self._settled()
+        finally:
+            late = list(self._committing.values())  # there are some where this is cancelled
+            for commit in late:
+                commit.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            await _quietly(self._handler.ended(self._outcome()))
+
+    async def _until_end(self) -> None:
         try:
             await self._serve()
         except ProtocolError as error:
@@ -68,13 +88,13 @@ class Serving:
         finally:
             if self._layer.end is None:
                 self._layer.abort(AssociationAborted(0, 0, "association aborted by this side"))
-            await _quietly(self._handler.ended(self._outcome()))
 
     async def _serve(self) -> None:
         idle = self._limits.idle_s
         while True:
             message = await self._reader.next_command(idle, f"no request came for {idle:g} s")
             if isinstance(message, ReleaseRequested):
+                await self._settled()
                 self._layer.respond_release()
                 return
             if isinstance(message, ReleaseConfirmed):
@@ -87,9 +107,9 @@ class Serving:
             raise ProtocolError(f"presentation context {context_id} was not accepted")
         field = request.field
         if field == CommandField.C_STORE_RQ:
-            response = await self._store(context, request)
-            self._statuses[response.status] += 1
-        elif field == CommandField.C_ECHO_RQ:
+            await self._store(context_id, context, request)
+            return
+        if field == CommandField.C_ECHO_RQ:
             response = await self._echo(context, request)
         elif field == CommandField.C_CANCEL_RQ:
             return  # there is nothing that could be cancelled (PS3.7 9.3.2.3)
@@ -117,21 +137,54 @@ class Serving:
         except Exception as error:  # noqa: BLE001  the handler is foreign code; the peer gets an answer whatever
             return _failure(error)
 
-    async def _store(self, context: Context, request: Command) -> StoreResponse:
-        started = _store_command(context, request)
-        if isinstance(started, StoreResponse):
-            await self._discard(request)
-            return started
-        try:
-            sink = await self._handler.store(started)
-        except Exception as error:  # noqa: BLE001  as above
-            sink = _failure(error)
+    async def _store(self, context_id: int, context: Context, request: Command) -> None:
+        sink = await self._begin(context, request)
         if isinstance(sink, StoreResponse):
             await self._discard(request)
-            return sink
-        return await self._fill(sink)
+            await self._stored(context_id, request, sink)
+            return
+        refusal = await self._fill(sink)
+        if refusal is not None:
+            await self._stored(context_id, request, refusal)
+        elif self._window == 1:
+            await self._stored(context_id, request, await _committed(sink))
+        else:
+            commit = asyncio.create_task(self._commit(context_id, request, sink))
+            self._committing[request.require_number(Tag.MESSAGE_ID)] = commit
+            while len(self._committing) >= self._window:
+                await asyncio.wait(self._committing.values(), return_when=asyncio.FIRST_COMPLETED)
 
-    async def _fill(self, sink: StoreSink) -> StoreResponse:
+    async def _begin(self, context: Context, request: Command) -> StoreSink | StoreResponse:
+        started = _store_command(context, request)
+        if isinstance(started, StoreResponse):
+            return started
+        if started.message_id in self._committing:
+            return StoreResponse(Status.DUPLICATE_INVOCATION, "message id of an operation under way")
+        try:
+            return await self._handler.store(started)
+        except Exception as error:  # noqa: BLE001  as above
+            return _failure(error)
+
+    async def _stored(self, context_id: int, request: Command, response: StoreResponse) -> None:
+        self._statuses[response.status] += 1
+        await self._answer(context_id, request, response)
+
+    async def _commit(self, context_id: int, request: Command, sink: StoreSink) -> None:
+        """Make one of several data sets safe and answer; the association may have ended meanwhile."""
+        try:
+            await self._stored(context_id, request, await _committed(sink))
+        except DimseError as error:
+            log.debug("nobody is left to hear an answer: %s", error)
+        finally:
+            del self._committing[request.require_number(Tag.MESSAGE_ID)]
+
+    async def _settled(self) -> None:
+        """Wait until nothing is being made safe any more and all of that is answered."""
+        while self._committing:
+            await asyncio.wait(self._committing.values())
+
+    async def _fill(self, sink: StoreSink) -> StoreResponse | None:
+        """Let the sink take the data set; the answer, where it would not."""
         refusal: StoreResponse | None = None
         last = False
         try:
@@ -149,12 +202,7 @@ class Serving:
             if refusal is None:
                 await self._abandon(sink)
             raise
-        if refusal is not None:
-            return refusal
-        try:
-            return await sink.commit()
-        except Exception as error:  # noqa: BLE001  as above
-            return _failure(error)
+        return refusal
 
     async def _abandon(self, sink: StoreSink) -> None:
         await _quietly(sink.abort())
@@ -183,6 +231,13 @@ class Serving:
         return Ended(kind, str(end), stored, failed, self._echoes, self._bytes, dict(self._statuses))
 
 
+async def _committed(sink: StoreSink) -> StoreResponse:
+    try:
+        return await sink.commit()
+    except Exception as error:  # noqa: BLE001  the sink is foreign code; the peer gets an answer whatever
+        return _failure(error)
+
+
 async def _quietly(call: Awaitable[None]) -> None:
     try:
         await call
@@ -194,7 +249,7 @@ def _failure(error: Exception) -> StoreResponse:
     if isinstance(error, Refused):
         return StoreResponse(error.status, error.comment)
     log.error("an operation failed", exc_info=error)
-    return StoreResponse(Status.PROCESSING_FAILURE, "processing failure")
+    return StoreResponse(Status.PROCESSING_FAILURE, "processing failure: the receiver's log says why")
 
 
 def _store_command(context: Context, request: Command) -> StoreCommand | StoreResponse:

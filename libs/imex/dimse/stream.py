@@ -11,11 +11,13 @@ from typing import Final, Protocol
 
 from imex.dimse.errors import AbortReason, ProtocolError
 from imex.dimse.limits import KIB, Limits
+from imex.dimse.memory import LARGE_ARENA, Arena, ReceiveMemory, Unshared, arena_bytes
 from imex.dimse.pdu import COMMAND_BIT, HEADER_BYTES, LAST_BIT, PDV_HEADER_BYTES, PduType
 
 SMALL_ARENA: Final = 4 * KIB  # before any data has come: hundreds of silent connections cost next to nothing
-LARGE_ARENA: Final = 256 * KIB
+FIRST_ARENA: Final = 16 * KIB  # when data begins to come; more as soon as a read fills what there is
 MIN_READ: Final = 64 * KIB
+_NOTHING: Final = memoryview(b"")
 
 _SHORT_PDU_BYTES: Final = 4
 _KINDS: Final = frozenset(int(kind) for kind in PduType)
@@ -46,8 +48,9 @@ class _Phase(Enum):
 class PduStream:
     """One connection's receiving side: `buffer()` says where to read to, `received(n)` that n bytes came."""
 
-    def __init__(self, limits: Limits, receiver: PduReceiver) -> None:
+    def __init__(self, limits: Limits, receiver: PduReceiver, memory: ReceiveMemory | None = None) -> None:
         self._limits = limits
+        self._memory = memory or Unshared(limits.receive_window)
         self._receiver = receiver
         self._arena = memoryview(bytearray(SMALL_ARENA))
         self._arena_bytes = SMALL_ARENA
@@ -62,6 +65,7 @@ class PduStream:
         self._pdv_context = 0
         self._pdv_control = 0
         self._empty = 0
+        self._ended = False  # a data set
         self._stopped = False
 
     def stop(self) -> None:
@@ -72,16 +76,17 @@ class PduStream:
         """Where the next bytes go; never empty."""
         if self._stopped:
             self._start = self._end = 0
-            if self._lent:
+            if self._lent or len(self._arena) != SMALL_ARENA:
                 self._arena, self._lent = memoryview(bytearray(SMALL_ARENA)), False
             return self._arena
         if self._start == self._end and not self._lent:
             self._start = self._end = 0
         room = len(self._arena) - self._end
-        if room < min(MIN_READ, self._arena_bytes // 2) or len(self._arena) < self._arena_bytes:
+        wanted = arena_bytes(self._arena_bytes, self._memory)
+        if room < min(MIN_READ, wanted // 2) or len(self._arena) < wanted:
             rest = self._arena[self._start : self._end]
             # An A-ASSOCIATE's arena grows with what has come, not with what the peer says will come.
-            arena = memoryview(bytearray(max(self._arena_bytes, 2 * len(rest))))
+            arena = memoryview(Arena(max(wanted, 2 * len(rest)), self._memory))
             arena[: len(rest)] = rest
             self._arena, self._start, self._end, self._lent = arena, 0, len(rest), False
         return self._arena[self._end :]
@@ -90,9 +95,14 @@ class PduStream:
         """Parse `count` more bytes. Raises ProtocolError; nothing can be parsed after that."""
         if self._stopped:
             return
+        if count == len(self._arena) - self._end and self._arena_bytes >= FIRST_ARENA:
+            self._arena_bytes = min(2 * self._arena_bytes, LARGE_ARENA)
         self._end += count
         while not self._stopped and self._advance():
             pass
+        if self._ended and self._start == self._end and self._phase is _Phase.HEADER:
+            # nothing more of this data set: between two the connection holds no memory
+            self._arena, self._start, self._end, self._lent, self._ended = _NOTHING, 0, 0, False, False
 
     def _advance(self) -> bool:
         """Take one step through the bytes at hand; False when more are needed."""
@@ -122,9 +132,11 @@ class PduStream:
         if kind == PduType.DATA_TF:
             if length > self._limits.max_pdu:
                 raise ProtocolError(f"P-DATA-TF of {length} bytes, {self._limits.max_pdu} were offered")
-            self._arena_bytes = LARGE_ARENA
+            self._arena_bytes = max(self._arena_bytes, FIRST_ARENA)
             self._pdu_left = length
             self._phase = _Phase.PDV_HEADER
+            if length == 0:
+                self._without_progress()
             self._receiver.on_data_pdu()
             return
         if kind in (PduType.ASSOCIATE_RQ, PduType.ASSOCIATE_AC):
@@ -169,10 +181,14 @@ class PduStream:
         if taken or last:
             self._empty = 0
             self._lent = True
+            self._ended = last and not self._pdv_control & COMMAND_BIT
             piece = self._arena[start : start + taken]
             self._receiver.on_fragment(self._pdv_context, bool(self._pdv_control & COMMAND_BIT), last, piece)
         else:
-            self._empty += 1
-            if self._empty > self._limits.empty_fragments:
-                raise ProtocolError("fragments without content")
+            self._without_progress()
         return True
+
+    def _without_progress(self) -> None:
+        self._empty += 1
+        if self._empty > self._limits.empty_fragments:
+            raise ProtocolError("fragments without content")

@@ -23,14 +23,14 @@ from imex.dimse.errors import (
     DimseTimeout,
     ProtocolError,
 )
-from imex.dimse.inbox import Fragment, Inbox, Indication, ReleaseConfirmed, ReleaseRequested
-from imex.dimse.limits import KIB, Limits
+from imex.dimse.inbox import Inbox, Indication, ReleaseConfirmed, ReleaseRequested
+from imex.dimse.limits import Limits
+from imex.dimse.memory import ReceiveMemory
 from imex.dimse.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest, PduType
 from imex.dimse.state import Action, Event, InvalidTransition, State, step
 from imex.dimse.stream import PduStream
 from imex.dimse.timing import Clock, PeerWatch, Timer
 
-WRITE_HIGH_WATER = 512 * KIB
 _QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -50,8 +50,8 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     `on_request` is called with an A-ASSOCIATE-RQ that the provider can accept (acceptor only) and has to lead
     to `accept` or `reject`; `unacceptable` may turn a request down before that, for the provider's reasons.
-    `on_closed` is called once, when the connection is gone. `crowded` closes it as soon as it is made. Local
-    primitives raise the error that ended the association when it has ended.
+    `on_closed` is called once, when the connection is gone. Local primitives raise the error that ended the
+    association when it has ended.
     """
 
     def __init__(
@@ -63,20 +63,20 @@ class UpperLayer(asyncio.BufferedProtocol):
         on_request: Callable[["UpperLayer", AssociateRequest], None] | None = None,
         unacceptable: Callable[["UpperLayer", AssociateRequest], AssociateReject | None] | None = None,
         on_closed: Callable[["UpperLayer"], None] | None = None,
-        crowded: bool = False,
+        memory: ReceiveMemory | None = None,
     ) -> None:
-        self._crowded = crowded
         self._limits = limits
         self._request = request
         self._on_request = on_request
         self._unacceptable = unacceptable
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
-        self._stream = PduStream(limits, self)
+        self._stream = PduStream(limits, self, memory)
         self._artim = Timer(clock, lambda: self._local_event(Event.ARTIM_EXPIRED))
         self._write_deadline = Timer(clock, self._write_expired)
+        self._linger = Timer(clock, self.close)
         self._watch = PeerWatch(clock, self._peer_expired)
-        self._inbox = Inbox(limits.receive_window)
+        self._inbox = Inbox(limits, memory)
         self._writers: asyncio.Future[None] | None = None
         self._unsent = 0
         self._aborting = Abort(AbortSource.USER, 0)
@@ -84,7 +84,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self.end: DimseError | None = None
         self.peer: tuple[str, int] = ("", 0)
         self.requested = False  # an A-ASSOCIATE-RQ that could be read has come
-        self._requestor = request is not None
+        self.requestor = request is not None  # which decides a release collision
         if request is not None:
             self._apply(Event.ASSOCIATE_REQUEST)
 
@@ -100,10 +100,10 @@ class UpperLayer(asyncio.BufferedProtocol):
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._transport.set_write_buffer_limits(high=WRITE_HIGH_WATER)
-        self._apply(Event.TRANSPORT_CONFIRMED if self._requestor else Event.TRANSPORT_INDICATED)
-        if self._crowded:
-            self._finish(ConnectionLost("closed at once: too many connections"))
+        unsent = self._limits.requestor_unsent if self.requestor else self._limits.unsent
+        self._transport.set_write_buffer_limits(high=unsent)
+        self._apply(Event.TRANSPORT_CONFIRMED if self.requestor else Event.TRANSPORT_INDICATED)
+        if self.end is not None:  # aborted before it was there
             self.close()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -121,11 +121,17 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._inbox.hold_back()
         self._acknowledge()
 
+    def eof_received(self) -> None:
+        """The peer sends no more, and half a connection is no use: it is closed once all is sent, soon."""
+        self._linger.start(self._limits.close_s)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whomever."""
         self._local_event(Event.TRANSPORT_CLOSED)
         self._stream.stop()
         self._artim.stop()
+        self._linger.stop()
+        self._write_deadline.stop()
         self._finish(ConnectionLost("the connection was lost"))
         if self._on_closed is not None:
             self._on_closed(self)
@@ -158,6 +164,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         """A whole PDU: decode what its action will need, then step."""
         decoded: object = None
         match kind:
+            case _ if self.state is State.AWAITING_CLOSE:
+                pass  # no action there looks into it
             case PduType.ASSOCIATE_RQ:
                 decoded = pdu.decode_associate_request(body, self._limits)
             case PduType.ASSOCIATE_AC:
@@ -177,7 +185,7 @@ class UpperLayer(asyncio.BufferedProtocol):
     def on_fragment(self, context_id: int, command: bool, last: bool, data: memoryview) -> None:
         """Queue a piece of a message, unless the state ignores data."""
         if self.state in (State.ESTABLISHED, State.AWAITING_RELEASE_RP):
-            self._inbox.put(Fragment(context_id, command, last, data))
+            self._inbox.put_fragment(context_id, command, last, data)
 
     # -- the user's side
 
@@ -286,7 +294,7 @@ class UpperLayer(asyncio.BufferedProtocol):
                 acceptable, argument = False, refused
         if event not in _ALWAYS_POSSIBLE and self.state is State.IDLE:
             return  # closed, and the rest of what was read still comes in
-        action, self.state = step(self.state, event, requestor=self._requestor, acceptable=acceptable)
+        action, self.state = step(self.state, event, requestor=self.requestor, acceptable=acceptable)
         if action is Action.DT_2:
             return  # the fragments follow; looked at first because it is nearly every event
         self._carry_out(action, event, argument)
@@ -345,7 +353,7 @@ class UpperLayer(asyncio.BufferedProtocol):
                 self._write(pdu.encode_abort(abort))
                 self._artim.start(self._limits.artim_s)
                 self._finish(_violation(event, argument))
-            case Action.AA_7:
+            case Action.AA_7 if not self._write_deadline.running:  # who reads none gets no more
                 self._write(pdu.encode_abort(self._aborting))
             case Action.AA_2:
                 self._artim.stop()
@@ -377,9 +385,10 @@ class UpperLayer(asyncio.BufferedProtocol):
     def _close(self) -> None:
         """Close after what is still to be sent; at once where the peer does not read it."""
         if self._transport is not None:
-            if self._writers is not None:
+            if self._write_deadline.running:
                 self._transport.abort()
             else:
+                self._linger.start(self._limits.close_s)
                 self._transport.close()
 
     def _finish(self, error: DimseError) -> None:
@@ -398,6 +407,7 @@ class UpperLayer(asyncio.BufferedProtocol):
 
     def _peer_expired(self, words: str) -> None:
         self.abort(DimseTimeout(words))
+        self._artim.start(self._limits.close_s)  # it had its time to say something
 
     def _write_backlog(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport is not None else 0

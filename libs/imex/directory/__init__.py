@@ -18,7 +18,16 @@ from imex.directory.facts import (
     WhyUnknown,
 )
 from imex.directory.index import DirectoryIndex, is_open
-from imex.directory.model import DIRECT_CARE, Agreement, Directory, Endpoint, Institution, Priority, Rule
+from imex.directory.model import (
+    DIRECT_CARE,
+    Agreement,
+    Directory,
+    Endpoint,
+    Institution,
+    Priority,
+    Rule,
+    SendingLimits,
+)
 from imex.directory.parse import parse
 from imex.directory.rules import lane, matching_rules, rules_that_match
 
@@ -40,6 +49,7 @@ __all__ = [
     "Recipient",
     "Rule",
     "RuleMatch",
+    "SendingLimits",
     "Standing",
     "StudyFacts",
     "UnknownCalled",

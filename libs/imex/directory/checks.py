@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
+from imex.directory.certificates import URI_PREFIX
 from imex.directory.errors import Location, Problem
 from imex.directory.model import Directory, Institution, Sender
 
@@ -77,6 +78,9 @@ def _sender_overlaps(directory: Directory) -> Iterator[Problem]:
             by_title[sender.ae_title].append((loc, institution, sender))
             if sender.certificate is not None:
                 owner = by_certificate.setdefault(sender.certificate, institution.code)
+                named = sender.certificate.removeprefix(f"uri:{URI_PREFIX}")
+                if named not in {sender.certificate, institution.code}:
+                    owner = named
                 if owner != institution.code:
                     yield Problem((*loc, "certificate"), f"is the certificate of {owner} too")
     for title, entries in by_title.items():

@@ -50,11 +50,13 @@ class WhyUnknown(StrEnum):
     UNKNOWN_AE_TITLE = "unknown_ae_title"
     WRONG_NETWORK = "wrong_network"
     AMBIGUOUS = "ambiguous"
+    UNKNOWN_CERTIFICATE = "unknown_certificate"
+    OTHER_CERTIFICATE = "other_certificate"
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownSender:
-    """Nobody, or more than one, may send under this AE title from this address."""
+    """Nobody, or more than one, may send under this AE title from this address with this certificate."""
 
     why: WhyUnknown
     words: str

@@ -11,6 +11,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from imex.directory.cel import check_expression
+from imex.directory.certificates import normal_form
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,15}")
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
@@ -190,6 +191,7 @@ Hours = Annotated[str, AfterValidator(_hours), _like(_HOURS)]
 CodeString = Annotated[str, AfterValidator(_code_string)]
 Expression = Annotated[str, AfterValidator(_expression)]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_text)]
+Certificate = Annotated[str, Field(max_length=500), AfterValidator(_text), AfterValidator(normal_form)]
 
 OneOrMoreCodes = Annotated[tuple[Code, ...], Field(min_length=1), OneOrMore()]
 OneOrMoreUids = Annotated[tuple[Uid, ...], Field(min_length=1), OneOrMore()]

@@ -3,11 +3,13 @@
 import ipaddress
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
 from imex.directory.cel import Condition
+from imex.directory.certificates import CertificateFacts
 from imex.directory.checks import IPNetwork, networks_of
 from imex.directory.document import digest
 from imex.directory.facts import (
@@ -20,7 +22,7 @@ from imex.directory.facts import (
     WhyUnknown,
 )
 from imex.directory.fields import within_hours
-from imex.directory.model import Agreement, Directory, Endpoint, Group, Institution, Rule
+from imex.directory.model import Agreement, Directory, Endpoint, Group, Institution, Rule, Sender
 
 LOCAL_TIME = ZoneInfo("Europe/London")
 """In which the directory's dates and hours are meant."""
@@ -29,6 +31,22 @@ LOCAL_TIME = ZoneInfo("Europe/London")
 def local_time(at: datetime) -> datetime:
     """A moment in the directory's local time; one without a zone is taken as UTC."""
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(LOCAL_TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A sender, and whose it is."""
+
+    institution: Institution
+    sender: Sender
+    networks: tuple[IPNetwork, ...]
+
+    def shown_by(self, certificate: CertificateFacts) -> bool:
+        """Whether the sender shows this certificate."""
+        named = self.sender.certificate
+        if named is not None:
+            return certificate.is_named(named)
+        return certificate.speaks_for(self.institution.code)
 
 
 class DirectoryIndex:
@@ -40,10 +58,10 @@ class DirectoryIndex:
         self.institutions: dict[str, Institution] = {one.code: one for one in directory.institutions}
         self.groups: dict[str, Group] = {group.code: group for group in directory.groups}
         self._version = version
-        self._senders: dict[str, list[tuple[Institution, tuple[IPNetwork, ...]]]] = defaultdict(list)
+        self._senders: dict[str, list[_Entry]] = defaultdict(list)
         for institution in directory.institutions:
             for sender in institution.senders:
-                self._senders[sender.ae_title].append((institution, networks_of(sender)))
+                self._senders[sender.ae_title].append(_Entry(institution, sender, networks_of(sender)))
         self._agreements: dict[str, list[tuple[Agreement, frozenset[str]]]] = defaultdict(list)
         for agreement in directory.agreements:
             to = frozenset(self._everyone(agreement.to))
@@ -69,19 +87,38 @@ class DirectoryIndex:
         """The digest that names this version."""
         return self._version or digest(self.directory)
 
-    def identify_sender(self, calling_ae: str, peer_host: str) -> IdentifiedSender | UnknownSender:
-        """Which institution sends under this AE title from this address (an IP address in text)."""
+    def identify_sender(
+        self, calling_ae: str, peer_host: str, certificate: CertificateFacts | None = None
+    ) -> IdentifiedSender | UnknownSender:
+        """Which institution sends under this AE title from this address (an IP address in text).
+
+        With a certificate it is the one that the certificate speaks for, and the AE title has to be its own.
+        """
         title = calling_ae.strip(" ")
+        if certificate is not None:
+            speaks_for = self.institutions_of(certificate)
+            if not speaks_for:
+                return UnknownSender(
+                    WhyUnknown.UNKNOWN_CERTIFICATE, "the certificate is no sender's of the directory"
+                )
         entries = self._senders.get(title)
         if not entries:
             return UnknownSender(
                 WhyUnknown.UNKNOWN_AE_TITLE, f"calling AE title {title!r} is no sender of the directory"
             )
+        if certificate is not None:
+            entries = [entry for entry in entries if entry.shown_by(certificate)]
+            if not entries:
+                return UnknownSender(
+                    WhyUnknown.OTHER_CERTIFICATE,
+                    f"calling AE title {title!r} may not be used with the certificate of "
+                    f"{', '.join(sorted(speaks_for))}",
+                )
         address = _address(peer_host)
         found = {
-            institution.code: institution
-            for institution, networks in entries
-            if address is not None and any(address in network for network in networks)
+            entry.institution.code: entry.institution
+            for entry in entries
+            if address is not None and any(address in network for network in entry.networks)
         }
         if not found:
             return UnknownSender(
@@ -93,6 +130,15 @@ class DirectoryIndex:
                 f"calling AE title {title!r} from {peer_host} fits {', '.join(sorted(found))}",
             )
         return IdentifiedSender(next(iter(found.values())))
+
+    def institutions_of(self, certificate: CertificateFacts) -> set[str]:
+        """Codes of the institutions whose senders show this certificate; empty where it is nobody's."""
+        return {
+            entry.institution.code
+            for entries in self._senders.values()
+            for entry in entries
+            if entry.shown_by(certificate)
+        }
 
     def resolve_called(self, called_ae: str, own_ae_title: str) -> Called:
         """What a called AE title asks for: the standing rules, a recipient, or nothing known."""

@@ -41,12 +41,17 @@ class _Part(BaseModel):
 
 
 class Sender(_Part):
-    """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides."""
+    """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides.
+
+    Without ``certificate`` it is one with the subject alternative name ``URI:urn:imex:institution:<code>``.
+    """
 
     ae_title: fields.AETitle
     networks: tuple[fields.Network, ...] = ()
-    certificate: fields.Text | None = Field(
-        default=None, description="Subject common name, or sha256:<hex> of the certificate's DER form"
+    certificate: fields.Certificate | None = Field(
+        default=None,
+        description="sha256:<hex> of its DER form, dns:<name> or uri:<URI> of its subject alternative names, "
+        "or the common name of its subject",
     )
 
 
@@ -95,6 +100,18 @@ class InboxEndpoint(_Part):
 Endpoint = Annotated[DicomEndpoint | DicomwebEndpoint | InboxEndpoint, Field(discriminator="type")]
 
 
+class SendingLimits(_Part):
+    """How much an institution may send at a time, over all its senders; what is left out is the default."""
+
+    max_associations: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    max_mbps: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = Field(
+        default=None, description="Megabits per second"
+    )
+    max_in_flight_mb: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Megabytes that are received and not yet safe"
+    )
+
+
 class Institution(_Part):
     """An organisation that sends or receives, known by its ODS code."""
 
@@ -103,6 +120,7 @@ class Institution(_Part):
     kind: Kind
     senders: tuple[Sender, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
+    limits: SendingLimits = SendingLimits()
 
 
 class Group(_Part):

@@ -6,10 +6,21 @@ Topic definitions, access rules and documents are all rendered from here.
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from imex.events import audit, commands, deliveries, directory, instances, manifests, shares, validations
+from imex.events import (
+    audit,
+    capacity,
+    commands,
+    deliveries,
+    directory,
+    instances,
+    manifests,
+    shares,
+    validations,
+)
 from imex.events.envelope import Event
 
-_DAY_MS = 24 * 60 * 60 * 1000
+_MINUTE_MS = 60 * 1000
+_DAY_MS = 24 * 60 * _MINUTE_MS
 
 STUDY_PARTITIONS = 12
 """Set high once: changing a partition count moves keys."""
@@ -26,13 +37,15 @@ class Topic:
     owner: str
     """The service that writes it; `any` where every service does."""
     events: tuple[EventClass, ...]
-    key: Literal["study", "actor", "directory"]
+    key: Literal["study", "actor", "directory", "process"]
     consumers: tuple[str, ...]
     partitions: int
     retention_ms: int
     compacted: bool = False
     identifying: bool = False
     """Carries the sealed field, so that it and its dead letters are kept 7 days and no longer."""
+    broker_time: bool = False
+    """Records carry the time at which the broker appended them: one clock for all readers."""
     description: str = ""
 
     @property
@@ -152,6 +165,12 @@ TOPICS: tuple[Topic, ...] = (
         name="directory", family="directory", owner="portal", events=(directory.DirectoryApplied,),
         key="directory", consumers=SERVICES, partitions=1, retention_ms=-1, compacted=True,
         description="Announcements of directory versions.",
+    ),
+    Topic(
+        name="capacity", family="capacity", owner="ingest",
+        events=(capacity.CapacityClaimed, capacity.CapacityReleased, capacity.CapacityReported),
+        key="process", consumers=("ingest",), partitions=1, retention_ms=10 * _MINUTE_MS, broker_time=True,
+        description="What ingest's processes hold of the limits that they share: one order for all of them.",
     ),
 )  # fmt: skip
 

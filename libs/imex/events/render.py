@@ -51,6 +51,7 @@ def topic_definitions() -> dict[str, Any]:
                 "retention_ms": topic.retention_ms,
                 "cleanup": "compact" if topic.compacted else "delete",
                 "identifying": topic.identifying,
+                "broker_time": topic.broker_time,
                 "dead_letter": topic.dead_letter,
             }
             for topic in TOPICS

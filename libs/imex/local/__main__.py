@@ -57,7 +57,9 @@ def _say(line: str) -> None:
 
 def _tell(home: Home) -> None:
     told = layout.describe(home)
-    print(f"portal  {told['portal']}\nDICOM   {told['dicom']['host']}:{told['dicom']['port']} (IMEX)")
+    dicom = told["dicom"]
+    print(f"portal  {told['portal']}")
+    print(f"DICOM   {dicom['host']}:{dicom['port']}, with TLS {dicom['tls_port']} (IMEX)")
     print(f"traces  {told['traces']}\nall of it: {home.stack_file}\nstop with: make down")
 
 
@@ -74,6 +76,7 @@ def supervise(home: Home) -> None:
             described = layout.describe(home)
             described["tokens"] = {**stack.get("tokens", {}), **described["tokens"]}
             described["accounts"] = {**stack.get("accounts", {}), **described["accounts"]}
+            described["tls"] = {**described["tls"], **stack.get("tls", {})}
             stack.update(described)
             stack["processes"] = processes
 

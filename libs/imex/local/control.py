@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from imex.local import layout, postgres
+from imex.local import layout, postgres, processes
 from imex.local.home import Home
 from imex.local.process import Identity, kill, stop
 from imex.local.strays import strays
@@ -44,10 +44,11 @@ def up(home: Home, say: Say) -> None:
 
     Raises `StackFailed`, `PortsTaken` or `PartUnavailable`. What was started is stopped again then.
     """
+    further = processes.extra()
     with home.locked("control"):
         layout.fetch(home)
         if supervisor_of(home) is None:
-            _start(home, say)
+            _start(home, say, further)
         _wait_ready(home, say)
 
 
@@ -57,13 +58,15 @@ def supervisor_of(home: Home) -> Identity | None:
     return identity if identity is not None and identity.alive() else None
 
 
-def _start(home: Home, say: Say) -> None:
+def _start(home: Home, say: Say, further: Collection[str]) -> None:
+    _end_unwanted(home, further)
     orphans = list(strays(home.root))
     home.state_file.unlink(missing_ok=True)
     if orphans:
         say(f"found {len(orphans)} processes of an earlier start; taking them over")
+        home.add_ports(further)
     else:
-        home.choose_ports()
+        home.choose_ports(further)
     log = home.log("supervisor")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -78,6 +81,15 @@ def _start(home: Home, say: Say) -> None:
     identity = Identity.of(child.pid)
     if identity is not None:
         identity.save(home.pid_file("supervisor"))
+
+
+def _end_unwanted(home: Home, further: Collection[str]) -> None:
+    """End what an earlier start had more processes of than are wanted now."""
+    for part in processes.possible():
+        if part not in further and home.pid_file(part).exists():
+            for identity in strays(home.root, part):
+                stop(identity, 15, 10.0)
+            home.pid_file(part).unlink(missing_ok=True)
 
 
 def state(home: Home) -> Mapping[str, Any]:
@@ -125,7 +137,9 @@ def down(home: Home) -> bool:
 def _clear(home: Home) -> bool:
     """End what is left of a stack without a supervisor, the services first."""
     left = False
-    for part in _ORDER:
+    for part in (*processes.possible(), *_ORDER):
+        if part not in _ORDER and not home.pid_file(part).exists():
+            continue
         for identity in strays(home.root, part):
             left = True
             stop(identity, 2 if part == "postgres" else 15, 10.0)

@@ -1,4 +1,4 @@
-"""Tokens and accounts of a local stack: one of each for every institution of the directory in force."""
+"""Tokens, accounts and certificates of a local stack, for every institution of the directory in force."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class Member:
 
 
 def refresh(home: Home) -> None:
-    """Bring `tokens` and `accounts` of `stack.json` up to date with the directory in force.
+    """Bring `tokens`, `accounts` and `tls` of `stack.json` up to date with the directory in force.
 
-    `imex directory apply` calls it on a local stack. Values are derived from the stack's secret: an
-    institution that comes back has the token it had.
+    `imex directory apply` calls it on a local stack. Values are derived from the stack's secret, and
+    certificates are kept: an institution that comes back has the token and the certificate it had.
 
     Raises:
         psycopg.OperationalError: the stack's database can not be reached.
@@ -53,10 +53,17 @@ def refresh(home: Home) -> None:
         _store_tokens(connection, tokens)
         _store_accounts(connection, found, accounts)
 
+    senders = home.certificates.clients(member.code for member in found if member.sends)
+
     def put(stack: dict[str, Any]) -> None:
         fixed = home.secrets()
         stack["tokens"] = {"admin": fixed.admin_token, **tokens}
         stack["accounts"] = {**fixed.account_passwords, **accounts}
+        stack["tls"] = {
+            "ca": str(home.certificates.ca),
+            "client_cert": {code: str(pair.certificate) for code, pair in senders.items()},
+            "client_key": {code: str(pair.key) for code, pair in senders.items()},
+        }
 
     home.update_stack(put)
 

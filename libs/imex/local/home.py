@@ -5,13 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imex.local import ports
+from imex.local.certificates import Certificates
 from imex.local.process import write_private
 from imex.local.secrets import Secrets, load_or_make
 
@@ -46,6 +47,11 @@ class Home:
         """Where the supervisor says how far it is."""
         return self.root / "state.json"
 
+    @property
+    def certificates(self) -> Certificates:
+        """The stack's certification authority and what it has issued."""
+        return Certificates(self.root / "tls")
+
     def log(self, part: str) -> Path:
         """The log of a part."""
         return self.root / "logs" / f"{part}.log"
@@ -63,19 +69,25 @@ class Home:
         chosen: dict[str, int] = json.loads((self.root / "ports.json").read_text())
         return chosen
 
-    def choose_ports(self) -> dict[str, int]:
-        """Choose the ports for a start and note them; raises `PortsTaken`.
+    def choose_ports(self, further: Collection[str] = ()) -> dict[str, int]:
+        """Choose the ports for a start, those of `further` processes too, and note them; raises `PortsTaken`.
 
         The default home has fixed ports unless `IMEX_PORTS=auto`; any other home has free ones, so that
         stacks run side by side.
         """
         if self.default and os.environ.get("IMEX_PORTS", "") != "auto":
-            chosen = ports.fixed()
+            chosen = ports.fixed(further)
         else:
             noted = self.root / "ports.json"
-            chosen = ports.free(kept=self.ports() if noted.exists() else None)
+            chosen = ports.free((*ports.FIXED, *further), self.ports() if noted.exists() else None)
         write_private(self.root / "ports.json", json.dumps(chosen))
         return chosen
+
+    def add_ports(self, further: Collection[str]) -> None:
+        """Choose ports for those of these processes that have none, and leave the others as they are."""
+        known = self.ports()
+        missing = [name for name in (*ports.FIXED, *further) if name not in known]
+        write_private(self.root / "ports.json", json.dumps(known | ports.free(missing)))
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:

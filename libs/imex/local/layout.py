@@ -11,6 +11,7 @@ from imex.local import kafka, objects, postgres, zipkin
 from imex.local.home import Home
 from imex.local.plan import Stage, Task
 from imex.local.process import Launch, Probe
+from imex.local.processes import names_of, service_of, wanted
 from imex.local.secrets import SERVICES
 
 _LOOPBACK = "127.0.0.1"
@@ -22,6 +23,9 @@ DIRECTORY = "directory"
 QUIET_S = 5
 ASSOCIATION_GRACE_S = 15
 """How long a routine study must be quiet on a local stack before it counts as complete."""
+DRAIN_S = 10.0
+"""What ingest leaves to associations at a stop before it aborts them."""
+_AFTER_DRAIN_S = 10.0
 
 
 def fetch(home: Home) -> None:
@@ -68,17 +72,18 @@ def _seaweed_grants() -> dict[str, list[str]]:
 
 
 def service(home: Home, name: str) -> Launch:
-    """One of the six services."""
+    """One process of the six services, such as `ingest` or `ingest-2`."""
     base = f"http://{_LOOPBACK}:{home.ports()[name]}"
     return Launch(
         name=name,
-        argv=(_COMMAND, name),
+        argv=(_COMMAND, service_of(name)),
         probe=Probe("http", f"{base}/ready"),
         cwd=home.root,
         log=home.log(name),
         environment=service_environment(home, name),
         health=f"{base}/ready",
         metrics=f"{base}/metrics",
+        stop_within_s=DRAIN_S + _AFTER_DRAIN_S,
     )
 
 
@@ -88,7 +93,7 @@ def stages(home: Home) -> list[Stage]:
     furnish = Task("furnish", (sys.executable, "-m", "imex.local.furnish", str(home.root)), within_s=60.0)
     return [
         Stage(infrastructure(home), setup),
-        Stage([service(home, name) for name in SERVICES], furnish),
+        Stage([service(home, name) for name in wanted()], furnish),
     ]
 
 
@@ -114,13 +119,14 @@ def admin_database_url(home: Home) -> str:
 
 
 def service_environment(home: Home, name: str) -> dict[str, str]:
-    """The settings of one service: its own credentials, and what only it needs."""
+    """The settings of one process: its service's credentials, and what only it needs."""
     at, secrets = home.ports(), home.secrets()
-    user = secrets.s3[name]
+    service = service_of(name)
+    user = secrets.s3[service]
     common = {
         **_endpoints(home),
-        "IMEX_KAFKA_USERNAME": f"imex-{name}",
-        "IMEX_KAFKA_PASSWORD": secrets.kafka[f"imex-{name}"],
+        "IMEX_KAFKA_USERNAME": f"imex-{service}",
+        "IMEX_KAFKA_PASSWORD": secrets.kafka[f"imex-{service}"],
         "IMEX_S3_ACCESS_KEY": user.access_key,
         "IMEX_S3_SECRET_KEY": user.secret_key,
         "IMEX_TRACES_EXPORTER": "zipkin",
@@ -130,23 +136,30 @@ def service_environment(home: Home, name: str) -> dict[str, str]:
         "IMEX_HTTP_HOST": _LOOPBACK,
         "IMEX_HTTP_PORT": str(at[name]),
     }
-    if name in secrets.database:
-        common["IMEX_DB_URL"] = database_url(home, f"imex_{name}", secrets.database[name])
-    return common | _own_environment(home, name)
+    if service in secrets.database:
+        common["IMEX_DB_URL"] = database_url(home, f"imex_{service}", secrets.database[service])
+    return common | _own_environment(home, service)
 
 
-def _own_environment(home: Home, name: str) -> dict[str, str]:
+def _own_environment(home: Home, service: str) -> dict[str, str]:
     secrets = home.secrets()
     sealing = {
         "IMEX_SEALING_KEYS": json.dumps(dict(secrets.sealing_keys)),
         "IMEX_SEALING_CURRENT": secrets.sealing_current,
     }
-    match name:
+    match service:
         case "ingest":
+            shown = home.certificates.server()
             return sealing | {
                 "IMEX_DICOM_HOST": _LOOPBACK,
                 "IMEX_DICOM_PORT": str(home.ports()["dicom"]),
+                "IMEX_DICOM_TLS_PORT": str(home.ports()["dicom_tls"]),
+                "IMEX_DICOM_TLS_CERTIFICATE": str(shown.certificate),
+                "IMEX_DICOM_TLS_KEY": str(shown.key),
+                "IMEX_DICOM_TLS_CA": str(home.certificates.ca),
                 "IMEX_DICOM_AE_TITLE": AE_TITLE,
+                "IMEX_DICOM_SHARED_PORT": str(len(names_of("ingest")) > 1).lower(),
+                "IMEX_INGEST_DRAIN_S": str(DRAIN_S),
             }
         case "validation":
             return sealing
@@ -159,7 +172,8 @@ def _own_environment(home: Home, name: str) -> dict[str, str]:
         case "delivery":
             return {"IMEX_DELIVERY_SIGNING_KEY": secrets.signing_key}
         case "portal":
-            health = {other: f"http://{_LOOPBACK}:{home.ports()[other]}/ready" for other in SERVICES[:-1]}
+            others = (name for name in wanted() if name != "portal")
+            health = {name: f"http://{_LOOPBACK}:{home.ports()[name]}/ready" for name in others}
             return sealing | {
                 "IMEX_PORTAL_SECRET": secrets.portal_secret,
                 "IMEX_PORTAL_LOCAL": "true",
@@ -197,7 +211,12 @@ def describe(home: Home) -> dict[str, Any]:
     portal = f"http://{_LOOPBACK}:{at['portal']}"
     root = secrets.s3["root"]
     return {
-        "dicom": {"host": _LOOPBACK, "port": at["dicom"], "ae_title": AE_TITLE},
+        "dicom": {
+            "host": _LOOPBACK,
+            "port": at["dicom"],
+            "tls_port": at["dicom_tls"],
+            "ae_title": AE_TITLE,
+        },
         "portal": portal,
         "api": f"{portal}/api/v1",
         "kafka": f"{_LOOPBACK}:{at['kafka']}",
@@ -214,6 +233,7 @@ def describe(home: Home) -> dict[str, Any]:
             "secret_key": root.secret_key,
         },
         "traces": f"http://{_LOOPBACK}:{at['zipkin']}",
+        "tls": {"ca": str(home.certificates.ca), "client_cert": {}, "client_key": {}},
         "tokens": {"admin": secrets.admin_token},
         "accounts": dict(secrets.account_passwords),
     }

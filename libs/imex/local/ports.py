@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 FIXED = {
     "dicom": 11112,
+    "dicom_tls": 2762,
     "portal": 8080,
     "kafka": 9092,
     "kafka_controller": 9093,
@@ -31,6 +32,9 @@ FIXED = {
     "weed_s3_grpc": 19000,
 }
 """Name of the listener to its port on a stack with the default home."""
+
+_FURTHER = {"ingest": 8100, "delivery": 8120}
+"""`ingest-2` has 8102, `delivery-3` has 8123."""
 
 _NOT_ALWAYS = ("hospital", "weed")
 """Listeners that a stack may do without: only their own start minds that a port is taken."""
@@ -65,15 +69,21 @@ def in_use(port: int) -> bool:
     return False
 
 
-def fixed() -> dict[str, int]:
-    """The fixed ports; raises `PortsTaken` when something else listens on one."""
-    ours = {name: port for name, port in FIXED.items() if not name.startswith(_NOT_ALWAYS)}
+def fixed(further: Iterable[str] = ()) -> dict[str, int]:
+    """The fixed ports, and those of further processes; raises `PortsTaken` when one is in use."""
+    chosen = FIXED | {name: _further(name) for name in further}
+    ours = {name: port for name, port in chosen.items() if not name.startswith(_NOT_ALWAYS)}
     taken = [f"{port} ({name})" for name, port in ours.items() if in_use(port)]
     if taken:
         raise PortsTaken(
             f"in use by another program: {', '.join(taken)}. Stop it, or start the stack with IMEX_PORTS=auto"
         )
-    return dict(FIXED)
+    return chosen
+
+
+def _further(name: str) -> int:
+    service, _, number = name.partition("-")
+    return _FURTHER[service] + int(number)
 
 
 def free(names: Iterable[str] = FIXED, kept: dict[str, int] | None = None) -> dict[str, int]:

@@ -67,10 +67,38 @@ INGEST_IN_FLIGHT = GaugeName("imex_ingest_in_flight_bytes", "Memory held by data
 INGEST_BACKGROUND_WAITING = GaugeName(
     "imex_ingest_background_waiting", "Ends of associations and audit records not acknowledged yet"
 )
+INGEST_CERTIFICATE_EXPIRES = GaugeName(
+    "imex_ingest_certificate_expires_seconds",
+    "Until a certificate of the TLS port expires (the server's, the CA's); below 0: it has",
+    ("certificate",),
+)
 INGEST_BACKGROUND_DROPPED = CounterName(
     "imex_ingest_background_dropped_total",
     "Events given up since the queue was full or ingest stopped",
     ("type",),
+)
+
+INGEST_LIMITED = CounterName(
+    "imex_ingest_limited_total",
+    "Refused for want of room, by limit, whose limit it is, and institution",
+    ("limit", "scope", "institution"),
+)
+INGEST_LIMIT_DECISIONS = CounterName(
+    "imex_ingest_limit_decisions_total",
+    "Associations let in: at once, by the topic, or alone while the topic was away",
+    ("how",),
+)
+INGEST_LIMIT_OVERSHOT = CounterName(
+    "imex_ingest_limit_overshot_total", "Associations let in at once that turned out to be beyond the limit"
+)
+INGEST_LIMIT_PROCESSES = GaugeName("imex_ingest_limit_processes", "Processes that share the limits")
+INGEST_LIMIT_ASSOCIATIONS = GaugeName(
+    "imex_ingest_limit_associations", "Associations of all processes, as this one knows"
+)
+STORE_USED = GaugeName("imex_store_used_bytes", "Of the object store; NaN while it is not known")
+STORE_TOTAL = GaugeName("imex_store_total_bytes", "Of the object store; NaN while it is not known")
+STORE_REFUSING = GaugeName(
+    "imex_store_refusing", "1 while the object store is so full that only emergencies are taken"
 )
 
 RUNTIME_RECORDS = CounterName(

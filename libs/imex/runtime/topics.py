@@ -29,6 +29,9 @@ def topic_definitions(catalog: Sequence[Topic], replication: int = 1) -> list[Ne
     for topic in catalog:
         policy = "compact" if topic.compacted else "delete"
         settings = {"cleanup.policy": policy, "retention.ms": str(topic.retention_ms)}
+        if topic.broker_time:
+            # without rolling, what is too old would stay as long as the segment is written to
+            settings |= {"message.timestamp.type": "LogAppendTime", "segment.ms": str(topic.retention_ms)}
         dead = {
             "cleanup.policy": "delete",
             "retention.ms": str(_IDENTIFYING_DEAD_MS if topic.identifying else _DEAD_MS),

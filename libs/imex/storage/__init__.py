@@ -1,5 +1,13 @@
 """The object store: a port, its S3 adapter, and the errors that both promise."""
 
+from imex.storage.capacity import (
+    Capacity,
+    CapacitySource,
+    DiskCapacity,
+    ListedCapacity,
+    MinioCapacity,
+    Unmeasured,
+)
 from imex.storage.minio_store import MinioStore
 from imex.storage.port import (
     ObjectInfo,
@@ -15,6 +23,11 @@ from imex.storage.port import (
 from imex.storage.tuning import StoreTuning
 
 __all__ = [
+    "Capacity",
+    "CapacitySource",
+    "DiskCapacity",
+    "ListedCapacity",
+    "MinioCapacity",
     "MinioStore",
     "ObjectInfo",
     "ObjectNotFound",
@@ -25,5 +38,6 @@ __all__ = [
     "StoreTuning",
     "StoreUnavailable",
     "Stored",
+    "Unmeasured",
     "Upload",
 ]

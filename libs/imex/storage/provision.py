@@ -32,6 +32,9 @@ DIRECTORY_ACTIONS: Mapping[str, Sequence[str]] = {
 }
 """Every service reads the directory; the portal writes it."""
 
+ADMIN_ACTIONS: Mapping[str, Sequence[str]] = {"ingest": ("admin:StorageInfo",)}
+"""How full the store is (imex.storage.capacity)."""
+
 
 class Credentials(Protocol):
     """A user of the object store."""
@@ -100,6 +103,8 @@ def policy(service: str, settings: S3Settings) -> dict[str, Any]:
         if actions:
             statements.append(_allow(_BUCKET, f"arn:aws:s3:::{bucket}"))
             statements.append(_allow(actions, f"arn:aws:s3:::{bucket}/*"))
+    if service in ADMIN_ACTIONS:
+        statements.append(_allow(ADMIN_ACTIONS[service], "arn:aws:s3:::*"))
     return {"Version": "2012-10-17", "Statement": statements}
 
 

@@ -4,25 +4,45 @@ from collections.abc import Callable, Sequence
 
 from imex.directory import DirectoryIndex
 from imex.events import Identity, Sealed
+from imex.events.capacity import CAPACITY_TOPIC
 from imex.ingest.adapters import CountingObserver, DicomServer, Eventually, TraceSpans, new_id, utc_now
 from imex.ingest.background import BackgroundPublisher
-from imex.ingest.budget import Budget
+from imex.ingest.budget import Budget, Receiving
+from imex.ingest.certificates import Certificates, Files
 from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
-from imex.ingest.meters import Meters
-from imex.ingest.ports import Surroundings
-from imex.ingest.settings import Settings
+from imex.ingest.limits.bounds import Bounds, BoundsTable, bytes_per_s
+from imex.ingest.limits.limiter import Limiter
+from imex.ingest.meters import CertificateMeters, LimitMeters, Meters, StoreMeters
+from imex.ingest.ports import Surroundings, Tuning
+from imex.ingest.settings import DicomSettings, LimitSettings, Settings
+from imex.ingest.traffic import Traffic
+from imex.ingest.watermark import StoreFill
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime.app import main as run_service
 from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.health import Component
+from imex.runtime.log_follower import LogFollower
 from imex.runtime.producer import Producer
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
-from imex.storage import MinioStore
+from imex.storage import (
+    CapacitySource,
+    DiskCapacity,
+    ListedCapacity,
+    MinioCapacity,
+    MinioStore,
+    ObjectStore,
+    Unmeasured,
+)
 
 NAME = "ingest"
+RECEIVING = 4
+"""This part of the memory is for connections to receive into."""
+RECEIVE_WINDOW = 1024 * 1024
+LOOK_BACK_S = 60.0
+"""Several times what a process may be silent before it is forgotten, and some difference of clocks."""
 
 
 def main() -> None:
@@ -48,8 +68,29 @@ def components(
     producer = Producer(settings.kafka, f"imex-{NAME}", linger_ms=1)
     meters = Meters(metrics)
     background = BackgroundPublisher(producer.send, meters)
-    budget = Budget(settings.ingest.memory_bytes)
+    tuning = Tuning()
+    budget = Budget(settings.ingest.memory_bytes, 2 * tuning.single_put_bytes)
     meters.watch(lambda: budget.used, lambda: background.waiting)
+    bounds = bounds_of(settings.limits, directory)
+    traffic = Traffic(budget, bounds, tuning.budget_wait_s)
+    limit_meters = LimitMeters(metrics)
+    doors = Limiter(
+        new_id(),
+        bounds,
+        producer.send,
+        new_id,
+        limit_meters,
+        wants=traffic.wants,
+        turned=lambda: traffic.share_out(doors.entitled),
+        expected=settings.limits.processes,
+    )
+    fill = StoreFill(
+        capacity_of(settings, store),
+        settings.storage.watermark,
+        settings.storage.poll_s,
+        StoreMeters(metrics),
+    )
+    log = LogFollower(settings.kafka, CAPACITY_TOPIC, doors.take, back_s=LOOK_BACK_S)
 
     def seal(identity: Identity, object_key: str) -> Sealed:
         return sealer.seal(identity, object_key.encode())
@@ -64,15 +105,59 @@ def components(
         spans=TraceSpans(traces),
         meters=meters,
         lanes=LaneMemory(),
-        budget=budget,
+        traffic=traffic,
+        doors=doors,
+        fill=fill,
+        limit_meters=limit_meters,
         now=utc_now,
         new_id=new_id,
+        tuning=tuning,
     )
+    certificates = certificates_of(settings.dicom, metrics)
     server = DicomServer(
-        settings.dicom, IngestPolicy(around), CountingObserver(meters), settings.ingest.drain_s
+        settings.dicom,
+        IngestPolicy(around),
+        CountingObserver(meters),
+        settings.ingest.drain_s,
+        tls=certificates.context if certificates else None,
+        memory=Receiving(budget, settings.ingest.memory_bytes // RECEIVING, RECEIVE_WINDOW),
     )
     resources = Resources(store.close, traces.shutdown)
-    return (resources, Eventually(producer), background, server), server
+    watched = (certificates,) if certificates else ()
+    return (resources, Eventually(producer), background, fill, log, doors, *watched, server), server
+
+
+def bounds_of(settings: LimitSettings, directory: Callable[[], DirectoryIndex | None]) -> BoundsTable:
+    """The limits in force: settings, and for an institution the directory."""
+    everybody = Bounds(settings.associations, settings.in_flight_bytes, bytes_per_s(settings.mbps))
+    institution = Bounds(
+        settings.institution_associations,
+        settings.institution_in_flight_bytes,
+        bytes_per_s(settings.institution_mbps),
+    )
+    return BoundsTable(everybody, institution, directory)
+
+
+def capacity_of(settings: Settings, store: ObjectStore) -> CapacitySource:
+    """Where to learn how full the store is."""
+    match settings.storage.measure:
+        case "minio":
+            return MinioCapacity(settings.s3)
+        case "disk":
+            return DiskCapacity(settings.storage.path)
+        case "listing":
+            return ListedCapacity(store, settings.storage.capacity_bytes)
+        case "off":
+            return Unmeasured()
+
+
+def certificates_of(settings: DicomSettings, metrics: Metrics) -> Certificates | None:
+    """The TLS port's certificates; None where there is no such port. Raises TlsFilesInvalid."""
+    certificate, key, ca = settings.tls_certificate, settings.tls_key, settings.tls_ca
+    if settings.tls_port is None or certificate is None or key is None or ca is None:
+        return None
+    files = Files(certificate, key, ca)
+    return Certificates(files, CertificateMeters(metrics), settings.tls_check_s, utc_now)
 
 
 if __name__ == "__main__":

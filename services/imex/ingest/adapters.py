@@ -1,7 +1,9 @@
 """Ingest's surroundings, made of the real parts."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
+from ssl import SSLContext
 from uuid import UUID
 
 import structlog
@@ -13,10 +15,13 @@ from imex.dimse import (
     AcceptorObserver,
     AcceptorPolicy,
     AssociationRequest,
+    Edge,
     Limits,
     Reject,
     serve,
 )
+from imex.dimse.memory import ReceiveMemory
+from imex.dimse.service import FailedStage
 from imex.events.ids import root_traceparent
 from imex.ingest.meters import Meters
 from imex.ingest.settings import DicomSettings
@@ -97,10 +102,11 @@ class CountingObserver:
         if (reject.source, reject.reason) not in _AUDITED:
             log.warning("association rejected", calling_ae=request.calling_ae, reason=reject.words)
 
-    def failed(self, peer_host: str, words: str) -> None:
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
         """A connection ended before it asked for an association."""
-        self._meters.rejected("no request")
-        log.debug("connection without an association", peer=peer_host, reason=words)
+        self._meters.rejected(f"no {stage}")
+        said = log.info if stage in {"tls handshake", "proxy header"} else log.debug
+        said("connection without an association", peer=peer_host, reason=words)
 
 
 class DicomServer:
@@ -109,9 +115,22 @@ class DicomServer:
     name = "dicom"
 
     def __init__(
-        self, settings: DicomSettings, policy: AcceptorPolicy, observer: AcceptorObserver, drain_s: float
+        self,
+        settings: DicomSettings,
+        policy: AcceptorPolicy,
+        observer: AcceptorObserver,
+        drain_s: float,
+        *,
+        tls: Callable[[], SSLContext] | None = None,
+        memory: ReceiveMemory | None = None,
     ) -> None:
+        """`tls` gives the context for each handshake on the TLS port, where the settings want one.
+
+        `memory` is what connections receive into.
+        """
+        self._memory = memory
         self._settings = settings
+        self._tls = tls
         self._policy = policy
         self._observer = observer
         self._drain_s = drain_s
@@ -120,14 +139,31 @@ class DicomServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on; 0 before it does."""
+        """The plain port it listens on; 0 before it does, or where there is none."""
         return self._acceptor.port if self._acceptor else 0
 
+    @property
+    def tls_port(self) -> int:
+        """The TLS port it listens on; 0 before it does, or where there is none."""
+        return self._acceptor.tls_port if self._acceptor else 0
+
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
-        limits = Limits(associations=self._settings.max_associations)
+        """Listen. Raises OSError where a port is taken."""
+        settings = self._settings
+        limits = Limits(
+            associations=settings.max_associations,
+            handshake_s=settings.handshake_s,
+            handshakes_per_address=settings.handshakes_per_address,
+        )
+        edge = Edge(
+            tls_port=settings.tls_port,
+            tls=self._tls,
+            balancers=settings.proxy_networks,
+            shared=settings.shared_port,
+            memory=self._memory,
+        )
         self._acceptor = await serve(
-            self._settings.host, self._settings.port, self._policy, limits, observer=self._observer
+            settings.host, settings.port, self._policy, limits, observer=self._observer, edge=edge
         )
         self._detail = ""
 

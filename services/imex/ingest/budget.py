@@ -1,85 +1,238 @@
-"""The memory that data sets on their way may take together."""
+"""The memory of this process: one number of bytes for what is received and what is on its way to the store.
+
+What connections receive into is charged as it comes (imex.dimse.memory slows the peers); a data set asks
+before it takes more, and waits its turn. So that nobody waits for ever, a part is kept back: whoever is first
+in line and finds nothing free draws on it until its data set is done, which it always can be, as the part is
+as large as a data set may ever need. The others go on when it has given everything back.
+
+The same line serves limits that are narrower than the process: pools of one institution or of all, whose
+sizes are this process's share of a limit that all processes keep (imex.ingest.limits).
+"""
 
 import asyncio
-from collections import deque
+import sys
+import time
+from dataclasses import dataclass
+
+from imex.dimse.memory import SharedMemory
+
+_FIRST_STEP = 64 * 1024
+_LONGEST_STEP = 1024 * 1024
+_RESERVED = 4  # at most a quarter of a pool is kept back
 
 
 class BudgetExhausted(Exception):
-    """No memory became free in time."""
+    """No memory became free in time; `pool` is the one that had none."""
+
+    def __init__(self, pool: "Pool") -> None:
+        super().__init__(pool.name)
+        self.pool = pool
+
+
+@dataclass(eq=False, slots=True)
+class Pool:
+    """A size in bytes, None for no bound, and what is taken. `most`: what one data set may ever need."""
+
+    name: str
+    size: int | None
+    most: int
+    used: int = 0
+    waiting: int = 0
+    waiting_since: float | None = None
+    """Monotonic time since when somebody has always been waiting."""
+    peak: int = 0
+    drawing: int = 0
+    """Data sets that draw on what is kept back."""
+    drawn: int = 0
+    """Bytes that these hold; what they may still need is kept back for them."""
+
+    @property
+    def slots(self) -> int:
+        """Data sets that may draw on what is kept back at a time; always one, or nothing would ever move."""
+        return sys.maxsize if self.size is None else max(1, self.size // (_RESERVED * self.most))
+
+    def has_room(self, count: int) -> bool:
+        """Whether so many bytes are free for everybody."""
+        if self.size is None:
+            return True
+        kept_back = max(0, self.slots * self.most - self.drawn)
+        return self.used + count <= self.size - kept_back
+
+    def note(self) -> None:
+        """Remember the most that was needed."""
+        self.peak = max(self.peak, self.used + self.waiting)
+
+    def needed(self) -> int:
+        """The most that was taken and waited for since this was asked last."""
+        self.note()
+        peak, self.peak = self.peak, self.used + self.waiting
+        return peak
+
+
+class _Turn:
+    def __init__(self, holding: "Holding", count: int) -> None:
+        self.holding = holding
+        self.count = count
+        self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
 class Budget:
-    """A number of bytes, shared first come, first served."""
+    """The process's pool, and the line in front of it and of all narrower pools."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._free = size
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+    def __init__(self, size: int, most: int) -> None:
+        self.memory = Pool("memory", size, most)
+        self._line: list[_Turn] = []
+        self._soon: asyncio.Handle | None = None
 
     @property
     def used(self) -> int:
         """Bytes that are taken."""
-        return self.size - self._free
+        return self.memory.used
 
-    async def take(self, count: int, within_s: float) -> None:
-        """Take bytes, waiting for their turn.
+    def charge(self, count: int) -> None:
+        """Take bytes that are there already."""
+        self.memory.used += count
 
-        Raises:
-            BudgetExhausted: not within the time, or more than there will ever be.
-        """
-        if count > self.size:
-            raise BudgetExhausted
-        if not self._waiting and count <= self._free:
-            self._free -= count
+    def discharge(self, count: int) -> None:
+        """Give such bytes back. May be called in the middle of anything, as views end where they end."""
+        self.memory.used -= count
+        if self._line and self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self.serve)
+
+    def resize(self, pool: Pool, size: int | None) -> None:
+        """A pool has become larger or smaller; what is taken stays taken."""
+        pool.size = size
+        self.serve()
+
+    async def take(self, holding: "Holding", count: int, within_s: float) -> None:
+        """Take bytes for a data set, waiting for their turn. Raises BudgetExhausted."""
+        if (holding.draws or not self._line) and not _obstacles(holding, count):
+            _grant(holding, count)
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (count, turn)
-        self._waiting.append(entry)
+        turn = _Turn(holding, count)
+        _wait(turn, 1)
+        self._line.append(turn)
         try:
+            self.serve()
             async with asyncio.timeout(within_s):
-                await turn
+                await turn.granted
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.give(count)
+            if turn in self._line:
+                self._line.remove(turn)
+                _wait(turn, -1)
             else:
-                self._waiting.remove(entry)
-                self._serve()
+                holding.give(count)  # granted in the same moment
+            self.serve()
             if isinstance(error, TimeoutError):
-                raise BudgetExhausted from None
+                raise BudgetExhausted(_lacking(turn)) from None
             raise
 
-    def give(self, count: int) -> None:
-        """Give bytes back."""
-        self._free += count
-        self._serve()
+    def serve(self) -> None:
+        """Let those in line take what is free; who waits for one pool holds up nobody in another."""
+        self._soon = None
+        blocked: set[Pool] = set()
+        for turn in list(self._line):
+            if not turn.holding.draws and blocked.intersection(turn.holding.pools):
+                continue
+            obstacles = _obstacles(turn.holding, turn.count)
+            if obstacles:
+                blocked.update(obstacles)
+                continue
+            self._line.remove(turn)
+            _wait(turn, -1)
+            _grant(turn.holding, turn.count)
+            turn.granted.set_result(None)
 
-    def _serve(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            count, turn = self._waiting.popleft()
-            if not turn.done():
-                self._free -= count
-                turn.set_result(None)
+
+def _obstacles(holding: "Holding", count: int) -> list[Pool]:
+    """The pools that a data set waits for; none where there is room, or it may use what is kept back."""
+    if holding.draws:
+        return []
+    lacking = [pool for pool in holding.pools if not pool.has_room(count)]
+    slotless = [pool for pool in holding.pools if pool.drawing >= pool.slots]
+    if not lacking or not slotless:
+        return []
+    return [pool for pool in lacking if pool in slotless] or slotless
 
 
-class Reservation:
-    """What one data set holds of the budget: grows in steps with its bytes up to a most."""
+def _grant(holding: "Holding", count: int) -> None:
+    if not holding.draws and not all(pool.has_room(count) for pool in holding.pools):
+        holding.draws = True
+        for pool in holding.pools:
+            pool.drawing += 1
+            pool.drawn += holding.held
+    holding.held += count
+    for pool in holding.pools:
+        pool.used += count
+        pool.drawn += count if holding.draws else 0
+        pool.note()
 
-    def __init__(self, budget: Budget, most: int, step: int, within_s: float) -> None:
+
+def _wait(turn: _Turn, sign: int) -> None:
+    for pool in turn.holding.pools:
+        if not pool.waiting:
+            pool.waiting_since = time.monotonic()
+        pool.waiting += sign * turn.count
+        if not pool.waiting:
+            pool.waiting_since = None
+        pool.note()
+
+
+def _lacking(turn: _Turn) -> Pool:
+    pools = turn.holding.pools
+    return next((pool for pool in reversed(pools) if not pool.has_room(turn.count)), pools[0])
+
+
+class Holding:
+    """What one data set holds: grows in steps with its bytes, up to the most that it may ever need."""
+
+    def __init__(self, budget: Budget, within_s: float, *narrower: Pool) -> None:
+        """`within_s`: how long it waits for each step. `narrower`: further pools that it counts in."""
         self._budget = budget
-        self._most = most
-        self._step = step
         self._within_s = within_s
-        self._held = 0
+        self.pools = (budget.memory, *narrower)
+        self.held = 0
+        self.draws = False
 
     async def cover(self, received: int) -> None:
         """Hold enough for so many received bytes. Raises BudgetExhausted."""
-        while self._held < min(received, self._most):
-            step = min(self._step, self._most - self._held)
-            await self._budget.take(step, self._within_s)
-            self._held += step
+        most = self._budget.memory.most
+        while self.held < min(received, most):
+            step = min(max(self.held, _FIRST_STEP), _LONGEST_STEP, most - self.held)
+            await self._budget.take(self, step, self._within_s)
+
+    def give(self, count: int) -> None:
+        """Give some bytes back; the line moves with the next `serve`."""
+        self.held -= count
+        for pool in self.pools:
+            pool.used -= count
+            pool.drawn -= count if self.draws else 0
 
     def release(self) -> None:
         """Give everything back; may be called again."""
-        held, self._held = self._held, 0
-        if held:
-            self._budget.give(held)
+        if not self.held and not self.draws:
+            return
+        self.give(self.held)
+        if self.draws:
+            self.draws = False
+            for pool in self.pools:
+                pool.drawing -= 1
+        self._budget.serve()
+
+
+class Receiving(SharedMemory):
+    """The part of the budget that connections receive into (imex.dimse.memory.ReceiveMemory)."""
+
+    def __init__(self, budget: Budget, size: int, window: int) -> None:
+        super().__init__(size, window)
+        self._budget = budget
+
+    def charge(self, count: int) -> None:
+        """See ReceiveMemory."""
+        super().charge(count)
+        self._budget.charge(count)
+
+    def discharge(self, count: int) -> None:
+        """See ReceiveMemory."""
+        super().discharge(count)
+        self._budget.discharge(count)

@@ -18,6 +18,7 @@ from imex.directory import (
     covering_agreement,
     lane,
 )
+from imex.directory.certificates import CertificateFacts
 from imex.events import Lane
 
 
@@ -37,11 +38,19 @@ class Turned:
     words: str
 
 
-def admit(
-    index: DirectoryIndex, own_ae_title: str, calling_ae: str, called_ae: str, peer_host: str
+def admit(  # noqa: PLR0917  what an association request states, in its order
+    index: DirectoryIndex,
+    own_ae_title: str,
+    calling_ae: str,
+    called_ae: str,
+    peer_host: str,
+    certificate: CertificateFacts | None = None,
 ) -> Admitted | Turned:
-    """Whether a peer may have an association. More than one institution that fits is nobody."""
-    sender = index.identify_sender(calling_ae, peer_host)
+    """Whether a peer may have an association. More than one institution that fits is nobody.
+
+    With a certificate (the TLS port) that says which institution it is.
+    """
+    sender = index.identify_sender(calling_ae, peer_host, certificate)
     if not isinstance(sender, IdentifiedSender):
         words = sender.words
         if sender.why is WhyUnknown.WRONG_NETWORK:

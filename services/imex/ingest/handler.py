@@ -1,5 +1,7 @@
 """The acceptor's policy and the handler of each association: gather facts, decide, act."""
 
+from collections.abc import Callable
+
 import structlog
 
 from imex.dimse import (
@@ -11,15 +13,20 @@ from imex.dimse import (
     StoreResponse,
     StoreSink,
 )
+from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import caused_id
 from imex.ingest.association import Carried
 from imex.ingest.decide import Admitted, Turned, admit, refusal
+from imex.ingest.limits.limiter import Overfull
+from imex.ingest.meters import LimitName
 from imex.ingest.ports import Surroundings
 from imex.ingest.received import AE_CHARS, Origin, clean
 from imex.ingest.sink import OUT_OF_RESOURCES, InstanceSink, RefusingSink
 
 log = structlog.get_logger(__name__)
+
+CERTIFICATE_CHARS = 256
 
 
 class IngestPolicy:
@@ -34,12 +41,43 @@ class IngestPolicy:
         index = around.directory()
         if index is None:
             return Reject.temporary_congestion("no directory yet")
-        decision = admit(index, around.own_ae_title, request.calling_ae, request.called_ae, request.peer_host)
+        certificate = None
+        if request.peer_certificate is not None:
+            try:
+                certificate = facts_of(request.peer_certificate)
+            except CertificateUnreadable as error:
+                return self._turned(request, Turned("calling", str(error)), certificate)
+        decision = admit(
+            index,
+            around.own_ae_title,
+            request.calling_ae,
+            request.called_ae,
+            request.peer_host,
+            certificate,
+        )
         if isinstance(decision, Turned):
-            return self._turned(request, decision)
-        return Accept(self._handler(request, decision))
+            return self._turned(request, decision, certificate)
+        source = decision.source
+        crowded = around.traffic.crowded(source)
+        if crowded is not None:
+            return self._limited(source, *crowded)
+        try:
+            leave = await around.doors.enter(source)
+        except Overfull as full:
+            return self._limited(source, "associations", full.scope)
+        return Accept(self._handler(request, decision, leave))
 
-    def _handler(self, request: AssociationRequest, admitted: Admitted) -> "IngestAssociation":
+    def _limited(self, source: str, limit: LimitName, scope: str) -> Reject:
+        """Transient in any case: the sender may come again. An institution's own limit has its own reason."""
+        self._around.limit_meters.refused(limit, scope, source)
+        words = f"{source}: limit of {limit} ({scope})"
+        if limit == "associations" and scope == "institution":
+            return Reject.local_limit_exceeded(words)
+        return Reject.temporary_congestion(words)
+
+    def _handler(
+        self, request: AssociationRequest, admitted: Admitted, leave: Callable[[], None]
+    ) -> "IngestAssociation":
         origin = Origin(
             association=self._around.new_id(),
             source=admitted.source,
@@ -47,9 +85,11 @@ class IngestPolicy:
             calling_ae=clean(request.calling_ae, AE_CHARS),
             called_ae=clean(request.called_ae, AE_CHARS),
         )
-        return IngestAssociation(self._around, origin, request.peer_host)
+        return IngestAssociation(self._around, origin, request.peer_host, leave)
 
-    def _turned(self, request: AssociationRequest, turned: Turned) -> Reject:
+    def _turned(
+        self, request: AssociationRequest, turned: Turned, certificate: CertificateFacts | None
+    ) -> Reject:
         log.info(
             "association rejected",
             calling_ae=request.calling_ae,
@@ -69,7 +109,7 @@ class IngestPolicy:
                     outcome="refused",
                     actor=Actor(kind="unknown", id=calling_ae),
                     reason=clean(turned.words),
-                    details={"calling_ae": calling_ae, "called_ae": called_ae},
+                    details={"calling_ae": calling_ae, "called_ae": called_ae, **_shown(certificate)},
                     personal={"address": request.peer_host},
                 ),
             )
@@ -79,10 +119,25 @@ class IngestPolicy:
         return Reject.called_ae_not_recognised(turned.words)
 
 
+def _shown(certificate: CertificateFacts | None) -> dict[str, str]:
+    """What an audit record says of a certificate; nothing on the plain port."""
+    if certificate is None:
+        return {}
+    names = ", ".join(sorted(certificate.common_names | certificate.uris | certificate.dns_names))
+    return {
+        "certificate": f"sha256:{certificate.fingerprint}",
+        "certificate_names": clean(names, CERTIFICATE_CHARS),
+    }
+
+
 class IngestAssociation:
     """Serves one association of a known sender (imex.dimse.AssociationHandler)."""
 
-    def __init__(self, around: Surroundings, origin: Origin, peer_host: str) -> None:
+    def __init__(
+        self, around: Surroundings, origin: Origin, peer_host: str, leave: Callable[[], None]
+    ) -> None:
+        """`leave` is called at its end."""
+        self._leave = leave
         self._around = around
         self._origin = origin
         self._carried = Carried(around, origin, peer_host, around.now())
@@ -111,6 +166,7 @@ class IngestAssociation:
 
     async def ended(self, outcome: Ended) -> None:
         """Say of every study that this association brings no more of it."""
+        self._leave()
         self._around.meters.ended(outcome.kind)
         self._carried.end(outcome)
         self._log.info(

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from imex.directory import DirectoryIndex
-from imex.events import Event, Identity, Sealed
-from imex.ingest.budget import Budget
+from imex.events import Event, Identity, Lane, Sealed
 from imex.ingest.lanes import LaneMemory
-from imex.ingest.meters import Meters
+from imex.ingest.meters import LimitMeters, Meters
+from imex.ingest.traffic import Traffic
 from imex.storage import ObjectStore
 
 MIB = 1024 * 1024
@@ -42,6 +42,20 @@ class Background(Protocol):
         """Let a chore run that nobody waits for."""
 
 
+class Doors(Protocol):
+    """Lets associations in, within the limits that all processes share."""
+
+    async def enter(self, institution: str) -> Callable[[], None]:
+        """Let one in; what is returned is called when it has ended. Raises limits.limiter.Overfull."""
+
+
+class Fill(Protocol):
+    """How full the object store is."""
+
+    def refusal(self, lane: Lane) -> str | None:
+        """Why nothing more may be stored in this lane, in words for a sender; None where it may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tuning:
     """Sizes in bytes, times in seconds."""
@@ -53,7 +67,7 @@ class Tuning:
     studies: int = 10_000
     """That one association may carry: a bound on memory."""
     budget_wait_s: float = 10.0
-    """How long a data set may wait for memory."""
+    """How long a data set may wait for memory, or because of a rate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +85,10 @@ class Surroundings:
     spans: Spans
     meters: Meters
     lanes: LaneMemory
-    budget: Budget
+    traffic: Traffic
+    doors: Doors
+    fill: Fill
+    limit_meters: LimitMeters
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
     tuning: Tuning = Tuning()

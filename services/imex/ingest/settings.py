@@ -1,7 +1,11 @@
 """Settings of the ingest service."""
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imex.settings import (
     HttpSettings,
@@ -15,17 +19,51 @@ from imex.settings import (
 MIB = 1024 * 1024
 
 
+def _networks(value: object) -> object:
+    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+TcpPort = Annotated[int, Field(ge=0, le=65535)]
+
+
 class DicomSettings(BaseSettings):
-    """The port that senders connect to."""
+    """The ports that senders connect to: with TLS, and without where that is wanted."""
 
     model_config = SettingsConfigDict(
-        env_prefix="IMEX_DICOM_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="IMEX_DICOM_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
     )
 
     host: str = "0.0.0.0"
-    port: int = Field(default=11112, ge=0, le=65535, description="0 picks a free one")
+    tls_port: TcpPort | None = Field(default=None, description="2762 by custom; not set: no TLS")
+    tls_certificate: Path | None = Field(default=None, description="PEM, with its chain")
+    tls_key: Path | None = Field(default=None, description="PEM, without a password")
+    tls_ca: Path | None = Field(default=None, description="PEM: who may vouch for senders")
+    tls_check_s: float = Field(default=5.0, gt=0, le=3600, description="between looks at these files")
+    port: TcpPort | None = Field(default=None, description="without TLS; not set: off. 0 picks a free one")
     ae_title: str = Field(default="IMEX", min_length=1, max_length=16)
     max_associations: int = Field(default=200, ge=1, le=10_000)
+    handshake_s: float = Field(default=10.0, gt=0, le=60, description="for a PROXY header and TLS")
+    handshakes_per_address: int = Field(default=64, ge=1, le=10_000)
+    proxy_networks: Networks = Field(
+        default=(), description="load balancers that send PROXY protocol version 2; commas between"
+    )
+    shared_port: bool = Field(default=False, description="several processes listen on the ports")
+
+    @model_validator(mode="after")
+    def _ports_make_sense(self) -> Self:
+        if self.port is None and self.tls_port is None:
+            raise ValueError("name a port to listen on: IMEX_DICOM_TLS_PORT, or IMEX_DICOM_PORT without TLS")
+        files = {"CERTIFICATE": self.tls_certificate, "KEY": self.tls_key, "CA": self.tls_ca}
+        missing = [f"IMEX_DICOM_TLS_{name}" for name, path in files.items() if path is None]
+        if self.tls_port is not None and missing:
+            raise ValueError(f"IMEX_DICOM_TLS_PORT needs {', '.join(missing)}")
+        return self
 
 
 class IngestSettings(BaseSettings):
@@ -36,9 +74,49 @@ class IngestSettings(BaseSettings):
     )
 
     memory_bytes: int = Field(
-        default=256 * MIB, ge=32 * MIB, description="that data sets on their way may take together"
+        default=160 * MIB,
+        ge=32 * MIB,
+        description="that connections receive into and data sets on their way may take together",
     )
     drain_s: float = Field(default=20.0, ge=0, description="for associations to end by themselves")
+
+
+class LimitSettings(BaseSettings):
+    """Limits that all ingest processes keep together; 0 stands for none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_LIMITS_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    associations: int = Field(default=1000, ge=0, description="at a time, of all institutions")
+    institution_associations: int = Field(default=250, ge=0, description="of one, unless the directory says")
+    in_flight_bytes: int = Field(default=0, ge=0, description="received and not yet safe, of all")
+    institution_in_flight_bytes: int = Field(default=0, ge=0, description="of one institution")
+    mbps: float = Field(default=0.0, ge=0, description="megabits a second, of all institutions")
+    institution_mbps: float = Field(default=0.0, ge=0, description="of one institution")
+    processes: int = Field(default=1, ge=1, description="ingest processes assumed before any was heard of")
+
+
+class StorageSettings(BaseSettings):
+    """How full the object store may get, and how that is learnt."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_STORAGE_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    watermark: float = Field(default=0.85, gt=0, le=1, description="of 1: from here on only emergencies")
+    measure: Literal["minio", "disk", "listing", "off"] = "minio"
+    path: str = Field(default="", description="disk: a path on the file system that the store's data is on")
+    capacity_bytes: int = Field(default=0, ge=0, description="listing: what the bucket may take")
+    poll_s: float = Field(default=10.0, gt=0, le=3600, description="between looks")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.measure == "disk" and not self.path:
+            raise ValueError("IMEX_STORAGE_MEASURE=disk needs IMEX_STORAGE_PATH")
+        if self.measure == "listing" and not self.capacity_bytes:
+            raise ValueError("IMEX_STORAGE_MEASURE=listing needs IMEX_STORAGE_CAPACITY_BYTES")
+        return self
 
 
 class Settings(BaseModel):
@@ -48,6 +126,8 @@ class Settings(BaseModel):
 
     dicom: DicomSettings = Field(default_factory=DicomSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     s3: S3Settings = Field(default_factory=S3Settings)
     sealing: SealingSettings = Field(default_factory=SealingSettings)

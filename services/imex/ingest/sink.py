@@ -14,10 +14,12 @@ from imex.events import Lane
 from imex.events.ids import root_traceparent
 from imex.events.instances import InstanceReceived
 from imex.ingest.association import Carried, TooManyStudies
-from imex.ingest.budget import BudgetExhausted, Reservation
+from imex.ingest.budget import BudgetExhausted
 from imex.ingest.decide import lane_of, study_of
-from imex.ingest.ports import MIB, Surroundings
+from imex.ingest.meters import LimitName
+from imex.ingest.ports import Surroundings
 from imex.ingest.received import Origin, Stored, identity_of, metadata, object_key, received_data
+from imex.ingest.traffic import Overrun
 from imex.runtime.errors import Transient
 from imex.storage import StoreError, StoreFull, Upload
 
@@ -29,6 +31,10 @@ NOT_AUTHORISED = 0x0124
 OUT_OF_RESOURCES = 0xA700
 
 log = structlog.get_logger(__name__)
+
+
+class NearlyFull(Exception):
+    """The object store has no room for this lane any more; the words are for the sender."""
 
 
 class InstanceSink:
@@ -69,9 +75,7 @@ class InstanceSink:
         self._upload: Upload | None = None
         self._lane: Lane | None = None
         self._started = time.perf_counter()
-        self._memory = Reservation(
-            around.budget, 2 * around.tuning.single_put_bytes, MIB, around.tuning.budget_wait_s
-        )
+        self._memory = around.traffic.data_set(origin.source)
 
     async def write(self, chunk: memoryview | bytes) -> None:
         """Take the next piece. Raises Refused with A700 where memory or the store has no room for it."""
@@ -87,13 +91,16 @@ class InstanceSink:
                 self._object_hash.update(chunk)
             else:
                 await self._stream(chunk)
-        except (StoreError, BudgetExhausted) as error:
+        except (StoreError, BudgetExhausted, Overrun, NearlyFull) as error:
             self._carried.refused(study_of(self._scanner.finish(), self._origin.association))
             response = self._answer(OUT_OF_RESOURCES, self._unsafe(error))
             raise Refused(response.status, response.comment) from error
 
     async def _stream(self, chunk: memoryview | bytes) -> None:
         """From here on the data set is too large for one PUT."""
+        if self._around.fill.refusal("bulk") is not None:
+            header = self._scanner.so_far()
+            self._admit_to_store(header, study_of(header, self._origin.association))
         self._upload = self._around.store.open_put(
             self._stored.object_key, metadata(self._origin, self._stored)
         )
@@ -106,10 +113,11 @@ class InstanceSink:
         header = self._scanner.finish()
         study_uid = study_of(header, self._origin.association)
         try:
+            lane = self._admit_to_store(header, study_uid)
             async with asyncio.timeout(self._around.tuning.safe_within_s):
                 with self._around.meters.step("store"):
                     await self._put()
-                event = self._event(header, study_uid)
+                event = self._event(header, study_uid, lane)
                 with self._around.meters.step("broker"):
                     await self._around.publish(event)
         except Exception as error:  # noqa: BLE001  whatever went wrong, it is not safe, and the sender is told so
@@ -152,13 +160,21 @@ class InstanceSink:
             self._object_hash.hexdigest(),
         )
 
-    def _event(self, header: Header, study_uid: str) -> InstanceReceived:
+    def _admit_to_store(self, header: Header, study_uid: str) -> Lane:
+        """Choose the lane; raises NearlyFull where the store has no room for it."""
         around, source = self._around, self._origin.source
         lane = self._lane = around.lanes.lane(
             source,
             study_uid,
             lambda: lane_of(self._index, source, self._origin.called, header, self._stored.sop_class_uid),
         )
+        words = around.fill.refusal(lane)
+        if words is not None:
+            raise NearlyFull(words)
+        return lane
+
+    def _event(self, header: Header, study_uid: str, lane: Lane) -> InstanceReceived:
+        around, source = self._around, self._origin.source
         study = self._carried.study(study_uid, lane)
         return InstanceReceived.of(
             id=self._id,
@@ -183,8 +199,18 @@ class InstanceSink:
                 comment = "out of resources: the object store is full"
             case StoreError():
                 comment = "out of resources: the object store is not available"
-            case BudgetExhausted():
+            case NearlyFull():
+                comment = f"out of resources: {error}"
+                self._limited("storage", "everybody")
+            case BudgetExhausted() if error.pool.name == "memory":
                 comment = "out of resources: too much is under way, send again later"
+                self._limited("memory", "process")
+            case BudgetExhausted():
+                comment = "out of resources: limit of bytes under way, send again later"
+                self._limited("in flight", error.pool.name)
+            case Overrun():
+                comment = "out of resources: rate limit, send again later"
+                self._limited("rate", error.scope)
             case Transient():
                 comment = "out of resources: the event broker is not available"
             case TooManyStudies():
@@ -201,6 +227,9 @@ class InstanceSink:
             association=str(self._origin.association),
         )
         return comment
+
+    def _limited(self, limit: LimitName, scope: str) -> None:
+        self._around.limit_meters.refused(limit, scope, self._origin.source)
 
     def _answer(self, status: int, comment: str) -> StoreResponse:
         self._around.meters.answered(status, self._lane, time.perf_counter() - self._started)

@@ -1,9 +1,6 @@
 """The upper layer on a fake transport and a fake clock: what is sent, when it closes, and who hears what."""
 
 import asyncio
-import heapq
-import itertools
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -19,140 +16,25 @@ from imex.dimse.errors import (
     ProtocolError,
 )
 from imex.dimse.inbox import Fragment, ReleaseConfirmed, ReleaseRequested
-from imex.dimse.items import ContextResult, ProposedContext, UserInformation
 from imex.dimse.limits import Limits
 from imex.dimse.state import State
-from imex.dimse.upper_layer import UpperLayer
-
-CONTEXTS = (ProposedContext(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),)
-REQUEST = pdu.AssociateRequest("IMEX", "PACS", CONTEXTS, UserInformation(16384, "1.2.3"))
-ACCEPT = pdu.AssociateAccept(
-    "IMEX", "PACS", (ContextResult(1, 0, "1.2.840.10008.1.2"),), UserInformation(16384, "1.2.3")
+from imex.testing.upper_layer import (
+    AC,
+    ACCEPT,
+    DATA,
+    LIMITS,
+    RELEASE_RP,
+    RELEASE_RQ,
+    REQUEST,
+    RQ,
+    UNEXPECTED,
+    USER_ABORT,
+    Peer,
+    accepted,
+    requested,
 )
-RQ, AC = pdu.encode_associate_request(REQUEST), pdu.encode_associate_accept(ACCEPT)
-RELEASE_RQ, RELEASE_RP = pdu.encode_release_request(), pdu.encode_release_response()
-USER_ABORT = pdu.encode_abort(pdu.Abort(0, 0))
-UNEXPECTED = pdu.encode_abort(pdu.Abort(2, 2))
-DATA = pdu.data_header(1, 4, command=True, last=True) + b"data"
+
 PART = pdu.data_header(1, 4, command=True, last=False) + b"data"
-LIMITS = Limits(artim_s=15, idle_s=50, progress_s=30, write_s=20, receive_window=100, progress_bytes=8)
-
-
-class FakeHandle:
-    def __init__(self, callback: Callable[[], object]) -> None:
-        self.callback: Callable[[], object] | None = callback
-
-    def cancel(self) -> None:
-        self.callback = None
-
-
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._calls: list[tuple[float, int, FakeHandle]] = []
-        self._count = itertools.count()
-
-    def time(self) -> float:
-        return self.now
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> FakeHandle:
-        handle = FakeHandle(callback)
-        heapq.heappush(self._calls, (self.now + delay, next(self._count), handle))
-        return handle
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        while self._calls and self._calls[0][0] <= end:
-            self.now, _, handle = heapq.heappop(self._calls)
-            if handle.callback is not None:
-                handle.callback()
-        self.now = end
-
-
-class FakeTransport(asyncio.Transport):
-    def __init__(self) -> None:
-        super().__init__({"peername": ("192.0.2.1", 104)})
-        self.sent = b""
-        self.closed = ""
-        self.paused = False
-        self.unsent = 600_000
-
-    def write(self, data: Any) -> None:
-        self.sent += bytes(data)
-
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        for data in list_of_data:
-            self.write(data)
-
-    def close(self) -> None:
-        self.closed = self.closed or "close"
-
-    def abort(self) -> None:
-        self.closed = self.closed or "abort"
-
-    def is_closing(self) -> bool:
-        return bool(self.closed)
-
-    def pause_reading(self) -> None:
-        self.paused = True
-
-    def resume_reading(self) -> None:
-        self.paused = False
-
-    def get_write_buffer_size(self) -> int:
-        return self.unsent
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-
-class Peer:
-    """One upper layer between a fake clock and a fake transport."""
-
-    def __init__(self, *, requestor: bool = False, limits: Limits = LIMITS) -> None:
-        self.clock = FakeClock()
-        self.transport = FakeTransport()
-        self.requests: list[pdu.AssociateRequest] = []
-        self.closed = 0
-        self.turn_down: pdu.AssociateReject | None = None
-        self.layer = UpperLayer(
-            limits=limits,
-            clock=self.clock,
-            request=REQUEST if requestor else None,
-            on_request=lambda _, request: self.requests.append(request),
-            unacceptable=lambda _, __: self.turn_down,
-            on_closed=lambda _: self._count_closed(),
-        )
-        self.layer.connection_made(self.transport)
-
-    def _count_closed(self) -> None:
-        self.closed += 1
-
-    def brings(self, data: bytes) -> None:
-        while data:
-            room = self.layer.get_buffer(-1)
-            count = min(len(room), len(data))
-            room[:count], data = data[:count], data[count:]
-            self.layer.buffer_updated(count)
-
-    def sent(self) -> bytes:
-        sent, self.transport.sent = self.transport.sent, b""
-        return sent
-
-
-def accepted(limits: Limits = LIMITS) -> Peer:
-    peer = Peer(limits=limits)
-    peer.brings(RQ)
-    peer.layer.accept(ACCEPT)
-    assert peer.sent() == AC
-    return peer
-
-
-def requested() -> Peer:
-    peer = Peer(requestor=True)
-    assert peer.sent() == RQ
-    peer.brings(AC)
-    return peer
 
 
 async def end_of(peer: Peer) -> DimseError:
@@ -395,7 +277,7 @@ async def test_the_time_that_a_sink_takes_is_not_held_against_the_peer() -> None
 
 async def test_reading_stops_while_too_much_waits_to_be_taken() -> None:
     peer = accepted()
-    big = pdu.data_header(1, 60, command=False, last=False) + bytes(60)
+    big = pdu.data_header(1, 600, command=False, last=False) + bytes(600)
     peer.brings(big)
     assert not peer.transport.paused
     peer.brings(big)
@@ -449,3 +331,38 @@ async def test_a_timed_out_peer_may_not_linger_by_sending_requests() -> None:
         peer.brings(RQ)
     peer.clock.advance(0.5)
     assert peer.transport.closed == "abort"
+
+
+async def test_a_silent_peer_is_gone_soon_after_its_deadline() -> None:
+    assert Limits().idle_s + Limits().close_s < 60
+    peer = accepted()
+    task = await _waiting(peer, within_message=False)
+    peer.clock.advance(LIMITS.idle_s)
+    with pytest.raises(DimseTimeout):
+        await task
+    peer.clock.advance(LIMITS.close_s + 0.1)
+    assert peer.transport.closed == "abort"
+
+
+async def test_a_connection_that_is_closed_but_not_read_is_dropped() -> None:
+    for wire in (USER_ABORT, b""):
+        peer = accepted()
+        if wire:
+            peer.brings(wire)
+            assert peer.transport.closed == "close"
+        else:
+            peer.layer.eof_received()
+        peer.transport.closed = ""
+        peer.clock.advance(LIMITS.close_s + 0.1)
+        assert peer.transport.closed == "abort"
+
+
+async def test_an_ended_peer_that_reads_no_aborts_is_sent_no_more_of_them() -> None:
+    peer = accepted()
+    peer.layer.abort(AssociationAborted(0, 0, "we stop"))
+    peer.sent()
+    peer.brings(RQ)
+    assert peer.sent() != b""
+    peer.layer.pause_writing()
+    peer.brings(RQ * 100)
+    assert peer.sent() == b""

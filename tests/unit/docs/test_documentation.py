@@ -29,7 +29,7 @@ NOT_YET = {"imex send", "imex rules replay"}
 """Commands that README names as missing."""
 OTHER_VARIABLES = {
     "IMEX_API", "IMEX_TOKEN", "IMEX_HOME", "IMEX_PORTS", "IMEX_OBJECT_STORE", "IMEX_SCREENSHOTS",
-    "IMEX_DICOM_PUBLISH",
+    "IMEX_DICOM_PUBLISH", "IMEX_INGEST_PROCESSES", "IMEX_DELIVERY_PROCESSES",
 }  # fmt: skip
 """Read by the command, the local stack, tests and compose, not by a settings group."""
 
@@ -66,7 +66,7 @@ def shown(default: Any) -> str:
         return "required"
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
-    return "empty" if default in ("", None) else f"`{default}`"
+    return "empty" if default in ("", None, ()) else f"`{default}`"
 
 
 @cache

@@ -15,14 +15,17 @@ from uuid_utils.compat import uuid7
 
 from imex.dimse import Accept, AssociationRequest, Reject, StoreCommand, StoreResponse
 from imex.directory import DirectoryIndex, parse
-from imex.events import Event, Identity, Sealed
+from imex.events import Event, Identity, Lane, Sealed
 from imex.events.audit import AuditRecordedData
 from imex.events.instances import AssociationEndedData, InstanceReceivedData
 from imex.ingest.budget import Budget
 from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
-from imex.ingest.meters import Meters
+from imex.ingest.limits.bounds import Bounds, BoundsTable
+from imex.ingest.limits.limiter import Overfull
+from imex.ingest.meters import LimitMeters, Meters
 from imex.ingest.ports import MIB, Surroundings, Tuning
+from imex.ingest.traffic import Traffic
 from imex.observability.metrics import Metrics
 from imex.testing.storage import MemoryStore
 
@@ -102,11 +105,19 @@ class World:
     spans: SpansFake
     around: Surroundings
     directory: list[DirectoryIndex | None]
+    memory: Budget
+    doors: "DoorsFake"
+    fill: "FillFake"
+    metrics: Metrics
 
     async def connect(
-        self, calling_ae: str = "RQM_PACS", called_ae: str = "IMEX", peer_host: str = "127.0.0.1"
+        self,
+        calling_ae: str = "RQM_PACS",
+        called_ae: str = "IMEX",
+        peer_host: str = "127.0.0.1",
+        certificate: bytes | None = None,
     ) -> Accept | Reject:
-        request = AssociationRequest(calling_ae, called_ae, peer_host, 4711, ())
+        request = AssociationRequest(calling_ae, called_ae, peer_host, 4711, (), peer_certificate=certificate)
         return await IngestPolicy(self.around).admit(request)
 
     async def handler(self, called_ae: str = "IMEX", calling_ae: str = "RQM_PACS") -> Any:
@@ -152,10 +163,42 @@ def seal(identity: Identity, key: str) -> Sealed:
     return Sealed(key_id="k", nonce=key, ciphertext=identity.model_dump_json())
 
 
+class DoorsFake:
+    """Lets everybody in, up to a number."""
+
+    def __init__(self) -> None:
+        self.room: int | None = None
+        self.full = "everybody"
+        self.inside = 0
+
+    async def enter(self, institution: str) -> Callable[[], None]:
+        if self.room is not None and self.inside >= self.room:
+            raise Overfull(self.full)
+        self.inside += 1
+
+        def leave() -> None:
+            self.inside -= 1
+
+        return leave
+
+
+class FillFake:
+    """Refuses lanes as told."""
+
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+
+    def refusal(self, lane: Lane) -> str | None:
+        return self.refused.get(lane)
+
+
 def make_world(tuning: Tuning | None = None, budget: int = 64 * MIB) -> World:
     store, broker = MemoryStore(), Broker()
     later, spans = LaterFake(broker), SpansFake()
     directory: list[DirectoryIndex | None] = [DirectoryIndex(parse(DIRECTORY))]
+    tuning, doors, fill, metrics = tuning or Tuning(), DoorsFake(), FillFake(), Metrics("ingest")
+    bounds = BoundsTable(Bounds(), Bounds(), lambda: directory[0])
+    memory = Budget(budget, 2 * tuning.single_put_bytes)
     around = Surroundings(
         own_ae_title="IMEX",
         directory=lambda: directory[0],
@@ -164,14 +207,17 @@ def make_world(tuning: Tuning | None = None, budget: int = 64 * MIB) -> World:
         background=later,
         seal=seal,
         spans=spans,
-        meters=Meters(Metrics("ingest")),
+        meters=Meters(metrics),
         lanes=LaneMemory(),
-        budget=Budget(budget),
+        traffic=Traffic(memory, bounds, tuning.budget_wait_s),
+        doors=doors,
+        fill=fill,
+        limit_meters=LimitMeters(metrics),
         now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
         new_id=lambda: UUID(int=uuid7().int),
-        tuning=tuning or Tuning(),
+        tuning=tuning,
     )
-    return World(store, broker, later, spans, around, directory)
+    return World(store, broker, later, spans, around, directory, memory, doors, fill, metrics)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 from imex.dicom import dataset_digest, dataset_offset
-from imex.dimse import Ended, Refused, Reject, StoreCommand
+from imex.dimse import Accept, Ended, Refused, Reject, StoreCommand
 from imex.ingest.ports import MIB, Tuning
 from imex.runtime.errors import BrokerUnavailable
 from imex.storage import StoreFull, StoreUnavailable
@@ -272,7 +272,7 @@ async def test_large_data_sets_are_streamed_and_small_memory_is_enough(
     content = world.store.objects[said.object_key][0]
     assert content[dataset_offset(content) :] == data
     assert (said.size, said.pixels.length) == (len(data), 8 * MIB)
-    assert world.around.budget.used == 0
+    assert world.memory.used == 0
 
 
 @pytest.mark.parametrize("size", [1000, 3 * MIB])
@@ -286,20 +286,65 @@ async def test_a_data_set_that_is_cut_off_leaves_no_object(new_world: NewWorld, 
     await world.later.run_chores()
     assert world.store.objects == {}
     assert world.store.open_uploads == 0
-    assert world.around.budget.used == 0
+    assert world.memory.used == 0
     assert world.received == []
 
 
 async def test_a_store_that_fails_while_a_large_data_set_comes_in_refuses_it(new_world: NewWorld) -> None:
     world = new_world(Tuning(single_put_bytes=MIB, budget_wait_s=0.05), budget=2 * MIB)
-    await world.around.budget.take(MIB, 1.0)
+    other = world.around.traffic.data_set("RT3")
+    await other.cover(2 * MIB)
     handler = await world.handler()
     sink = await handler.store(StoreCommand(1, CT, "1.2.3", EXPLICIT))
-    await sink.write(bytes(MIB))
     with pytest.raises(Refused) as refused:
         await sink.write(bytes(1000))
     assert refused.value.status == 0xA700
     await sink.abort()
     await world.later.run_chores()
     assert world.store.open_uploads == 0
-    assert world.around.budget.used == MIB
+    assert world.memory.used == 2 * MIB
+
+
+async def test_associations_beyond_a_limit_are_told_to_come_again(world: Any) -> None:
+    world.doors.room = 1
+    accept = await world.connect()
+    assert isinstance(accept, Accept)
+    reject = await world.connect()
+    assert isinstance(reject, Reject)
+    assert (reject.result, reject.source, reject.reason) == (2, 3, 1)  # transient: temporary congestion
+    world.doors.full = "institution"
+    reject = await world.connect()
+    assert isinstance(reject, Reject)
+    assert (reject.result, reject.source, reject.reason) == (2, 3, 2)  # transient: local limit exceeded
+    await accept.handler.ended(Ended("released", ""))
+    assert isinstance(await world.connect(), Accept)
+    refused = b'imex_ingest_limited_total{institution="RQM",limit="associations",scope="institution"} 1.0'
+    assert refused in world.metrics.render()
+
+
+async def test_a_store_that_is_nearly_full_takes_emergencies_only(world: Any, dataset: MakeDataset) -> None:
+    world.fill.refused["bulk"] = "storage is 87 % full, only emergencies"
+    handler = await world.handler()
+    response = await world.send(handler, dataset())
+    assert response.status == 0xA700
+    assert response.comment == "out of resources: storage is 87 % full, only emergencies"
+    assert len(response.comment) <= 64
+    emergency = await world.send(handler, dataset("1.2.3.2", "1.2.4", Modality="MR"), "1.2.3.2")
+    assert emergency.status == 0
+    assert [said.lane for said in world.received] == ["express"]
+
+
+async def test_a_large_data_set_is_refused_before_it_is_stored_where_the_store_is_nearly_full(
+    new_world: NewWorld, dataset: MakeDataset
+) -> None:
+    world = new_world(Tuning(single_put_bytes=MIB))
+    world.fill.refused["bulk"] = "storage is 87 % full, only emergencies"
+    handler = await world.handler()
+    large = {"Rows": 2048, "Columns": 2048, "PixelData": bytes(8 * MIB)}
+    with pytest.raises(Refused):
+        await world.send(handler, dataset(**large), step=100_000)
+    assert world.store.open_uploads == 0
+    emergency = dataset("1.2.3.2", "1.2.4", Modality="MR", **large)
+    assert (await world.send(handler, emergency, "1.2.3.2", step=100_000)).status == 0
+    (said,) = world.received
+    assert (said.lane, said.problem, said.pixels.length) == ("express", None, 8 * MIB)

@@ -1,18 +1,13 @@
-"""Budget, lane memory, background publisher."""
+"""Lane memory, background publisher."""
 
 import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from imex.events import Event
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.ingest.background import BackgroundPublisher
-from imex.ingest.budget import Budget, BudgetExhausted, Reservation
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.meters import Meters
 from imex.observability.metrics import Metrics
@@ -31,50 +26,6 @@ def record(reason: str = "") -> AuditRecorded:
             reason=reason,
         ),
     )
-
-
-async def test_a_budget_is_served_in_order_and_gives_up_in_time() -> None:
-    budget = Budget(10)
-    await budget.take(8, 1.0)
-    first = asyncio.create_task(budget.take(6, 5.0))
-    await asyncio.sleep(0)
-    with pytest.raises(BudgetExhausted):
-        await budget.take(1, 0.01)  # there is room, but another was first
-    budget.give(8)
-    await first
-    assert budget.used == 6
-    with pytest.raises(BudgetExhausted):
-        await budget.take(11, 1.0)
-
-
-async def test_a_wait_that_is_cancelled_takes_nothing() -> None:
-    budget = Budget(10)
-    await budget.take(10, 1.0)
-    waiting = asyncio.create_task(budget.take(5, 5.0))
-    behind = asyncio.create_task(budget.take(2, 5.0))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    budget.give(2)
-    await behind
-    budget.give(10)
-    assert budget.used == 0
-
-
-@given(st.lists(st.integers(0, 50), max_size=20))
-def test_a_reservation_covers_up_to_its_most_and_gives_back_everything(received: list[int]) -> None:
-    async def check() -> None:
-        budget = Budget(100)
-        held = Reservation(budget, most=30, step=7, within_s=1.0)
-        total = 0
-        for count in received:
-            total += count
-            await held.cover(total)
-            assert min(total, 30) <= budget.used <= 30
-        held.release()
-        held.release()
-        assert budget.used == 0
-
-    asyncio.run(check())
 
 
 def test_a_lane_is_decided_once_and_forgotten_when_many_others_came() -> None:

@@ -51,6 +51,7 @@ deliveries = Table(
     moment("next_attempt_at", nullable=True),
     moment("lease_until", nullable=True),
     Column("leased_by", Text),
+    Column("associations", Integer, nullable=False, server_default="0"),  # that it may hold while it runs
     Column("parts", Integer),  # how many the closed manifest has; None while open
     Column("expected", Integer),
     Column("revision", Integer, nullable=False, server_default="0"),  # of the closed manifest
@@ -85,6 +86,30 @@ instances = Table(
     moment("at", nullable=True),
     Index("ix_instances_waiting", "delivery", "state"),
 )
+
+kept = Table(
+    "kept",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("holder", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    moment("until"),
+)
+"""Associations that a process keeps open for the next delivery: they count where the destination counts."""
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("address", Text, primary_key=True),  # what refused: an endpoint that moves is asked anew
+    Column("sop_class_uid", Text, primary_key=True),  # empty: the association itself
+    Column("transfer_syntax", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    moment("until"),
+)
+"""What a destination has said no to, until it is asked again."""
 
 parts = Table(
     "parts",

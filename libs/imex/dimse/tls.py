@@ -1,0 +1,62 @@
+"""TLS as PS3.15 B.12 wants it: the BCP 195 (RFC 8996, RFC 9325) secure transport connection profile."""
+
+import ssl
+from pathlib import Path
+from typing import Final
+
+CIPHERS: Final = (
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    "@SECLEVEL=2"
+)
+"""For TLS 1.2, in OpenSSL's words: what RFC 9325 4.2 recommends (and ChaCha20); TLS 1.3's are all AEAD.
+
+Security level 2 refuses RSA keys below 2048 bits, curves below 224 and SHA-1 signatures.
+"""
+
+
+class TlsFilesInvalid(Exception):
+    """A certificate, key or CA file cannot be used; the words name the file."""
+
+
+def server_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
+    """For an acceptor: shows `certificate` (PEM, with its chain); every peer has to show one from `ca`.
+
+    Sessions are not resumed: every association shows its certificate. Raises TlsFilesInvalid.
+    """
+    context = _context(ssl.PROTOCOL_TLS_SERVER, certificate, key, ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_SINGLE_ECDH_USE
+    return context
+
+
+def client_context(ca: Path, certificate: Path | None = None, key: Path | None = None) -> ssl.SSLContext:
+    """For a requestor: the acceptor's certificate must name its host and be vouched for by `ca`.
+
+    `certificate` and `key` are shown where the acceptor asks. Raises TlsFilesInvalid.
+    """
+    return _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, ca)
+
+
+def _context(protocol: int, certificate: Path | None, key: Path | None, ca: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    try:
+        context.load_verify_locations(cafile=ca)
+    except (OSError, ValueError) as error:
+        raise TlsFilesInvalid(f"CA file {ca}: {_words(error)}") from error
+    if certificate is not None:
+        try:
+            # The callback answers for a key that is encrypted: OpenSSL would ask at the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise TlsFilesInvalid(f"certificate {certificate} with key {key}: {_words(error)}") from error
+    return context
+
+
+def _words(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip()

@@ -1,0 +1,1 @@
+"""Foreign DICOM implementations as senders and receivers, for the interoperability matrix."""
