@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: see benchmarks/README.md."""
+"""All systems side by side, or Imex alone (`imex`), or the tables of an earlier run (`tables`)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import steering
+from benchmarks import full, report, steering
+from benchmarks.results import Results
 
 
 def main() -> int:
     """Run what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    steering.add_arguments(commands.add_parser("imex", help="Imex alone, quickly"))
+    full.add_arguments(parser)
+    commands = parser.add_subparsers(dest="command")
+    steering.add_arguments(commands.add_parser("imex", help="Imex alone, a line for each round"))
+    tables = commands.add_parser("tables", help="the tables of an earlier run")
+    tables.add_argument("results", type=Path, help="what --json wrote")
+    tables.add_argument("document", type=Path, nargs="?", help="put them between its marks")
     arguments = parser.parse_args()
+    if arguments.command == "tables":
+        return _tables(arguments.results, arguments.document)
     with tempfile.TemporaryDirectory(prefix="imex-bench-") as scratch:
-        return steering.run(arguments, Path(scratch))
+        run = steering.run if arguments.command == "imex" else full.run
+        return run(arguments, Path(scratch))
+
+
+def _tables(file: Path, document: Path | None) -> int:
+    found = Results.model_validate_json(file.read_text())
+    report.show(found)
+    if document is not None:
+        full.write_markdown(found, document)
+    return 0
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.corpus import Corpus, Study
 from benchmarks.sender import Order
 from imex.local.ports import free_ports
+
+_ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,10 @@ class Sending:
 
     def __init__(self, order: Order) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.sender"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-m", "benchmarks.sender"],
+            cwd=_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self._process.stdin is not None
         self._process.stdin.write(pickle.dumps(order))
@@ -87,6 +93,7 @@ class Receiver:
         (self.port,) = free_ports(1)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.receiver", str(self.port)],
+            cwd=_ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import psutil
 
 _NUMBER = re.compile(r"[-_.]?\d+$")
-_QUIET_SHARE = 0.06
-"""A system is at rest when its processes together use less than this share of one core."""
-_LOOK_S = 0.4
+_RESTING_CORES = 0.08
+"""A system is at rest when its processes together use less than half as much again as when idle, and this."""
+_LOOK_S = 0.5
+_IDLE_LOOK_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,72 @@ def _with_children(pid: int) -> float:
         return 0.0
 
 
-def spent_ms(before: Mapping[str, float], after: Mapping[str, float], images: int) -> dict[str, float]:
-    """CPU milliseconds an image by process between two readings."""
-    return {name: 1000 * (after[name] - before.get(name, 0.0)) / images for name in after}
+@dataclass(frozen=True)
+class Reading:
+    """CPU seconds so far by process, and when they were read."""
+
+    at: float
+    cpu_s: Mapping[str, float]
 
 
-def at_rest(processes: Processes, within_s: float = 20.0) -> dict[str, float]:
-    """Wait until a system has done all that a round left it to do; gives back the CPU time so far."""
-    deadline = time.monotonic() + within_s
-    now = cpu_seconds(processes())
-    while time.monotonic() < deadline:
-        time.sleep(_LOOK_S)
-        before, now = now, cpu_seconds(processes())
-        if sum(now.values()) - sum(before.values()) < _QUIET_SHARE * _LOOK_S:
-            break
-    return now
+class Meter:
+    """The CPU of one system's processes, of which it knows what they use when nothing is asked of them."""
+
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self.idle: Mapping[str, float] = {}
+        """Cores, by process."""
+
+    def learn_idle(self, within_s: float = 30.0) -> None:
+        """Measure what it uses at rest: waits until that no longer falls."""
+        deadline = time.monotonic() + within_s
+        best = self._used_in(_IDLE_LOOK_S)
+        while True:
+            used = self._used_in(_IDLE_LOOK_S)
+            settled = sum(used.values()) > 0.9 * sum(best.values())
+            best = min(best, used, key=lambda each: sum(each.values()))
+            if settled or time.monotonic() > deadline:
+                break
+        self.idle = best
+
+    def _used_in(self, seconds: float) -> Mapping[str, float]:
+        before = self.read()
+        time.sleep(seconds)
+        after = self.read()
+        return {name: spent / (after.at - before.at) for name, spent in used(before, after).items()}
+
+    def read(self) -> Reading:
+        """The CPU time so far."""
+        return Reading(time.monotonic(), cpu_seconds(self._processes()))
+
+    def at_rest(self, within_s: float = 15.0) -> Reading:
+        """Wait until it has done all that a round left it to do."""
+        deadline = time.monotonic() + within_s
+        now = self.read()
+        while time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+            before, now = now, self.read()
+            cores = sum(used(before, now).values()) / (now.at - before.at)
+            if cores < 1.5 * sum(self.idle.values()) + _RESTING_CORES:
+                break
+        return now
+
+    def spent_ms(self, before: Reading, after: Reading, images: int, busy_until: float) -> dict[str, float]:
+        """CPU milliseconds an image by process.
+
+        What came after `busy_until`, when the last image had arrived, counts as far as it is more than the
+        system uses at rest: the wait for its end is the benchmark's, not the image's.
+        """
+        waited = max(0.0, after.at - busy_until)
+        return {
+            name: 1000 * max(0.0, spent - waited * self.idle.get(name, 0.0)) / images
+            for name, spent in used(before, after).items()
+        }
+
+
+def used(before: Reading, after: Reading) -> Mapping[str, float]:
+    """CPU seconds by process between two readings."""
+    return {name: spent - before.cpu_s.get(name, 0.0) for name, spent in after.cpu_s.items()}
 
 
 def median(values: Sequence[float]) -> float:

@@ -129,9 +129,12 @@ def _read_pdu(peer: socket.socket) -> tuple[int, bytes]:
 
 
 def _read(peer: socket.socket, length: int) -> bytes:
-    data = peer.recv(length, socket.MSG_WAITALL)
-    if len(data) < length:
-        raise ConnectionError("the peer has closed the connection")
+    data = b""
+    while len(data) < length:
+        read = peer.recv(length - len(data))
+        if not read:
+            raise ConnectionError("the peer has closed the connection")
+        data += read
     return data
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.corpus import Corpus, ct, mixed
 from benchmarks.ends import Receiver
-from benchmarks.measure import Round, median
-from benchmarks.scenarios import end_to_end, latency
+from benchmarks.measure import Meter, Round, median
+from benchmarks.scenarios import Bench, end_to_end, latency
 from benchmarks.systems.imex import STREAMS, WHOLE, Imex
 
 
@@ -39,25 +38,28 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
     system = Imex(arguments.home or scratch / "home", receiver.port)
     try:
         system.start()
+        bench = Bench(system, receiver, Meter(system.processes))
+        bench.meter.learn_idle()
+        print(f"idle: {sum(bench.meter.idle.values()):.2f} cores; {_listed(bench.meter.idle)}", flush=True)
         if not arguments.no_warm_up:
-            _say("warm-up", [end_to_end(system, receiver, corpus, corpus.batch(400, 4), calling)])
+            _say("warm-up", [end_to_end(bench, corpus, corpus.batch(400, 4), calling)])
         for senders in arguments.associations:
             done = []
             for number in range(1, arguments.rounds + 1):
                 batch = corpus.batch(arguments.images, senders)
-                done.append(end_to_end(system, receiver, corpus, batch, calling))
+                done.append(end_to_end(bench, corpus, batch, calling))
                 _say(f"{senders} associations, round {number}", done[-1:])
             _say(f"{senders} associations, median", done)
         if arguments.latency:
-            _latency(system, receiver, corpus, arguments.latency)
+            _latency(bench, corpus, arguments.latency)
     finally:
         system.stop()
         receiver.stop()
     return 0
 
 
-def _latency(system: Imex, receiver: Receiver, corpus: Corpus, studies: int) -> None:
-    seen = [latency(system, receiver, corpus, 20, STREAMS) for _ in range(studies)]
+def _latency(bench: Bench, corpus: Corpus, studies: int) -> None:
+    seen = [latency(bench, corpus, 20, STREAMS) for _ in range(studies)]
     first, last = ([1000 * getattr(each, which) for each in seen] for which in ("first", "last"))
     for name, values in (("first image", first), ("last of 20", last)):
         print(f"latency, {name}: median {median(values):.0f} ms ({min(values):.0f} to {max(values):.0f})")
@@ -67,7 +69,6 @@ def _say(what: str, done: Sequence[Round]) -> None:
     cpu = median([each.system_cpu_ms for each in done])
     rate = median([each.rate for each in done])
     print(f"{what}: {rate:.0f} images/s, {cpu:.1f} CPU ms an image; {_listed(by_process(done))}", flush=True)
-    sys.stdout.flush()
 
 
 def by_process(done: Sequence[Round]) -> Mapping[str, float]:

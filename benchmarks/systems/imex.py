@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+from benchmarks.corpus import Corpus, Study
+from benchmarks.ends import Sending, order
 from benchmarks.systems.port import RECEIVER
 from imex.local.control import supervisor_of
 from imex.testing.stack import LocalStack
@@ -58,16 +60,26 @@ class Imex:
         return {name: int(part["pid"]) for name, part in self._stack.described["processes"].items()}
 
     @contextmanager
-    def ingest_alone(self) -> Iterator[None]:
-        """For a while only ingest works, with Kafka and MinIO; what comes after it is held."""
+    def receiving_only(self) -> Iterator[str]:
+        """Ingest alone works, with Kafka and MinIO; what comes after it is held, and no rule matches."""
         held = [pid for name, pid in self.processes().items() if name.startswith(_BEHIND_INGEST)]
         for pid in held:
             os.kill(pid, signal.SIGSTOP)
         try:
-            yield
+            yield KEPT
         finally:
             for pid in held:
                 os.kill(pid, signal.SIGCONT)
+
+    def taken(self, associations: Sequence[Sequence[Study]]) -> None:
+        """It passes on by itself."""
+
+    def hold_and_send(self, corpus: Corpus, study: Study) -> None:
+        """Send it as a routine study, which leaves when all of it is there."""
+        Sending(order(corpus, self.port, WHOLE, self.called, [[study]])).result()
+
+    def clean(self) -> None:
+        """It keeps what it has."""
 
     def stop(self) -> None:
         """Stop and delete it if it is the benchmark's own."""

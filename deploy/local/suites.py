@@ -41,6 +41,7 @@ def steps(suite: str) -> list[Step]:
                 Step("types of set-up", ("env", "MYPYPATH=deploy/local", str(BIN / "mypy"), *own)),
                 Step("import rules", (str(BIN / "lint-imports"), "--no-cache")),
                 Step("schemas", (sys.executable, "-m", "imex.schemas", "--check")),
+                Step("conformance statement", (sys.executable, "-m", "imex.conformance", "--check")),
                 Step("unit tests", (*PYTEST, "tests/unit", *WORKERS)),
             ]
         case "faults":

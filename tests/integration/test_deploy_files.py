@@ -71,8 +71,10 @@ def test_helm_lints_the_chart_strictly(helm: str) -> None:
         ("--set", "portal.ingress.enabled=true", "--set", "portal.ingress.tlsSecret=tls"),
         ("--set", "kafka.tls.secret=ca", "--set", "dicom.service.type=ClusterIP"),
         ("--set", "services.ingest.replicas=1", "--set", "networkPolicy.enabled=false"),
+        ("--set", "dicom.plain.enabled=true", "--set", "dicom.proxyNetworks={10.0.0.0/8,2001:db8::/32}"),
+        ("--set", "dicom.plain.enabled=true", "--set", "dicom.tls.enabled=false"),
     ],
-    ids=["defaults", "ingress", "kafka-tls", "small"],
+    ids=["defaults", "ingress", "kafka-tls", "small", "both-ports", "plain"],
 )
 def test_every_manifest_is_valid_for_kubernetes(helm: str, version: str, options: tuple[str, ...]) -> None:
     manifests = rendered(helm, version, *options)
@@ -101,6 +103,36 @@ def test_the_chart_runs_every_service_and_each_with_only_its_own_secrets(helm: s
         }
         others = {f"imex-{service}" for service in SERVICES if service != name}
         assert not secrets & others
+
+
+@requires_go
+def test_the_plain_dicom_port_is_off_unless_it_is_enabled(helm: str) -> None:
+    for options, ports in (
+        ((), {"dicom-tls"}),
+        (("--set", "dicom.plain.enabled=true"), {"dicom-tls", "dicom"}),
+    ):
+        manifests = {
+            (each["kind"], each["metadata"]["name"]): each for each in rendered(helm, "1.34", *options)
+        }
+        service = manifests["Service", "imex-dicom"]
+        assert {port["name"] for port in service["spec"]["ports"]} == ports
+        (container,) = manifests["Deployment", "imex-ingest"]["spec"]["template"]["spec"]["containers"]
+        assert {port["name"] for port in container["ports"]} == ports | {"http"}
+        named = {entry["name"] for entry in container["env"]}
+        assert ("IMEX_DICOM_PORT" in named) is ("dicom" in ports)
+        assert "IMEX_DICOM_TLS_CERTIFICATE" in named
+
+
+@requires_go
+def test_a_chart_without_a_dicom_port_is_refused(helm: str) -> None:
+    done = subprocess.run(
+        [helm, "template", "imex", str(CHART), "--set", "dicom.tls.enabled=false"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "/dicom" in done.stderr
 
 
 @requires_go

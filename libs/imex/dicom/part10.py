@@ -4,8 +4,8 @@ import hashlib
 import struct
 from typing import Final
 
-IMPLEMENTATION_CLASS_UID: Final = "2.25.289114203341718912760571905012276410114"
-IMPLEMENTATION_VERSION: Final = "IMEX_1"
+IMPLEMENTATION_CLASS_UID: Final = "2.25.213927374834019652207149216093405718312"
+IMPLEMENTATION_VERSION: Final = "IMEX_0_1"
 _PREFIX_END: Final = 132
 _LONG_VRS: Final = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}

@@ -11,6 +11,7 @@ A sender that names none is spoken for by a certificate with the SAN URI `urn:im
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -31,12 +32,13 @@ def institution_uri(code: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What of a certificate identifies somebody. `fingerprint` is the SHA-256 in lower-case hex."""
+    """What of a certificate identifies somebody, and when it ends. `fingerprint` is the SHA-256 in hex."""
 
     fingerprint: str
     common_names: frozenset[str] = frozenset()
     dns_names: frozenset[str] = frozenset()
     uris: frozenset[str] = frozenset()
+    ends: datetime | None = None
 
     def is_named(self, certificate: str) -> bool:
         """Whether a sender's `certificate` means this one."""
@@ -69,6 +71,7 @@ def facts_of(der: bytes) -> CertificateFacts:
         frozenset(str(name.value) for name in common_names),
         frozenset(name.lower() for name in names.get_values_for_type(x509.DNSName)) if names else frozenset(),
         frozenset(names.get_values_for_type(x509.UniformResourceIdentifier)) if names else frozenset(),
+        certificate.not_valid_after_utc,
     )
 
 

@@ -14,6 +14,7 @@ class CapacityPayload(Payload):
     """Said by one process."""
 
     process: UUID = Field(description="one run of one process; a new one after a restart")
+    read_through: int = Field(description="last offset of this topic that the process had read; -1: none")
 
     def routing_key(self) -> str:
         """There is one partition; the key is for people who look."""
@@ -51,7 +52,6 @@ class InstitutionUse(BaseModel):
 class CapacityReportedData(CapacityPayload):
     """A sign of life, with everything that a reader who has just begun has to know of a process."""
 
-    read_through: int = Field(description="last offset of this topic that the process had read; -1: none")
     institutions: tuple[InstitutionUse, ...] = ()
     leaving: bool = Field(default=False, description="the process stops and holds nothing any more")
 

@@ -72,6 +72,11 @@ INGEST_CERTIFICATE_EXPIRES = GaugeName(
     "Until a certificate of the TLS port expires (the server's, the CA's); below 0: it has",
     ("certificate",),
 )
+INGEST_SENDER_CERTIFICATE_EXPIRES = GaugeName(
+    "imex_ingest_sender_certificate_expires_seconds",
+    "Until the certificate that an institution used last expires, when it was used",
+    ("institution",),
+)
 INGEST_BACKGROUND_DROPPED = CounterName(
     "imex_ingest_background_dropped_total",
     "Events given up since the queue was full or ingest stopped",

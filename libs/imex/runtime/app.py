@@ -36,7 +36,7 @@ class Told(Protocol):
 log = logging.getLogger(__name__)
 
 _STOP_EACH_S = 45.0
-_STOP_ALL_S = 60.0
+_STOP_REST_S = 15.0
 
 
 class App:
@@ -88,7 +88,8 @@ class App:
         """Stop the components in reverse; none may hold up the others for ever."""
         self._serving = False
         try:
-            async with asyncio.timeout(_STOP_ALL_S):
+            longest = max(map(_stops_within, self._started), default=_STOP_EACH_S)
+            async with asyncio.timeout(longest + _STOP_REST_S):
                 for component in reversed(self._started):
                     await self._stop_one(component)
         except TimeoutError:
@@ -99,7 +100,7 @@ class App:
 
     async def _stop_one(self, component: Component) -> None:
         try:
-            await asyncio.wait_for(component.stop(), _STOP_EACH_S)
+            await asyncio.wait_for(component.stop(), _stops_within(component))
         except TimeoutError:
             log.warning("%s did not stop in time", component.name)
         except Exception:
@@ -127,6 +128,12 @@ class App:
             await self.stop()
         if not starting.cancelled():
             starting.result()
+
+
+def _stops_within(component: Component) -> float:
+    """Seconds; a component that waits for others outside states its own `stop_within_s`."""
+    stated: float | None = getattr(component, "stop_within_s", None)
+    return max(stated or 0.0, _STOP_EACH_S)
 
 
 async def run(

@@ -8,7 +8,7 @@ from imex.events.capacity import CAPACITY_TOPIC
 from imex.ingest.adapters import CountingObserver, DicomServer, Eventually, TraceSpans, new_id, utc_now
 from imex.ingest.background import BackgroundPublisher
 from imex.ingest.budget import Budget, Receiving
-from imex.ingest.certificates import Certificates, Files
+from imex.ingest.certificates import Certificates, Files, SenderCertificates
 from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.limits.bounds import Bounds, BoundsTable, bytes_per_s
@@ -73,7 +73,7 @@ def components(
     meters.watch(lambda: budget.used, lambda: background.waiting)
     bounds = bounds_of(settings.limits, directory)
     traffic = Traffic(budget, bounds, tuning.budget_wait_s)
-    limit_meters = LimitMeters(metrics)
+    limit_meters, certificate_meters = LimitMeters(metrics), CertificateMeters(metrics)
     doors = Limiter(
         new_id(),
         bounds,
@@ -112,8 +112,9 @@ def components(
         now=utc_now,
         new_id=new_id,
         tuning=tuning,
+        certificate_shown=SenderCertificates(certificate_meters, utc_now).shown,
     )
-    certificates = certificates_of(settings.dicom, metrics)
+    certificates = certificates_of(settings.dicom, certificate_meters)
     server = DicomServer(
         settings.dicom,
         IngestPolicy(around),
@@ -151,13 +152,13 @@ def capacity_of(settings: Settings, store: ObjectStore) -> CapacitySource:
             return Unmeasured()
 
 
-def certificates_of(settings: DicomSettings, metrics: Metrics) -> Certificates | None:
+def certificates_of(settings: DicomSettings, meters: CertificateMeters) -> Certificates | None:
     """The TLS port's certificates; None where there is no such port. Raises TlsFilesInvalid."""
     certificate, key, ca = settings.tls_certificate, settings.tls_key, settings.tls_ca
     if settings.tls_port is None or certificate is None or key is None or ca is None:
         return None
     files = Files(certificate, key, ca)
-    return Certificates(files, CertificateMeters(metrics), settings.tls_check_s, utc_now)
+    return Certificates(files, meters, settings.tls_check_s, utc_now)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ssl import SSLContext
+from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -32,6 +33,9 @@ from imex.runtime.tracing import context_of
 
 log = structlog.get_logger(__name__)
 
+_AFTER_DRAIN_S = 15.0
+_LOG_PERIOD_S = 10.0
+_LOGGED_AT_MOST = 20
 _AUDITED = frozenset({(1, 3), (1, 7)})
 _REJECTIONS = {
     (1, 3): "calling AE title",
@@ -95,6 +99,8 @@ class CountingObserver:
 
     def __init__(self, meters: Meters) -> None:
         self._meters = meters
+        self._since = -_LOG_PERIOD_S
+        self._logged = 0
 
     def rejected(self, request: AssociationRequest, reject: Reject) -> None:
         """An association was rejected; who by is told by source and reason (PS3.8 table 9-21)."""
@@ -105,8 +111,17 @@ class CountingObserver:
     def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
         """A connection ended before it asked for an association."""
         self._meters.rejected(f"no {stage}")
-        said = log.info if stage in {"tls handshake", "proxy header"} else log.debug
+        # An operator needs to see why a sender's TLS fails; a crowd of strangers must not fill the log.
+        said = log.info if stage in {"tls handshake", "proxy header"} and self._sparing() else log.debug
         said("connection without an association", peer=peer_host, reason=words)
+
+    def _sparing(self) -> bool:
+        """True a few times in each period."""
+        now = monotonic()
+        if now - self._since > _LOG_PERIOD_S:
+            self._since, self._logged = now, 0
+        self._logged += 1
+        return self._logged <= _LOGGED_AT_MOST
 
 
 class DicomServer:
@@ -134,6 +149,7 @@ class DicomServer:
         self._policy = policy
         self._observer = observer
         self._drain_s = drain_s
+        self.stop_within_s = drain_s + _AFTER_DRAIN_S
         self._acceptor: Acceptor | None = None
         self._detail = "starting"
 

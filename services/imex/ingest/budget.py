@@ -132,8 +132,8 @@ class Budget:
         self._soon = None
         blocked: set[Pool] = set()
         for turn in list(self._line):
-            if not turn.holding.draws and blocked.intersection(turn.holding.pools):
-                continue
+            if turn.granted.done() or (not turn.holding.draws and blocked.intersection(turn.holding.pools)):
+                continue  # one that is done has given up and is about to leave the line
             obstacles = _obstacles(turn.holding, turn.count)
             if obstacles:
                 blocked.update(obstacles)

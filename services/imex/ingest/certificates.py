@@ -11,6 +11,7 @@ import structlog
 from cryptography import x509
 
 from imex.dimse.tls import TlsFilesInvalid, server_context
+from imex.directory.certificates import CertificateFacts
 from imex.ingest.meters import CertificateMeters
 from imex.runtime.health import Health
 
@@ -112,6 +113,34 @@ class Certificates:
             self._reminded[which] = now
             said = log.error if left < timedelta(0) else log.warning
             said("certificate expires", certificate=which, at=end.isoformat(), days_left=left.days)
+
+
+class SenderCertificates:
+    """Tells of senders' certificates that are near their end; they are seen when they are used."""
+
+    def __init__(self, meters: CertificateMeters, now: Callable[[], datetime]) -> None:
+        self._meters = meters
+        self._now = now
+        self._reminded: dict[str, datetime] = {}
+
+    def shown(self, institution: str, certificate: CertificateFacts) -> None:
+        """An institution has begun an association with it."""
+        if certificate.ends is None:
+            return
+        now = self._now()
+        left = certificate.ends - now
+        self._meters.sender_expires(institution, left.total_seconds())
+        reminded = self._reminded.get(institution)
+        if left > WARN_BEFORE or (reminded is not None and now - reminded < _REMIND):
+            return
+        self._reminded[institution] = now
+        log.warning(
+            "a sender's certificate expires",
+            institution=institution,
+            certificate=f"sha256:{certificate.fingerprint}",
+            at=certificate.ends.isoformat(),
+            days_left=left.days,
+        )
 
 
 def _stamps(files: Files) -> dict[Path, tuple[int, int, int]]:

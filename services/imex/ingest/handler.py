@@ -13,6 +13,7 @@ from imex.dimse import (
     StoreResponse,
     StoreSink,
 )
+from imex.dimse.sop_classes import VERIFICATION
 from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import caused_id
@@ -58,13 +59,15 @@ class IngestPolicy:
         if isinstance(decision, Turned):
             return self._turned(request, decision, certificate)
         source = decision.source
-        crowded = around.traffic.crowded(source)
+        crowded = None if _only_verifies(request) else around.traffic.crowded(source)
         if crowded is not None:
             return self._limited(source, *crowded)
         try:
             leave = await around.doors.enter(source)
         except Overfull as full:
             return self._limited(source, "associations", full.scope)
+        if certificate is not None:
+            around.certificate_shown(source, certificate)
         return Accept(self._handler(request, decision, leave))
 
     def _limited(self, source: str, limit: LimitName, scope: str) -> Reject:
@@ -128,6 +131,11 @@ def _shown(certificate: CertificateFacts | None) -> dict[str, str]:
         "certificate": f"sha256:{certificate.fingerprint}",
         "certificate_names": clean(names, CERTIFICATE_CHARS),
     }
+
+
+def _only_verifies(request: AssociationRequest) -> bool:
+    """Whether nothing but C-ECHO can come: it takes no part in what is crowded."""
+    return {context.abstract_syntax for context in request.contexts} == {VERIFICATION}
 
 
 class IngestAssociation:

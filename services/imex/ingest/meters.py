@@ -75,10 +75,15 @@ class CertificateMeters:
     def __init__(self, metrics: Metrics) -> None:
         """Made once for each registry."""
         self._expires = metrics.gauge(names.INGEST_CERTIFICATE_EXPIRES)
+        self._sender_expires = metrics.gauge(names.INGEST_SENDER_CERTIFICATE_EXPIRES)
 
     def expires(self, which: str, seconds: float) -> None:
         """A certificate ends in so many seconds; below 0 it has ended."""
         self._expires.labels(which).set(seconds)
+
+    def sender_expires(self, institution: str, seconds: float) -> None:
+        """The certificate that an institution used last ends in so many seconds."""
+        self._sender_expires.labels(institution).set(seconds)
 
 
 class LimitMeters:

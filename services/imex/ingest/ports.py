@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from imex.directory import DirectoryIndex
+from imex.directory.certificates import CertificateFacts
 from imex.events import Event, Identity, Lane, Sealed
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.meters import LimitMeters, Meters
@@ -92,3 +93,5 @@ class Surroundings:
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]
     tuning: Tuning = Tuning()
+    certificate_shown: Callable[[str, CertificateFacts], None] = lambda institution, certificate: None
+    """An institution has begun an association with this certificate."""

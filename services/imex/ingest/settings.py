@@ -74,7 +74,7 @@ class IngestSettings(BaseSettings):
     )
 
     memory_bytes: int = Field(
-        default=160 * MIB,
+        default=128 * MIB,
         ge=32 * MIB,
         description="that connections receive into and data sets on their way may take together",
     )

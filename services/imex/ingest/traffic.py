@@ -15,7 +15,6 @@ from imex.ingest.meters import LimitName
 _CROWDED_S = 1.0
 _OF_ONE = (3, 4)  # of a process's memory, however much is free: the rest is for other institutions
 
-PROCESS = "process"
 EVERYBODY = "everybody"
 INSTITUTION = "institution"
 
@@ -38,10 +37,9 @@ class Entitled(Protocol):
 class _Lane:
     """One scope's pool and throttle."""
 
-    def __init__(self, pool: Pool, limit: LimitName = "in flight") -> None:
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.throttle = Throttle()
-        self._limit: LimitName = limit
 
     def crowded(self, now: float) -> LimitName | None:
         """Which limit senders have been up against for a while."""
@@ -49,7 +47,7 @@ class _Lane:
             return "rate"
         since = self.pool.waiting_since
         if since is not None and now - since > _CROWDED_S and not self.pool.has_room(1):
-            return self._limit
+            return "in flight"
         return None
 
 
@@ -69,7 +67,6 @@ class Traffic:
         self._within_s = within_s
         self._clock = clock
         self._most_of_one = (budget.memory.size or 0) * _OF_ONE[0] // _OF_ONE[1]
-        self._process = _Lane(budget.memory, "memory")
         self._everybody = _Lane(Pool(EVERYBODY, None, budget.memory.most))
         self._institutions: dict[str, _Lane] = {}
         self._asked_at = clock()
@@ -84,8 +81,7 @@ class Traffic:
     def crowded(self, institution: str) -> tuple[LimitName, str] | None:
         """The limit that has no room for more of this institution's associations, and whose it is."""
         now = self._clock()
-        lanes = (self._process, self._everybody, self._lane(institution))
-        for scope, lane in zip((PROCESS, EVERYBODY, INSTITUTION), lanes, strict=True):
+        for scope, lane in ((EVERYBODY, self._everybody), (INSTITUTION, self._lane(institution))):
             limit = lane.crowded(now)
             if limit is not None:
                 return limit, scope

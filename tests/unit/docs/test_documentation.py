@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 from typer.main import get_command
 
 from imex.cli.main import build
+from imex.dimse.identity import IMPLEMENTATION_VERSION
 from imex.events import EVENT_CLASSES, SERVICES, TOPICS
 from imex.observability.names import all_metrics
 
@@ -29,7 +30,8 @@ NOT_YET = {"imex send", "imex rules replay"}
 """Commands that README names as missing."""
 OTHER_VARIABLES = {
     "IMEX_API", "IMEX_TOKEN", "IMEX_HOME", "IMEX_PORTS", "IMEX_OBJECT_STORE", "IMEX_SCREENSHOTS",
-    "IMEX_DICOM_PUBLISH", "IMEX_INGEST_PROCESSES", "IMEX_DELIVERY_PROCESSES",
+    "IMEX_DICOM_PUBLISH", "IMEX_DICOM_TLS_PUBLISH", "IMEX_DICOM_TLS_FOLDER",
+    "IMEX_INGEST_PROCESSES", "IMEX_DELIVERY_PROCESSES",
 }  # fmt: skip
 """Read by the command, the local stack, tests and compose, not by a settings group."""
 
@@ -113,7 +115,7 @@ def test_named_commands_exist(document: Path) -> None:
 
 @each_document
 def test_named_variables_exist(document: Path) -> None:
-    known = variables().keys() | OTHER_VARIABLES
+    known = variables().keys() | OTHER_VARIABLES | {IMPLEMENTATION_VERSION}
     for name in re.findall(r"\bIMEX_[A-Z0-9_]*[A-Z0-9]\b", document.read_text()):
         assert name in known
 

@@ -2,17 +2,21 @@
 
 import shutil
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from imex.dimse import Reject
+from imex.dimse import Accept, Reject
 from imex.dimse.tls import TlsFilesInvalid
-from imex.ingest.certificates import Certificates, Files
+from imex.directory.certificates import CertificateFacts
+from imex.ingest.certificates import Certificates, Files, SenderCertificates
 from imex.ingest.meters import CertificateMeters
 from imex.ingest.settings import DicomSettings
 from imex.local.certificates import Certificates as Authority
@@ -155,6 +159,30 @@ def test_the_plain_port_is_off_unless_it_is_named(monkeypatch: pytest.MonkeyPatc
     assert settings.port is None
     assert settings.tls_port == 2762
     assert [str(network) for network in settings.proxy_networks] == ["10.0.0.0/8", "2001:db8::/32"]
+
+
+def test_a_senders_certificate_near_its_end_is_warned_about_once_a_day() -> None:
+    metrics = Metrics("ingest")
+    now = datetime(2026, 5, 1, tzinfo=UTC)
+    senders = SenderCertificates(CertificateMeters(metrics), now=lambda: now)
+    with capture_logs() as logs:
+        senders.shown("RT3", CertificateFacts("ab", ends=now + timedelta(days=31)))
+        for _ in range(3):
+            senders.shown("RQM", CertificateFacts("cd", ends=now + timedelta(days=29)))
+        senders.shown("RX1", CertificateFacts("ef"))
+    assert [(line["institution"], line["days_left"]) for line in logs] == [("RQM", 29)]
+    shown = metrics.render().decode()
+    assert 'imex_ingest_sender_certificate_expires_seconds{institution="RQM"} 2.5056e+06' in shown
+
+
+async def test_who_is_let_in_with_a_certificate_has_it_looked_at(world: Any, tmp_path: Path) -> None:
+    seen: list[tuple[str, datetime | None]] = []
+    world.around = replace(world.around, certificate_shown=lambda who, facts: seen.append((who, facts.ends)))
+    certificate = x509.load_pem_x509_certificate(Authority(tmp_path).client("RQM").certificate.read_bytes())
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    assert isinstance(await world.connect(certificate=der), Accept)
+    assert isinstance(await world.connect("RT3_PACS", peer_host="10.0.0.9", certificate=der), Reject)
+    assert seen == [("RQM", certificate.not_valid_after_utc)]
 
 
 async def test_another_institutions_ae_title_is_rejected_and_audited(world: Any, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from imex.events.capacity import (
     CapacityReportedData,
     InstitutionUse,
 )
-from imex.ingest.limits.admission import DOUBT, Count, Step, judge, judge_alone
+from imex.ingest.limits.admission import Count, Step, judge, judge_alone
 from imex.ingest.limits.bounds import Bounds, BoundsTable
-from imex.ingest.limits.ledger import Ledger, Verdict
+from imex.ingest.limits.ledger import DOUBT, Ledger, Verdict
 from imex.ingest.limits.shares import entitlement, fair, part, rate_of
 
 A, B, C = (UUID(int=n) for n in (1, 2, 3))
@@ -29,16 +29,29 @@ EXPIRE_S = 10.0
 
 
 def claim(
-    process: UUID, number: int = 1, code: str = "RQM", *, limit: int = 0, own: int = 0, taken: bool = False
+    process: UUID,
+    number: int = 1,
+    code: str = "RQM",
+    *,
+    limit: int = 0,
+    own: int = 0,
+    taken: bool = False,
+    through: int = -1,
 ) -> CapacityClaimed:
     data = CapacityClaimedData(
-        process=process, claim=number, institution=code, taken=taken, limit=limit, institution_limit=own
+        process=process,
+        read_through=through,
+        claim=number,
+        institution=code,
+        taken=taken,
+        limit=limit,
+        institution_limit=own,
     )
     return CapacityClaimed.of(id=UUID(int=9), subject="p", data=data)
 
 
 def release(process: UUID, number: int = 1, code: str = "RQM") -> CapacityReleased:
-    data = CapacityReleasedData(process=process, claim=number, institution=code)
+    data = CapacityReleasedData(process=process, read_through=-1, claim=number, institution=code)
     return CapacityReleased.of(id=UUID(int=9), subject="p", data=data)
 
 
@@ -75,9 +88,9 @@ def test_the_place_in_the_topic_decides() -> None:
 
 def test_an_institution_has_a_limit_of_its_own() -> None:
     log = Log()
-    assert log.say(claim(A, 1, "RQM", limit=9, own=1)) is Verdict.GRANTED
-    assert log.say(claim(B, 1, "RQM", limit=9, own=1)) is Verdict.INSTITUTION_FULL
-    assert log.say(claim(B, 2, "RT3", limit=9, own=1)) is Verdict.GRANTED
+    assert log.say(claim(A, 1, "RQM", limit=8, own=1)) is Verdict.GRANTED
+    assert log.say(claim(B, 1, "RQM", limit=8, own=1)) is Verdict.INSTITUTION_FULL
+    assert log.say(claim(B, 2, "RT3", limit=8, own=1)) is Verdict.GRANTED
     assert (log.ledger.institution("RQM"), log.ledger.institution("RT3")) == (1, 1)
 
 
@@ -111,6 +124,63 @@ def test_a_report_says_what_was_held_as_of_what_had_been_read() -> None:
     assert late.total == 3
     late.apply(14, 0.0, report(A, 13, {"RQM": 3}))
     assert late.total == 3
+
+
+def test_a_place_that_somebody_may_have_taken_is_given_later() -> None:
+    log = Log()
+    for process in (A, B):
+        log.say(report(process, -1))
+    for number in range(4):
+        assert log.say(claim(A, number, limit=20, taken=True)) is Verdict.GRANTED
+    assert not log.ledger.is_open("")  # 4 held, and both may be taking 8 each
+    closed_at = log.offset
+    for number in range(4, 12):
+        assert log.say(claim(A, number, limit=20)) is Verdict.GRANTED
+    assert log.say(claim(A, 12, limit=20)) is Verdict.LATER  # 12 held, and B may have taken 8
+    log.say(report(B, closed_at - 1))
+    assert log.say(claim(A, 13, limit=20)) is Verdict.LATER
+    log.say(report(B, closed_at))
+    assert log.say(claim(A, 14, limit=20)) is Verdict.GRANTED
+
+
+@given(
+    st.integers(1, 60),
+    st.lists(
+        st.tuples(st.sampled_from([A, B, C]), st.sampled_from("tarrs"), st.integers(0, 9)), max_size=200
+    ),
+)
+def test_taking_at_once_never_passes_the_limit_however_far_readers_lag(
+    limit: int, steps: list[tuple[UUID, str, int]]
+) -> None:
+    """Each process takes and asks by its own, older, view of the log; records arrive in some order."""
+    records: list[Event[Any]] = [report(process, -1) for process in (A, B, C)]
+    judge_of_all = Ledger(EXPIRE_S)
+    for offset, event in enumerate(records):
+        judge_of_all.apply(offset, 0.0, event)
+    views = {process: Ledger(EXPIRE_S) for process in (A, B, C)}
+    unsaid: dict[UUID, list[int]] = {A: [], B: [], C: []}  # offsets of takes that are not read back
+
+    def append(event: Event[Any]) -> None:
+        judge_of_all.apply(len(records), 0.0, event)
+        records.append(event)
+
+    for number, (process, what, count) in enumerate(steps):
+        view = views[process]
+        if what == "r":  # reads on
+            for offset in range(view.position + 1, min(view.position + 1 + count, len(records))):
+                view.apply(offset, 0.0, records[offset])
+            unsaid[process] = [offset for offset in unsaid[process] if offset > view.position]
+        elif what == "s":
+            append(report(process, view.position, {"RQM": view.held(process)["RQM"]}))
+        elif what == "t" and len(view.live) == 3:
+            doubt = len(unsaid[process])
+            mine = Count(limit, view.total, 0, doubt, view.is_open(""))
+            if judge(mine, Count(0, 0), 3) is Step.TAKE:
+                unsaid[process].append(len(records))
+                append(claim(process, number, limit=limit, taken=True, through=view.position))
+        elif what == "a":
+            append(claim(process, number, limit=limit, through=view.position))
+        assert judge_of_all.total <= limit
 
 
 EVENTS = st.lists(

@@ -118,6 +118,26 @@ async def test_a_part_that_cannot_start_ends_the_service() -> None:
     assert diary == ["start a", "stop a"]
 
 
+@pytest.mark.parametrize("stated", [None, 30.0])
+async def test_a_part_has_the_time_to_stop_that_it_states(
+    stated: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Part):
+        async def stop(self) -> None:
+            await asyncio.sleep(0.3)
+            self._diary.append("stop slow")
+
+    monkeypatch.setattr("imex.runtime.app._STOP_EACH_S", 0.05)
+    diary: list[str] = []
+    slow = Slow("slow", diary)
+    if stated is not None:
+        slow.stop_within_s = stated  # type: ignore[attr-defined]
+    app = App("sample", [slow], None)
+    await app.start()
+    await app.stop()
+    assert ("stop slow" in diary) is (stated is not None)
+
+
 async def test_a_background_loop_outlives_failures_and_says_so() -> None:
     turns: list[int] = []
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from imex.ingest.limits.ledger import DOUBT, reserve
 from imex.ingest.limits.shares import part
 
 
@@ -22,17 +23,16 @@ class Count:
     """One limit and what is used of it; `limit` 0 stands for none.
 
     `used` is what all processes are known to hold, `own` this process's part of it, and `doubt` what this
-    process has said and not read back yet.
+    process has said and not read back yet. `open`: the ledger lets places be taken at once.
     """
 
     limit: int
     used: int
     own: int = 0
     doubt: int = 0
+    open: bool = True
 
 
-DOUBT = 8
-"""So many claims at most a process takes before it has read the first of them back."""
 _RESERVE = 4  # the last quarter of a limit is given out by the topic alone
 
 
@@ -68,8 +68,8 @@ def _full(count: Count) -> bool:
 
 
 def _plenty(count: Count, live: int) -> bool:
-    reserve = max(live * DOUBT, count.limit // _RESERVE)
-    return not count.limit or count.used + count.doubt + reserve <= count.limit
+    kept = max(reserve(live), count.limit // _RESERVE)
+    return not count.limit or (count.open and count.used + count.doubt + kept <= count.limit)
 
 
 def _ceiling(count: Count, live: int, rank: int) -> int:

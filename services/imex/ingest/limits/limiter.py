@@ -22,7 +22,7 @@ from imex.events.capacity import (
 )
 from imex.ingest.limits.admission import Count, Step, judge, judge_alone
 from imex.ingest.limits.bounds import BoundsTable
-from imex.ingest.limits.ledger import Ledger, Verdict, Wants
+from imex.ingest.limits.ledger import EVERYBODY, Ledger, Verdict, Wants
 from imex.ingest.limits.shares import Needs, entitlement
 from imex.ingest.meters import LimitMeters
 from imex.runtime.health import Health
@@ -110,6 +110,7 @@ class Limiter:
         self._numbers = 0
         self._open: Counter[str] = Counter()
         self._settled: Counter[str] = Counter()
+        self._started_at = clock()
         self._heard_at: float | None = None
         self._moved = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -120,6 +121,7 @@ class Limiter:
 
     async def start(self) -> None:
         """Begin to report."""
+        self._started_at = self._clock()
         self._reporting = asyncio.create_task(self._report_on_and_on())
 
     async def stop(self) -> None:
@@ -165,25 +167,30 @@ class Limiter:
         Raises:
             Overfull: no room, and none came up within the time.
         """
-        started = self._clock()
         if self._heard_at is None:
-            await self._until(lambda: self._heard_at is not None, started + self._timing.wait_s)
-        while True:
+            await self._until(lambda: self._heard_at is not None, self._started_at + self._timing.wait_s)
+        started = self._clock()
+        full = Verdict.EVERYBODY_FULL.value
+        while self._clock() - started < self._timing.wait_s:
             if not self.connected:
                 return self._decide_alone(institution)
             step = judge(self._everybody(), self._institution(institution), self.live)
             if step is Step.TAKE:
                 return self._let_in(self._claim(institution, taken=True), "at once")
             if step is Step.ASK:
-                let_in = await self._ask(institution, started + self._timing.wait_s)
-                if let_in is not None:
-                    return let_in
+                answer = await self._ask(institution, started + self._timing.wait_s)
+                if callable(answer):
+                    return answer
+                if answer is Verdict.LATER:
+                    await self._next(started + self._timing.wait_s)
                 continue
+            full = step.value
             if not await self._until(self._room(institution), started + self._timing.room_s):
-                raise Overfull(step.value)
+                break
+        raise Overfull(full)
 
-    async def _ask(self, institution: str, until: float) -> Callable[[], None] | None:
-        """Claim, and read the answer in the topic; None where it was no, or somebody else's turn to try."""
+    async def _ask(self, institution: str, until: float) -> Callable[[], None] | Verdict:
+        """Claim, and read in the topic whether it is let in or why not."""
         claim = self._claim(institution, taken=False)
         try:
             async with asyncio.timeout(max(until - self._clock(), 0.0)):
@@ -196,7 +203,7 @@ class Limiter:
             raise
         if verdict is Verdict.GRANTED:
             return self._let_in(claim, "by the topic")
-        return None
+        return verdict
 
     def _decide_alone(self, institution: str) -> Callable[[], None]:
         live = self._ledger.live
@@ -215,12 +222,14 @@ class Limiter:
     def _everybody(self) -> Count:
         own = self._ledger.held(self._process).total()
         doubt = sum(1 for claim in self._claims.values() if not claim.said)
-        return Count(self._bounds.everybody.associations, self._ledger.total, own, doubt)
+        limit, open_ = self._bounds.everybody.associations, self._ledger.is_open(EVERYBODY)
+        return Count(limit, self._ledger.total, own, doubt, open_)
 
     def _institution(self, code: str) -> Count:
         own = self._ledger.held(self._process)[code]
         doubt = sum(1 for claim in self._claims.values() if not claim.said and claim.institution == code)
-        return Count(self._bounds.of(code).associations, self._ledger.institution(code), own, doubt)
+        limit, open_ = self._bounds.of(code).associations, self._ledger.is_open(code)
+        return Count(limit, self._ledger.institution(code), own, doubt, open_)
 
     def _room(self, institution: str) -> Callable[[], bool]:
         def room() -> bool:
@@ -251,6 +260,7 @@ class Limiter:
             subject=f"process/{self._process}",
             data=CapacityClaimedData(
                 process=self._process,
+                read_through=self._ledger.position,
                 claim=claim.number,
                 institution=institution,
                 taken=taken,
@@ -284,7 +294,10 @@ class Limiter:
             id=self._new_id(),
             subject=f"process/{self._process}",
             data=CapacityReleasedData(
-                process=self._process, claim=claim.number, institution=claim.institution
+                process=self._process,
+                read_through=self._ledger.position,
+                claim=claim.number,
+                institution=claim.institution,
             ),
         )
         if not await self._send(event):
@@ -315,10 +328,13 @@ class Limiter:
     async def _report_on_and_on(self) -> None:
         while True:
             if self._reports < _MOST_REPORTS:
-                self._reports += 1
-                self._spawn(self._send(self._report())).add_done_callback(self._reported)
+                self._send_report()
             self._turned()
             await asyncio.sleep(self._timing.report_s if self._heard_at is not None else 0.1)
+
+    def _send_report(self) -> None:
+        self._reports += 1
+        self._spawn(self._send(self._report())).add_done_callback(self._reported)
 
     def _reported(self, _: asyncio.Task[bool]) -> None:
         self._reports -= 1
@@ -342,6 +358,7 @@ class Limiter:
     def take(self, records: Sequence[LogRecord]) -> None:
         """Records of the topic, this process's own among them."""
         before = len(self._ledger.epochs), self._ledger.epochs[-1:]
+        closings = self._ledger.closings
         for record in records:
             verdict = self._ledger.apply(record.offset, record.at, record.event)
             if getattr(record.event.data, "process", None) == self._process:
@@ -349,6 +366,8 @@ class Limiter:
         self._meters.known(self.live, self._ledger.total)
         if (len(self._ledger.epochs), self._ledger.epochs[-1:]) != before:
             self._turned()
+        if self._ledger.closings != closings and self.connected:
+            self._send_report()  # others wait to hear that this process has read of it
         self._moved.set()
 
     def _own(self, event: Event[Any], verdict: Verdict | None) -> None:
@@ -393,6 +412,14 @@ class Limiter:
             self._settled[claim.institution] -= 1
 
     # -- waiting
+
+    async def _next(self, until: float) -> None:
+        """Wait for more to be read."""
+        self._moved.clear()
+        try:
+            await asyncio.wait_for(self._moved.wait(), max(until - self._clock(), 0.0))
+        except TimeoutError:
+            return
 
     async def _until(self, true: Callable[[], bool], until: float) -> bool:
         """Wait for something that changes with what is read; False when it did not in time."""

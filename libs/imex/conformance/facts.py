@@ -1,0 +1,91 @@
+"""The facts of the statement, out of the code that acts on them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from pydantic_settings import BaseSettings
+from pydicom._uid_dict import UID_dictionary
+
+from imex.conformance.answers import REJECTIONS, STORE_ANSWERS
+from imex.delivery import decide as delivery
+from imex.delivery.settings import DeliverySettings
+from imex.dicom import part10
+from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
+from imex.dimse.limits import Limits
+from imex.dimse.pdu import APPLICATION_CONTEXT
+from imex.dimse.sop_classes import VERIFICATION, is_storage
+from imex.dimse.tls import CIPHERS
+from imex.ingest.certificates import WARN_BEFORE
+from imex.ingest.ports import Tuning
+from imex.ingest.settings import DicomSettings, IngestSettings, LimitSettings, StorageSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Uid:
+    """A UID of PS3.6 with its name."""
+
+    uid: str
+    name: str
+    retired: bool
+
+
+def storage_classes() -> Sequence[Uid]:
+    """The storage SOP classes that PS3.6 names, in the order of their names."""
+    return sorted(
+        (Uid(uid, *entry) for uid, entry in _registered("SOP Class").items() if is_storage(uid)),
+        key=lambda each: (each.retired, each.name.casefold()),
+    )
+
+
+def transfer_syntaxes() -> Sequence[Uid]:
+    """The transfer syntaxes that PS3.6 names, in its order."""
+    return [Uid(uid, *entry) for uid, entry in _registered("Transfer Syntax").items()]
+
+
+def _registered(kind: str) -> Mapping[str, tuple[str, bool]]:
+    return {
+        uid: (name, bool(retired))
+        for uid, (name, is_kind, _, retired, _) in UID_dictionary.items()
+        if is_kind == kind
+    }
+
+
+def default(group: type[BaseSettings], field: str) -> Any:
+    """What a setting is where nobody sets it."""
+    return group.model_fields[field].default
+
+
+def facts() -> dict[str, Any]:
+    """Everything that the statement's text refers to."""
+    limits = Limits()
+    return {
+        "product_version": version("imex"),
+        "implementation_class_uid": IMPLEMENTATION_CLASS_UID,
+        "implementation_version": IMPLEMENTATION_VERSION,
+        "file_class_uid": part10.IMPLEMENTATION_CLASS_UID,
+        "file_version": part10.IMPLEMENTATION_VERSION,
+        "application_context": APPLICATION_CONTEXT,
+        "verification": VERIFICATION,
+        "limits": limits,
+        "tuning": Tuning(),
+        "dicom": {name: default(DicomSettings, name) for name in DicomSettings.model_fields},
+        "ingest": {name: default(IngestSettings, name) for name in IngestSettings.model_fields},
+        "shared": {name: default(LimitSettings, name) for name in LimitSettings.model_fields},
+        "storage": {name: default(StorageSettings, name) for name in StorageSettings.model_fields},
+        "delivery": {name: default(DeliverySettings, name) for name in DeliverySettings.model_fields},
+        "lifetime_days": delivery.LIFETIME.days,
+        "steps_s": delivery.FIRST_HOUR_STEPS_S,
+        "longest_wait_min": int(delivery.LONGEST_WAIT.total_seconds() // 60),
+        "later_percent": round(delivery.LATER_SHARE * 100),
+        "jitter_percent": round(delivery.JITTER * 100),
+        "max_repeats": delivery.MAX_REPEATS,
+        "max_contexts": delivery.MAX_CONTEXTS,
+        "store_answers": STORE_ANSWERS,
+        "rejections": REJECTIONS,
+        "storage_classes": storage_classes(),
+        "transfer_syntaxes": transfer_syntaxes(),
+        "ciphers": [name for name in CIPHERS.split(":") if not name.startswith("@")],
+        "certificate_days": WARN_BEFORE.days,
+    }

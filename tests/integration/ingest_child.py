@@ -1,0 +1,42 @@
+"""Ingest in a process of its own with a directory that is given; prints its DICOM port.
+
+Arguments: the object store's endpoint, the memory in bytes.
+"""
+
+import asyncio
+import base64
+import sys
+
+import uvloop
+
+from imex.directory import DirectoryIndex, parse
+from imex.ingest.__main__ import components
+from imex.ingest.settings import Settings
+from imex.observability.metrics import Metrics
+
+DIRECTORY = "institutions: [{code: RQM, name: Hospital A, kind: nhs, senders: [{ae_title: RQM_PACS}]}]"
+
+
+async def run(endpoint: str, memory: int) -> None:
+    settings = Settings.model_validate(
+        {
+            "dicom": {"host": "127.0.0.1", "port": 0, "max_associations": 500},
+            "ingest": {"memory_bytes": memory},
+            "limits": {"associations": 500, "institution_associations": 500},
+            "kafka": {"bootstrap": "127.0.0.1:9"},
+            "s3": {"endpoint": endpoint},
+            "sealing": {"keys": {"k1": base64.b64encode(bytes(32)).decode()}, "current": "k1"},
+            "http": {"port": 0},
+            "storage": {"measure": "off"},
+        }
+    )
+    index = DirectoryIndex(parse(DIRECTORY))
+    parts, server = components(settings, Metrics("ingest"), lambda: index)
+    for part in parts:
+        await part.start()
+    print(server.port, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(run(sys.argv[1], int(sys.argv[2])))

@@ -1,0 +1,94 @@
+"""Two hundred senders and an object store that takes nothing: ingest slows them down instead of growing."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from imex.dimse import connect
+from imex.dimse.sop_classes import VERIFICATION
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+IMPLICIT = "1.2.840.10008.1.2"
+CHILD = Path(__file__).with_name("ingest_child.py")
+MIB = 1024 * 1024
+SENDERS = 200
+DATA_SET = 12 * MIB
+
+
+@asynccontextmanager
+async def store_that_takes_nothing() -> AsyncIterator[str]:
+    """Accepts connections and reads nothing from them."""
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    server = await asyncio.start_server(ignore, "127.0.0.1", 0, limit=1024)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def ingest(endpoint: str, memory: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(CHILD), endpoint, str(memory)), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        lines = process.stdout
+        async with asyncio.timeout(30):
+            while not (line := await lines.readline()).strip().isdigit():
+                assert line
+        drain = asyncio.create_task(lines.read())
+        yield process, int(line)
+        drain.cancel()
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def resident(pid: int) -> int:
+    """Bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+async def data() -> AsyncIterator[bytes]:
+    for _ in range(DATA_SET // (64 * 1024)):
+        yield bytes(64 * 1024)
+
+
+async def send(port: int, number: int, began: asyncio.Semaphore) -> None:
+    async with connect("127.0.0.1", port, "RQM_PACS", "IMEX", [(CT, [EXPLICIT])]) as association:
+        began.release()
+        await association.store(CT, f"1.2.3.{number}", EXPLICIT, data(), DATA_SET)
+
+
+async def test_two_hundred_slow_senders_stay_under_300_mb() -> None:
+    async with store_that_takes_nothing() as endpoint, ingest(endpoint, 128 * MIB) as (process, port):
+        before = resident(process.pid)
+        began = asyncio.Semaphore(0)
+        senders = [asyncio.create_task(send(port, number, began)) for number in range(SENDERS)]
+        async with asyncio.timeout(60):
+            for _ in range(SENDERS):
+                await began.acquire()
+        peak = 0
+        loop = asyncio.get_running_loop()
+        until = loop.time() + 8
+        while loop.time() < until:
+            peak = max(peak, resident(process.pid))
+            await asyncio.sleep(0.1)
+        started = loop.time()
+        async with connect("127.0.0.1", port, "RQM_PACS", "IMEX", [(VERIFICATION, [IMPLICIT])]) as echo:
+            assert await echo.echo() == 0
+        waited = loop.time() - started
+        for sender in senders:
+            sender.cancel()
+        await asyncio.gather(*senders, return_exceptions=True)
+    print(f"resident {before / MIB:.0f} MiB, at most {peak / MIB:.0f} MiB; C-ECHO in {waited * 1000:.0f} ms")
+    assert peak < 300_000_000
+    assert waited < 2
