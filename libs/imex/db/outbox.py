@@ -16,8 +16,9 @@ weighed:
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from sqlalchemy import case, func, select, text, update
+from sqlalchemy import TextClause, case, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.locks import lock_key, lock_parts
@@ -26,7 +27,7 @@ from imex.db.tables.common import Common
 FEED_TOPIC = "shares"
 """Rows of this topic stay after publishing: they are the change feed."""
 
-_HOLDERS = text(
+_HOLDERS = (
     "SELECT virtualtransaction FROM pg_locks"
     " WHERE locktype = 'advisory' AND classid = :upper AND objid = :lower AND objsubid = 1 AND granted"
     " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -50,30 +51,50 @@ async def settled_rows(connection: AsyncConnection, common: Common, limit: int) 
 
     `connection` must be in autocommit: each statement has to see what has been committed by then.
     """
-    outbox = common.outbox
-    waiting = select(outbox.c.seq, outbox.c.topic, outbox.c.key, outbox.c.value, outbox.c.headers).where(
-        outbox.c.published_at.is_(None)
-    )
-    # without a row that is seen there is nothing to settle: the cheap question of an idle service
-    newest = await connection.scalar(select(func.max(outbox.c.seq)).where(outbox.c.published_at.is_(None)))
+    statements = _statements(str(common.outbox.schema))
+    upper, lower = lock_parts(lock_key("outbox", str(common.outbox.schema)))
+    holders = {"upper": upper, "lower": lower}
+    # one statement: its snapshot is taken before it looks at the locks, so whoever drew a lower number than
+    # the newest row it sees has committed by then, or still holds the lock
+    newest, before = (await connection.execute(statements.look, holders)).one()
     if newest is None:
         return ()
-    await _wait_for_writers(connection, str(outbox.schema))
-    rows = await connection.execute(waiting.where(outbox.c.seq <= newest).order_by(outbox.c.seq).limit(limit))
+    left = set(before)
+    while left:
+        await asyncio.sleep(_POLL_S)
+        left &= set((await connection.execute(statements.holders, holders)).scalars())
+    rows = await connection.execute(statements.rows, {"newest": newest, "limit": limit})
     return [OutboxRow(row.seq, row.topic, row.key, bytes(row.value), row.headers) for row in rows]
 
 
-async def _wait_for_writers(connection: AsyncConnection, schema: str) -> None:
-    upper, lower = lock_parts(lock_key("outbox", schema))
-    parameters = {"upper": upper, "lower": lower}
-    before = set((await connection.execute(_HOLDERS, parameters)).scalars())
-    while before:
-        await asyncio.sleep(_POLL_S)
-        before &= set((await connection.execute(_HOLDERS, parameters)).scalars())
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    look: TextClause
+    holders: TextClause
+    rows: TextClause
+    remove: TextClause
+
+
+@cache
+def _statements(schema: str) -> _Statements:
+    waiting = f"{schema}.outbox WHERE published_at IS NULL"
+    return _Statements(
+        # NULL where nothing waits: the cheap question of an idle service
+        look=text(
+            f"SELECT newest, CASE WHEN newest IS NULL THEN '{{}}' ELSE ARRAY({_HOLDERS}) END"  # noqa: S608
+            f" FROM (SELECT max(seq) AS newest FROM {waiting}) AS n"
+        ),
+        holders=text(_HOLDERS),
+        rows=text(
+            f"SELECT seq, topic, key, value, headers FROM {waiting}"  # noqa: S608 - our own schemas' names
+            " AND seq <= :newest ORDER BY seq LIMIT :limit"
+        ),
+        remove=text(f"DELETE FROM {schema}.outbox WHERE seq = ANY(CAST(:seqs AS bigint[]))"),  # noqa: S608
+    )
 
 
 async def mark_published(connection: AsyncConnection, common: Common, rows: Sequence[OutboxRow]) -> None:
-    """Take published rows out of the queue, in the caller's transaction.
+    """Take published rows out of the queue; `connection` is in autocommit.
 
     Rows of the feed get the next cursors, without gaps: only the relay gives them, it is alone by its
     advisory lock, and the highest one is read and the next ones are written in one transaction.
@@ -81,6 +102,7 @@ async def mark_published(connection: AsyncConnection, common: Common, rows: Sequ
     outbox = common.outbox
     feed = [row.seq for row in rows if row.topic == FEED_TOPIC]
     if feed:
+        await connection.execute(text("BEGIN"))
         highest = await connection.scalar(select(func.max(outbox.c.cursor))) or 0
         numbers = {seq: highest + place for place, seq in enumerate(feed, start=1)}
         await connection.execute(
@@ -88,9 +110,10 @@ async def mark_published(connection: AsyncConnection, common: Common, rows: Sequ
             .where(outbox.c.seq.in_(feed))
             .values(published_at=func.now(), cursor=case(numbers, value=outbox.c.seq))
         )
+        await connection.execute(text("COMMIT"))
     others = [row.seq for row in rows if row.topic != FEED_TOPIC]
     if others:
-        await connection.execute(outbox.delete().where(outbox.c.seq.in_(others)))
+        await connection.execute(_statements(str(outbox.schema)).remove, {"seqs": others})
 
 
 async def waiting_rows(connection: AsyncConnection, common: Common) -> tuple[int, float]:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, text
-from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from imex.db.bulk import insert_rows
 from imex.db.locks import lock_key
 from imex.db.tables.common import Common
 from imex.events import Event, topic_of
@@ -44,10 +44,14 @@ class UnitOfWork:
         ids = sorted(set(event_ids))
         if not ids:
             return set()
-        inbox = self.common.inbox
-        statement = pg_insert(inbox).values([{"event_id": event_id} for event_id in ids])
-        rows = await self.connection.execute(statement.on_conflict_do_nothing().returning(inbox.c.event_id))
-        return set(rows.scalars())
+        rows = await insert_rows(
+            self.connection,
+            self.common.inbox,
+            [{"event_id": event_id} for event_id in ids],
+            returning=("event_id",),
+            conflict="skip",
+        )
+        return {row.event_id for row in rows}
 
     def publish(self, event: Event[Any], topic: str | None = None) -> None:
         """Queue an event for the outbox; it leaves when, and only when, this unit commits.
@@ -76,6 +80,6 @@ class UnitOfWork:
             return False
         outbox = self.common.outbox
         await self.connection.execute(_ENTER_OUTBOX, {"key": lock_key("outbox", str(outbox.schema))})
-        await self.connection.execute(insert(outbox), self._outgoing)
+        await insert_rows(self.connection, outbox, self._outgoing)
         self._outgoing = []
         return True

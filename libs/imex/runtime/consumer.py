@@ -5,6 +5,7 @@ aiokafka) has one deadline for finishing what runs and committing it.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ from imex.runtime.kafka_client import close, connection
 from imex.runtime.loops import Loops
 from imex.runtime.message import DeadLetterHook, Handler, RawRecord, StatelessHandler
 from imex.runtime.meters import Meters
+from imex.runtime.pace import Pace
 from imex.runtime.policy import Policy
 from imex.runtime.producer import Producer
 from imex.runtime.worker import Worker
@@ -35,6 +37,7 @@ from imex.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 _POLL_MS = 200
+_GATHER_MS = 10
 _FETCH_WAIT_MS = 500
 """How long the broker holds a fetch when there is nothing: it answers at once when there is."""
 _MEASURE_S = 1.0
@@ -239,11 +242,15 @@ class Consumer:
         client = self._client
         assert client is not None
         failures = 0
+        pace = Pace(self._policy.pace_cap_s)
         while not self._stopping.is_set():
             self._turned = time.monotonic()
             try:
                 # never cancelled and never awaited with anything else: aiokafka counts its fetch waiters
                 fetched = await client.getmany(timeout_ms=_POLL_MS)
+                pausing = pace.pause_s(time.monotonic())
+                # the broker answers a waiting fetch with the first record; the rest comes with the next one
+                more = await client.getmany(timeout_ms=_GATHER_MS) if fetched and pausing else {}
             except KafkaError as error:
                 failures += 1
                 if failures > 5 or client._coordinator._coordination_task.done():
@@ -253,8 +260,17 @@ class Consumer:
                 await asyncio.sleep(0.2)
                 continue
             failures = 0
-            for partition, records in fetched.items():
-                self._take_in(client, partition, records)
+            for each in (fetched, more):
+                for partition, records in each.items():
+                    pace.taken(len(records), time.monotonic())
+                    self._take_in(client, partition, records)
+            if fetched and pausing:
+                await self._pause(pausing)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _take_in(self, client: AIOKafkaConsumer, partition: TopicPartition, records: Iterable[Any]) -> None:
         assignment = self._assignment

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
@@ -42,17 +42,25 @@ class ParkingLot:
         self._database = database
         self._parked = database.common.parked
         self._group = group
+        self._held = text(
+            "SELECT DISTINCT p.topic, p.key"  # noqa: S608 - our own schema's name
+            f" FROM {self._parked.schema}.parked p"
+            " JOIN unnest(CAST(:topics AS text[]), CAST(:keys AS bytea[])) AS k(topic, key)"
+            " ON p.consumer = :consumer AND p.topic = k.topic AND p.key = k.key"
+        )
 
     async def held(self, unit: UnitOfWork, keys: Iterable[TopicKey]) -> set[TopicKey]:
         """Those of `keys` that have a queue, so that a new record has to join it."""
         wanted = list(set(keys))
         if not wanted:
             return set()
-        parked = self._parked
         rows = await unit.connection.execute(
-            select(parked.c.topic, parked.c.key)
-            .distinct()
-            .where(parked.c.consumer == self._group, tuple_(parked.c.topic, parked.c.key).in_(wanted))
+            self._held,
+            {
+                "consumer": self._group,
+                "topics": [topic for topic, _ in wanted],
+                "keys": [key for _, key in wanted],
+            },
         )
         return {(row.topic, bytes(row.key)) for row in rows}
 

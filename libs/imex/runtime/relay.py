@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _BATCH_ROWS = 500
 _BUSY_POLL_S = 0.02
 _IDLE_POLL_S = 0.2
+_FOREIGN_S = 2.0
 _STANDBY_S = 1.0
 _STOP_S = 10.0
 _STALLED_S = 90.0
@@ -35,7 +36,7 @@ class Relay:
 
     Only the holder of the schema's advisory lock publishes; another process's relay stands by. A unit of
     work that commits in this process wakes it at once; rows of other processes are found by polling, every
-    20 ms while busy. (LISTEN/NOTIFY was left out: NOTIFY takes a lock of the whole database at commit.)
+    20 ms while there are such. (LISTEN/NOTIFY was left out: NOTIFY locks the whole database at commit.)
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Relay:
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._turned = time.monotonic()
-        self._last_busy = 0.0
+        self._last_foreign = 0.0
         self._next_tidy = 0.0
         self._next_measure = 0.0
         self._trouble = ""
@@ -110,36 +111,41 @@ class Relay:
                 await plain.invalidate()
 
     async def _publish_until_stopped(self, connection: AsyncConnection) -> None:
+        woken = True
         while not self._stopping.is_set():
             self._turned = time.monotonic()
             self._database.written.clear()
             moved = await self._turn(connection)
             self._trouble = ""
-            if moved:
-                self._last_busy = time.monotonic()
+            if moved and not woken:
+                self._last_foreign = time.monotonic()
+            if moved == _BATCH_ROWS:
                 continue
             await self._look_after(connection)
-            busy = time.monotonic() - self._last_busy < 1.0
-            try:
-                await asyncio.wait_for(self._database.written.wait(), _BUSY_POLL_S if busy else _IDLE_POLL_S)
-            except TimeoutError:
-                continue
+            woken = await self._wait()
 
-    async def _turn(self, connection: AsyncConnection) -> bool:
+    async def _wait(self) -> bool:
+        """Until a unit of this process has written, which is true, or it is time to look for others' rows."""
+        others_write = time.monotonic() - self._last_foreign < _FOREIGN_S
+        try:
+            async with asyncio.timeout(_BUSY_POLL_S if others_write else _IDLE_POLL_S):
+                return await self._database.written.wait()
+        except TimeoutError:
+            return False
+
+    async def _turn(self, connection: AsyncConnection) -> int:
         rows = await settled_rows(connection, self._database.common, _BATCH_ROWS)
         if not rows:
-            return False
+            return 0
         arrived = await self._producer.send_in_order(
             [Outgoing(row.topic, row.key, row.value, row.headers) for row in rows]
         )
         published = [row for row, done in zip(rows, arrived, strict=True) if done]
         # a session lock is this connection's: when it is lost, these statements fail and another relay,
         # which has the lock by then, publishes the rows again
-        await connection.execute(text("BEGIN"))
         await mark_published(connection, self._database.common, published)
-        await connection.execute(text("COMMIT"))
         self._meters.published(len(published))
-        return True
+        return len(rows)
 
     async def _look_after(self, connection: AsyncConnection) -> None:
         now = time.monotonic()

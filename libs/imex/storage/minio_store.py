@@ -1,7 +1,8 @@
 """The S3 adapter: MinIO, SeaweedFS, or anything else that speaks plain S3 with path-style addresses."""
 
 import asyncio
-import hashlib
+import zlib
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
@@ -24,7 +25,7 @@ from imex.storage.port import (
     Upload,
     checked_metadata,
 )
-from imex.storage.sigv4 import EMPTY_SHA256, Signer, encode_query
+from imex.storage.sigv4 import EMPTY_SHA256, UNSIGNED, Signer, encode_query
 from imex.storage.tuning import StoreTuning
 
 _META: Final = "x-amz-meta-"
@@ -49,15 +50,19 @@ class MinioStore:
         self, key: str, data: Buffer, metadata: Mapping[str, str] | None = None, sha256: str | None = None
     ) -> Stored:
         """See :meth:`imex.storage.port.ObjectStore.put`."""
-        return await self.put_signed(key, data, checked_metadata(metadata), sha256)
+        return await self.put_checked(key, data, checked_metadata(metadata), sha256)
 
-    async def put_signed(
+    async def put_checked(
         self, key: str, data: Buffer, metadata: Mapping[str, str], sha256: str | None
     ) -> Stored:
-        """One PUT whose body the server verifies against its signed digest."""
-        digest = sha256 or hashlib.sha256(data).hexdigest()
+        """One PUT whose body the server verifies: against its signed digest where the caller has one,
+        otherwise against a CRC-32, which costs either side a third of what SHA-256 does.
+        """
         headers = {_META + name: value for name, value in metadata.items()}
         headers["content-type"] = "application/octet-stream"
+        if sha256 is None:
+            headers["x-amz-checksum-crc32"] = b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+        digest = sha256 or UNSIGNED
         _, answer = await self.call("PUT", key, headers=headers, body=data, sha256=digest)
         return Stored(key, len(data), answer.get("etag", "").strip('"'))
 

@@ -79,7 +79,7 @@ class S3Upload:
             raise StoreRefused("the upload is over")
         if not self._upload_id:
             digest = self._digest.hexdigest()
-            stored = await self._store.put_signed(self._key, self._buffer, self._metadata, digest)
+            stored = await self._store.put_checked(self._key, self._buffer, self._metadata, digest)
             self._over = True
             return stored
         await self._send_part()

@@ -78,9 +78,9 @@ class ObjectStore(Protocol):
     ) -> Stored:
         """Store an object in one go, replacing what was there.
 
-        ``sha256`` is the hex digest of ``data`` when the caller has it already; the store verifies what
-        arrives against it. Metadata names are lower-case letters, digits and hyphens, values printable
-        ASCII.
+        The store verifies what arrives: against ``sha256``, the hex digest of ``data``, where it is given,
+        otherwise against a checksum made here. Metadata names are lower-case letters, digits and hyphens,
+        values printable ASCII.
 
         Raises:
             StoreUnavailable, StoreFull, StoreRefused: not stored, as far as is known.

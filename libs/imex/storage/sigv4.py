@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
+UNSIGNED: Final = "UNSIGNED-PAYLOAD"
+"""Instead of a body's digest: the body is covered by a checksum, and on an untrusted network by TLS."""
 EMPTY_SHA256: Final = hashlib.sha256(b"").hexdigest()
 
 

@@ -71,7 +71,6 @@ class InstanceSink:
                 command.sop_class_uid, command.sop_instance_uid, command.transfer_syntax, origin.calling_ae
             )
         )
-        self._object_hash = hashlib.sha256(self._buffer)
         self._upload: Upload | None = None
         self._lane: Lane | None = None
         self._started = time.perf_counter()
@@ -88,7 +87,6 @@ class InstanceSink:
                 await self._upload.write(chunk)
             elif len(self._buffer) + len(chunk) <= self._around.tuning.single_put_bytes:
                 self._buffer += chunk
-                self._object_hash.update(chunk)
             else:
                 await self._stream(chunk)
         except (StoreError, BudgetExhausted, Overrun, NearlyFull) as error:
@@ -157,7 +155,6 @@ class InstanceSink:
             self._stored.object_key,
             self._buffer,
             metadata(self._origin, self._stored),
-            self._object_hash.hexdigest(),
         )
 
     def _admit_to_store(self, header: Header, study_uid: str) -> Lane:

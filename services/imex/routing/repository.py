@@ -3,18 +3,19 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, exists, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Table, Update, bindparam, exists, func, select, text, update
+from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from imex.db.bulk import insert_rows
 from imex.db.tables import routing as tables
 from imex.events.instances import InstanceFacts
 from imex.events.manifests import HeldInstance, ManifestInstance
 from imex.routing.model import Share, Study, StudyKey
-from imex.routing.rows import add_rows
 
 PART_INSTANCES = 200
 """Instances in one part of a manifest: some 80 KB of event."""
@@ -24,11 +25,7 @@ _STUDY_SETS = frozenset({"modalities", "sop_classes", "body_parts", "recipients"
 _SHARE_FIELDS = tuple(field.name for field in fields(Share))
 _INSTANCE_COLUMNS = (
     "source", "sop_instance_uid", "study_uid", "series_uid", "sop_class_uid", "transfer_syntax", "modality",
-    "object_key", "size", "digest", "event_id", "directory_version", "received_at",
-)  # fmt: skip
-_HELD_COLUMNS = (
-    "quarantine", "source", "study_uid", "sop_instance_uid", "reason", "modality", "sop_class_uid",
-    "body_part", "state", "received_at",
+    "object_key", "size", "digest", "directory_version", "received_at",
 )  # fmt: skip
 
 _LOCK_STUDIES = text(
@@ -51,6 +48,14 @@ _HEARD = text(
     " CAST(:association AS uuid[]), CAST(:seen_at AS timestamptz[]), CAST(:heard AS int[]))"
     " ON CONFLICT (source, study_uid, association) DO UPDATE SET heard = a.heard + excluded.heard"
     " RETURNING source, study_uid, association, xmax = 0 AS new"
+)
+_ENDED = text(
+    "INSERT INTO routing.associations AS a (source, study_uid, association, seen_at, ended_at, received)"
+    " SELECT * FROM unnest(CAST(:source AS text[]), CAST(:study_uid AS text[]),"
+    " CAST(:association AS uuid[]), CAST(:seen_at AS timestamptz[]), CAST(:ended_at AS timestamptz[]),"
+    " CAST(:received AS int[]))"
+    " ON CONFLICT (source, study_uid, association)"
+    " DO UPDATE SET ended_at = excluded.ended_at, received = excluded.received"
 )
 _LOST = text(
     "SELECT a.source, a.study_uid, sum(greatest(a.received - a.heard, 0)) AS lost FROM routing.associations a"
@@ -79,6 +84,12 @@ _OUTCOMES = text(
     " confirmed_at = CASE WHEN k.state = 'confirmed' THEN k.at END FROM known k"
     " WHERE h.share = k.share AND h.sop_instance_uid = k.uid"
     " RETURNING h.share, k.was, h.state, h.confirmed_at"
+)
+
+
+_DECIDE_HELD = text(
+    "UPDATE routing.held SET state = :state, decided_at = :at"
+    " WHERE quarantine = ANY(CAST(:entries AS uuid[])) AND state = 'waiting' RETURNING quarantine"
 )
 
 
@@ -134,19 +145,11 @@ class Repository:
         """Write locked studies back."""
         if not studies:
             return
-        statement = (
-            update(tables.studies)
-            .where(
-                tables.studies.c.source == bindparam("of_source"),
-                tables.studies.c.study_uid == bindparam("of_study"),
-            )
-            .values({name: bindparam(name) for name in _study_row(studies[0]) if name not in _STUDY_KEY})
-        )
         rows = []
         for study in studies:
             row = _study_row(study)
             rows.append({**row, "of_source": row.pop("source"), "of_study": row.pop("study_uid")})
-        await self._connection.execute(statement, rows)
+        await self._connection.execute(_save_studies(), rows)
 
     async def shares_of(self, keys: Iterable[StudyKey]) -> list[Share]:
         """Every share of the studies."""
@@ -157,51 +160,43 @@ class Repository:
         """Insert or overwrite shares whose studies are locked."""
         if not shares:
             return
-        statement = insert(tables.shares)
-        statement = statement.on_conflict_do_update(
-            index_elements=["id"],
-            set_={name: statement.excluded[name] for name in _SHARE_FIELDS if name != "id"},
-        )
         rows = [{name: getattr(share, name) for name in _SHARE_FIELDS} for share in shares]
-        await self._connection.execute(statement, rows)
+        await self._connection.execute(_save_shares(), rows)
 
     async def add_timeline(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert steps that are not there yet."""
-        if rows:
-            await self._connection.execute(
-                insert(tables.timeline).on_conflict_do_nothing(), [dict(row) for row in rows]
-            )
+        await insert_rows(self._connection, tables.timeline, rows, conflict="skip")
 
     async def add_instances(self, facts: Mapping[UUID, InstanceFacts]) -> set[UUID]:
         """Insert accepted instances by the id of their event; the ids whose instance was new."""
-        columns = [name for name in _INSTANCE_COLUMNS if name != "event_id"]
-        rows = [{**{n: getattr(one, n) for n in columns}, "event_id": key} for key, one in facts.items()]
-        return await add_rows(self._connection, tables.instances, _INSTANCE_COLUMNS, rows, "event_id")
+        rows = [
+            {**{name: getattr(one, name) for name in _INSTANCE_COLUMNS}, "event_id": key}
+            for key, one in facts.items()
+        ]
+        return await self._add_new(tables.instances, rows, "event_id")
 
     async def add_held(self, rows: Sequence[Mapping[str, Any]]) -> set[UUID]:
         """Insert instances in quarantine; the entries that were new."""
-        return await add_rows(self._connection, tables.held, _HELD_COLUMNS, rows, "quarantine")
+        return await self._add_new(tables.held, rows, "quarantine")
 
     async def add_repeats(self, facts: Mapping[UUID, InstanceFacts]) -> None:
         """Insert the same bytes' having come again."""
-        columns = ("event_id", "source", "study_uid", "sop_instance_uid", "received_at")
+        columns = ("source", "study_uid", "sop_instance_uid", "received_at")
         rows = [
-            {**{name: getattr(one, name) for name in columns[1:]}, "event_id": key}
-            for key, one in facts.items()
+            {**{name: getattr(one, name) for name in columns}, "event_id": key} for key, one in facts.items()
         ]
-        await add_rows(self._connection, tables.repeats, columns, rows, "event_id")
+        await self._add_new(tables.repeats, rows, "event_id")
+
+    async def _add_new(self, table: Table, rows: Sequence[Mapping[str, Any]], key: str) -> set[UUID]:
+        new = await insert_rows(self._connection, table, rows, returning=(key,), conflict="skip")
+        return {row[0] for row in new}
 
     async def decide_held(self, entries: Collection[UUID], state: str, at: datetime) -> set[UUID]:
         """Released or discarded; the entries that waited until now."""
         if not entries:
             return set()
-        statement = (
-            update(tables.held)
-            .where(tables.held.c.quarantine.in_(list(entries)), tables.held.c.state == "waiting")
-            .values(state=state, decided_at=at)
-            .returning(tables.held.c.quarantine)
-        )
-        return set((await self._connection.execute(statement)).scalars())
+        parameters = {"entries": list(entries), "state": state, "at": at}
+        return set((await self._connection.execute(_DECIDE_HELD, parameters)).scalars())
 
     async def hear_of_associations(self, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, UUID]]:
         """Count instances of associations of studies; those associations that were new."""
@@ -218,14 +213,9 @@ class Repository:
 
     async def end_associations(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """No more of the studies comes in these associations."""
-        if not rows:
-            return
-        statement = insert(tables.associations)
-        statement = statement.on_conflict_do_update(
-            index_elements=["source", "study_uid", "association"],
-            set_={"ended_at": statement.excluded.ended_at, "received": statement.excluded.received},
-        )
-        await self._connection.execute(statement, [dict(row) for row in rows])
+        if rows:
+            names = ("source", "study_uid", "association", "seen_at", "ended_at", "received")
+            await self._connection.execute(_ENDED, {name: [row[name] for row in rows] for name in names})
 
     async def has_open_association(self, key: StudyKey) -> bool:
         """Whether the end of one of the study's associations has not been heard of."""
@@ -348,6 +338,24 @@ class Repository:
 
 
 _STUDY_KEY = frozenset({"source", "study_uid"})
+
+
+@cache
+def _save_studies() -> Update:
+    studies = tables.studies
+    written = [name for name in (*_STUDY_FIELDS, "received") if name not in _STUDY_KEY]
+    return (
+        update(studies)
+        .where(studies.c.source == bindparam("of_source"), studies.c.study_uid == bindparam("of_study"))
+        .values({name: bindparam(name) for name in written})
+    )
+
+
+@cache
+def _save_shares() -> Insert:
+    statement = insert(tables.shares)
+    changed = {name: statement.excluded[name] for name in _SHARE_FIELDS if name != "id"}
+    return statement.on_conflict_do_update(index_elements=["id"], set_=changed)
 
 
 def _pairs(keys: Iterable[StudyKey]) -> dict[str, list[str]]:

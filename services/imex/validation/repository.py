@@ -5,10 +5,10 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, func, insert, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy import Table, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from imex.db.bulk import insert_rows, select_rows
 from imex.db.tables.validation import instances, judgements, persons, quarantine, studies
 from imex.runtime import Transient
 from imex.validation.decide import Copy
@@ -26,18 +26,17 @@ class Repository:
 
     async def accepted(self, keys: Iterable[Key]) -> dict[Key, Copy]:
         """The accepted bytes by (source, SOP Instance UID)."""
-        rows = await self._connection.execute(
-            select(instances).where(tuple_(instances.c.source, instances.c.sop_instance_uid).in_(list(keys)))
-        )
+        rows = await select_rows(self._connection, instances, set(keys), ("source", "sop_instance_uid"))
         return {(row.source, row.sop_instance_uid): Copy(row.event_id, row.digest) for row in rows}
 
     async def waiting(self, keys: Iterable[Key]) -> dict[Key, tuple[Copy, ...]]:
         """The bytes in quarantine by (source, SOP Instance UID)."""
-        rows = await self._connection.execute(
-            select(quarantine).where(
-                tuple_(quarantine.c.source, quarantine.c.sop_instance_uid).in_(list(keys)),
-                quarantine.c.state == "waiting",
-            )
+        rows = await select_rows(
+            self._connection,
+            quarantine,
+            set(keys),
+            ("source", "sop_instance_uid"),
+            where="t.state = 'waiting'",
         )
         found: dict[Key, tuple[Copy, ...]] = {}
         for row in rows:
@@ -47,16 +46,12 @@ class Repository:
 
     async def studies(self, keys: Iterable[Key]) -> dict[Key, Demographics]:
         """The demographics of studies by (source, Study Instance UID)."""
-        rows = await self._connection.execute(
-            select(studies).where(tuple_(studies.c.source, studies.c.study_uid).in_(list(keys)))
-        )
+        rows = await select_rows(self._connection, studies, set(keys), ("source", "study_uid"))
         return {(row.source, row.study_uid): _demographics(row) for row in rows}
 
     async def persons(self, keys: Iterable[Key]) -> dict[Key, Demographics]:
         """Who is known, by (issuer, identifier)."""
-        rows = await self._connection.execute(
-            select(persons).where(tuple_(persons.c.issuer, persons.c.patient_id).in_(list(keys)))
-        )
+        rows = await select_rows(self._connection, persons, set(keys), ("issuer", "patient_id"))
         return {(row.issuer, row.patient_id): _demographics(row) for row in rows}
 
     async def add_instances(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -89,21 +84,17 @@ class Repository:
             return
         # one order of locking for all batches, so that two that overlap wait instead of dead-locking
         ordered = sorted(rows, key=lambda row: (row[key[0]], row[key[1]]))
-        done = await self._connection.execute(
-            pg_insert(table).values(ordered).on_conflict_do_nothing().returning(table.c[key[0]])
-        )
-        if len(done.all()) != len(ordered):
+        done = await insert_rows(self._connection, table, ordered, returning=(key[0],), conflict="skip")
+        if len(done) != len(ordered):
             raise Transient(f"another batch has just written to {table.name}")
 
     async def add_judgements(self, rows: Sequence[dict[str, Any]]) -> None:
         """One row for each instance.received."""
-        if rows:
-            await self._connection.execute(insert(judgements), rows)
+        await insert_rows(self._connection, judgements, rows)
 
     async def add_quarantine(self, rows: Sequence[dict[str, Any]]) -> None:
         """New entries."""
-        if rows:
-            await self._connection.execute(insert(quarantine), rows)
+        await insert_rows(self._connection, quarantine, rows)
 
     async def counts(self, source: str, study_uid: str, association: UUID) -> dict[str, int]:
         """How many instances of a study in one association got which judgement."""

@@ -1,0 +1,43 @@
+"""How long an intake waits before it looks again, so that a stream comes in fewer and larger batches.
+
+What a batch costs hardly depends on its size: a fetch, a transaction, a span, a turn of the relay. An
+intake that takes every record the moment it arrives spends all its time on batches of two or three while
+a stream runs. So the first records after a quiet time are taken at once, and while more keep coming the
+intake pauses in proportion to their rate, up to a cap that bounds what the pause adds to a record's way.
+"""
+
+from collections import deque
+
+
+class Pace:
+    """The rate of the last second and the pause that follows from it. Times in seconds."""
+
+    def __init__(self, cap_s: float) -> None:
+        """`cap_s` is the longest pause; 0 never pauses."""
+        self._cap_s = cap_s
+        self._taken: deque[tuple[float, int]] = deque()
+        self._count = 0
+
+    def taken(self, records: int, now: float) -> None:
+        """So many records came in."""
+        self._taken.append((now, records))
+        self._count += records
+        self._forget(now)
+
+    def pause_s(self, now: float) -> float:
+        """How long to wait before looking again: 0 while little comes in, at most the cap."""
+        self._forget(now)
+        if self._count < _STREAM_RECORDS:
+            return 0.0
+        return min(self._cap_s, self._count * _S_PER_RECORD)
+
+    def _forget(self, now: float) -> None:
+        while self._taken and self._taken[0][0] < now - _WINDOW_S:
+            self._count -= self._taken.popleft()[1]
+
+
+_WINDOW_S = 1.0
+_STREAM_RECORDS = 12
+"""Fewer in the window are no stream, and wait for nothing."""
+_S_PER_RECORD = 0.004
+"""Four milliseconds for each record a second: at 50 a second the pause is 200 ms."""
