@@ -30,6 +30,7 @@ from imex.runtime.log_follower import LogRecord
 
 log = structlog.get_logger(__name__)
 
+_GOODBYE_S = 1.0
 _MOST_REPORTS = 2  # under way at a time: while the broker is away more would only be repeated later
 
 
@@ -125,12 +126,13 @@ class Limiter:
         self._reporting = asyncio.create_task(self._report_on_and_on())
 
     async def stop(self) -> None:
-        """Say that nothing is held any more, for a second at most."""
+        """Say what is still to be said, and that nothing is held any more; for two seconds at most."""
         if self._reporting is not None:
             self._reporting.cancel()
             await asyncio.gather(self._reporting, return_exceptions=True)
-        self._spawn(self._send(self._report(leaving=True)))
-        await asyncio.wait(self._tasks, timeout=1.0)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_GOODBYE_S)
+        await asyncio.wait([self._spawn(self._send(self._report(leaving=True)))], timeout=_GOODBYE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
