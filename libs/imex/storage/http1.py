@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-_BUFFER: Final = 256 * 1024
+from imex.storage.wire import Wire, connected
+
+_PIECE: Final = 256 * 1024
 _MAX_HEAD: Final = 64 * 1024
 _MAX_BODY: Final = 256 * 1024 * 1024
 _NO_BODY: Final = frozenset({204, 304})
@@ -58,8 +60,18 @@ class Response:
 
     async def read(self) -> bytes:
         """The whole body."""
-        parts = [part async for part in self.pieces()]
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return bytes(await self.load())
+
+    async def load(self) -> bytes | bytearray:
+        """The whole body, received where it stays."""
+        length = self.length
+        if length is None:
+            return b"".join([part async for part in self.pieces()])
+        if length > _MAX_BODY:
+            raise HttpBroken("the answer is longer than allowed")
+        body = await self.connection.whole(length)
+        self._over()
+        return body
 
     async def pieces(self, stall_s: float | None = None) -> AsyncIterator[bytes]:
         """The body in pieces, each within ``stall_s``; the connection may be reused once it is through."""
@@ -78,21 +90,23 @@ class Response:
                 await self.connection.line(stall_s)
             while await self.connection.line(stall_s):
                 pass
+        self._over()
+
+    def _over(self) -> None:
         self.connection.idle = self.headers.get("connection", "").lower() != "close"
 
 
 class Connection:
     """One TCP or TLS connection. ``idle`` says that the last exchange is over and another may follow."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
         self.idle = True
 
     @property
     def alive(self) -> bool:
         """Whether it can take a request, as far as is known."""
-        return self.idle and not self._reader.at_eof() and not self._writer.is_closing()
+        return self.idle and self._wire.usable
 
     async def exchange(self, request: Request) -> Response:
         """Send a request, read the head of its answer.
@@ -101,11 +115,11 @@ class Connection:
             HttpBroken: the connection ended before an answer, or the answer is no HTTP.
         """
         self.idle = False
-        self._writer.write(request.head())
         with contextlib.suppress(ConnectionError):  # a peer that refuses early answers before it closes
+            self._wire.write(request.head())
             for part in request.body:
-                self._writer.write(part)
-                await self._writer.drain()
+                self._wire.write(part)
+                await self._wire.drain()
         while True:
             response = self._parse(await self._read_head(), request.method)
             if response.status >= 200:
@@ -113,11 +127,12 @@ class Connection:
 
     async def _read_head(self) -> bytes:
         try:
-            return await self._reader.readuntil(b"\r\n\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise HttpBroken("the connection ended before an answer") from error
-        except asyncio.LimitOverrunError as error:
+            head = await self._wire.until(b"\r\n\r\n", _MAX_HEAD)
+        except ValueError as error:
             raise HttpBroken("the head of the answer is too long") from error
+        if head is None:
+            raise HttpBroken("the connection ended before an answer")
+        return head
 
     def _parse(self, head: bytes, method: str) -> Response:
         first, *lines = head[:-4].decode("latin-1").split("\r\n")
@@ -135,17 +150,26 @@ class Connection:
         """That many bytes, in pieces."""
         while length:
             async with asyncio.timeout(stall_s):
-                piece = await self._reader.read(min(length, _BUFFER))
-            if not piece:
-                raise HttpBroken(f"the answer ended {length} bytes early")
+                piece = await self.whole(min(length, _PIECE))
             length -= len(piece)
-            yield piece
+            yield bytes(piece)
+
+    async def whole(self, length: int) -> bytearray:
+        """That many bytes at once."""
+        body = bytearray(length)
+        came = await self._wire.fill(memoryview(body)) if length else 0
+        if came < length:
+            raise HttpBroken(f"the answer ended {length - came} bytes early")
+        return body
 
     async def line(self, stall_s: float | None) -> bytes:
         """One line without its end."""
         async with asyncio.timeout(stall_s):
-            found = await self._reader.readline()
-        if not found.endswith(b"\n") or len(found) > _MAX_HEAD:
+            try:
+                found = await self._wire.until(b"\n", _MAX_HEAD)
+            except ValueError as error:
+                raise HttpBroken("a line of the answer is too long") from error
+        if found is None:
             raise HttpBroken("the answer ended early")
         return found.rstrip(b"\r\n")
 
@@ -159,7 +183,7 @@ class Connection:
 
     def close(self) -> None:
         """Drop the connection at once."""
-        self._writer.transport.abort()
+        self._wire.close()
 
 
 class Pool:
@@ -224,10 +248,7 @@ class Pool:
 
     async def _open(self) -> Connection:
         async with asyncio.timeout(self._connect_s):
-            reader, writer = await asyncio.open_connection(
-                self._host, self._port, ssl=self._tls, limit=_BUFFER
-            )
-        return Connection(reader, writer)
+            return Connection(await connected(self._host, self._port, self._tls))
 
     def close(self) -> None:
         """Drop the connections that are not in use."""

@@ -75,6 +75,11 @@ class MinioStore:
         body, _ = await self.call("GET", key)
         return body
 
+    async def load(self, key: str) -> memoryview:
+        """See :meth:`imex.storage.port.ObjectStore.load`."""
+        body, _ = await self._call("GET", key)
+        return memoryview(body)
+
     async def stream(self, key: str, offset: int = 0) -> AsyncIterator[bytes]:
         """See :meth:`imex.storage.port.ObjectStore.stream`."""
         headers = {"range": f"bytes={offset}-"} if offset else {}
@@ -151,6 +156,23 @@ class MinioStore:
         Raises:
             StoreError: its kinds, by the answer.
         """
+        came, answer = await self._call(
+            method, key, query=query, headers=headers, body=body, sha256=sha256, within_s=within_s, once=once
+        )
+        return bytes(came), answer
+
+    async def _call(
+        self,
+        method: str,
+        key: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: Buffer = b"",
+        sha256: str = EMPTY_SHA256,
+        within_s: float | None = None,
+        once: bool = False,
+    ) -> tuple[bytes | bytearray, dict[str, str]]:
         deadline = asyncio.get_running_loop().time() + (within_s or self.tuning.request_s)
         patient_until = asyncio.get_running_loop().time() + (0 if once else self.tuning.patience_s)
         pause = _FIRST_PAUSE_S
@@ -162,10 +184,10 @@ class MinioStore:
                     asyncio.timeout(max(left, 0)),
                     self._pool.response(request, fresh=once) as response,
                 ):
-                    content = await response.read()
+                    content = await response.load()
                 if response.status < 300:
                     return content, response.headers
-                failure = self._error(response.status, content, key)
+                failure = self._error(response.status, bytes(content), key)
             except (OSError, TimeoutError) as error:
                 failure = self._away(error)
             now = asyncio.get_running_loop().time()

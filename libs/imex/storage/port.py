@@ -96,6 +96,10 @@ class ObjectStore(Protocol):
         """A whole object; for small ones. Raises ObjectNotFound."""
         ...
 
+    async def load(self, key: str) -> memoryview:
+        """Like `get`, for a caller that is content with a view: the bytes are where they were received."""
+        ...
+
     def stream(self, key: str, offset: int = 0) -> AsyncIterator[bytes]:
         """The bytes of an object from ``offset`` on, in pieces. Raises ObjectNotFound at the first step.
 

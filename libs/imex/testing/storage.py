@@ -59,6 +59,10 @@ class MemoryStore:
         await self._step()
         return self._found(key)[0]
 
+    async def load(self, key: str) -> memoryview:
+        """The object."""
+        return memoryview(await self.get(key))
+
     async def stream(self, key: str, offset: int = 0) -> AsyncIterator[bytes]:
         """The bytes in small pieces."""
         await self._step()
