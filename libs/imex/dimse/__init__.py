@@ -14,7 +14,7 @@ from imex.dimse.errors import (
     Refused,
 )
 from imex.dimse.limits import Limits
-from imex.dimse.requestor import Association, connect
+from imex.dimse.requestor import Association, connect, open_association
 from imex.dimse.service import (
     Accept,
     AcceptorObserver,
@@ -56,5 +56,6 @@ __all__ = [
     "StoreResponse",
     "StoreSink",
     "connect",
+    "open_association",
     "serve",
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
 
 from imex.dimse import command
@@ -16,6 +17,7 @@ from imex.dimse.errors import (
     ProtocolError,
 )
 from imex.dimse.inbox import ReleaseConfirmed, ReleaseRequested
+from imex.dimse.items import ContextOutcome
 from imex.dimse.limits import Limits
 from imex.dimse.messages import DataSetCutter, MessageReader, pdus
 from imex.dimse.negotiation import accepted_contexts, fragment_bytes, request_for
@@ -37,17 +39,13 @@ async def connect(  # noqa: PLR0917  an address and two names, in DICOM's own or
     contexts: Sequence[tuple[str, Sequence[str]]],
     limits: Limits | None = None,
     *,
+    tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> AsyncIterator["Association"]:
-    """An association with `host`, released when the block ends and aborted when it raises.
-
-    `contexts` are up to 128 pairs of abstract syntax and the transfer syntaxes to propose for it, the
-    favoured first. Raises ConnectionFailed, AssociationRejected, AssociationAborted, DimseTimeout or
-    ProtocolError; ValueError for contexts or AE titles that cannot be proposed.
-    """
-    limits = limits or Limits()
-    request = request_for(calling_ae, called_ae, contexts, limits)
-    association = await _open(host, port, request, limits, clock or asyncio.get_running_loop())
+    """An association as `open_association` makes it, released when the block ends, aborted when it raises."""
+    association = await open_association(
+        host, port, calling_ae, called_ae, contexts, limits, tls=tls, clock=clock
+    )
     try:
         yield association
     except BaseException:
@@ -57,17 +55,27 @@ async def connect(  # noqa: PLR0917  an address and two names, in DICOM's own or
         await association.release()
 
 
-async def _open(
-    host: str, port: int, request: AssociateRequest, limits: Limits, clock: Clock
+async def open_association(  # noqa: PLR0917  an address and two names, in DICOM's own order
+    host: str,
+    port: int,
+    calling_ae: str,
+    called_ae: str,
+    contexts: Sequence[tuple[str, Sequence[str]]],
+    limits: Limits | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    clock: Clock | None = None,
 ) -> "Association":
-    layer = UpperLayer(limits=limits, clock=clock, request=request)
-    try:
-        async with asyncio.timeout(limits.connect_s):
-            await asyncio.get_running_loop().create_connection(lambda: layer, host, port)
-    except TimeoutError:
-        raise ConnectionFailed(f"no connection to {host}:{port} within {limits.connect_s:g} s") from None
-    except OSError as error:
-        raise ConnectionFailed(f"no connection to {host}:{port}: {_words(error)}") from error
+    """An association with `host`, which the caller releases or aborts.
+
+    `contexts` are up to 128 pairs of abstract syntax and the transfer syntaxes to propose for it, the
+    favoured first. With `tls` the connection is secured before a byte of DICOM is sent (PS3.15 annex B).
+    Raises ConnectionFailed, AssociationRejected, AssociationAborted, DimseTimeout or ProtocolError;
+    ValueError for contexts or AE titles that cannot be proposed.
+    """
+    limits = limits or Limits()
+    request = request_for(calling_ae, called_ae, contexts, limits)
+    layer = await _connected(host, port, request, limits, tls, clock or asyncio.get_running_loop())
     try:
         confirmed = await layer.receive(
             limits.associate_s, f"no answer to the association request within {limits.associate_s:g} s"
@@ -79,6 +87,7 @@ async def _open(
             fragment_bytes(confirmed.user_information.max_length, limits),
             confirmed,
             limits,
+            refused=_refused(request, confirmed),
         )
     except ProtocolError as error:
         layer.violated(error)
@@ -86,6 +95,27 @@ async def _open(
     except BaseException:
         layer.abort(AssociationAborted(0, 0, _STOPPED))
         raise
+
+
+async def _connected(  # noqa: PLR0917  what a connection is made of
+    host: str,
+    port: int,
+    request: AssociateRequest,
+    limits: Limits,
+    tls: ssl.SSLContext | None,
+    clock: Clock,
+) -> UpperLayer:
+    layer = UpperLayer(limits=limits, clock=clock, request=request)
+    try:
+        async with asyncio.timeout(limits.connect_s):
+            await asyncio.get_running_loop().create_connection(
+                lambda: layer, host, port, ssl=tls, server_hostname=host if tls is not None else None
+            )
+    except TimeoutError:
+        raise ConnectionFailed(f"no connection to {host}:{port} within {limits.connect_s:g} s") from None
+    except OSError as error:
+        raise ConnectionFailed(f"no connection to {host}:{port}: {_words(error)}") from error
+    return layer
 
 
 class Association:
@@ -98,6 +128,8 @@ class Association:
         fragment_bytes: int,
         confirmed: AssociateAccept,
         limits: Limits,
+        *,
+        refused: Mapping[tuple[str, str], int],
     ) -> None:
         self._layer = layer
         self._limits = limits
@@ -106,6 +138,7 @@ class Association:
         self._turn = asyncio.Lock()
         self._message_id = 0
         self.accepted = accepted
+        self.refused = refused
         self.peer_implementation_uid = confirmed.user_information.implementation_uid
         self.peer_implementation_version = confirmed.user_information.implementation_version
 
@@ -136,13 +169,13 @@ class Association:
         sop_class: str,
         sop_instance: str,
         transfer_syntax: str,
-        chunks: AsyncIterable[bytes | memoryview],
+        chunks: AsyncIterable[bytes | memoryview] | memoryview,
         length: int,
         *,
         priority: int = 0,
         move_originator: tuple[str, int] | None = None,
     ) -> StoreResponse:
-        """C-STORE of a data set of `length` bytes that comes as `chunks`; returns the peer's answer.
+        """C-STORE of a data set of `length` bytes that comes as `chunks` or whole; returns the peer's answer.
 
         The chunks are sent as they come and without a copy, so they must not change afterwards. A cancelled
         or failed store aborts the association, as a data set cannot be broken off. Raises ContextNotAccepted
@@ -180,16 +213,37 @@ class Association:
             except DimseError:
                 self._layer.close()
 
+    async def rest(self, seconds: float) -> None:
+        """Leave it unused for so long, or until the peer ends it, whose release is answered.
+
+        Afterwards `usable` says whether it is still there. To use it before, cancel this and wait for it.
+        """
+        with contextlib.suppress(TimeoutError, DimseError):
+            async with asyncio.timeout(seconds):
+                answer = await self._layer.receive(2 * seconds + 1, "nothing was asked of the peer")
+            if isinstance(answer, ReleaseRequested):
+                self._layer.respond_release()
+            else:
+                self.abort()
+
     def abort(self) -> None:
         """A-ABORT and close; no effect when the association has ended."""
         self._layer.abort(AssociationAborted(0, 0, _STOPPED))
         self._layer.finish_closing()
 
     async def _send(
-        self, context_id: int, request: bytes, chunks: AsyncIterable[bytes | memoryview], length: int
+        self,
+        context_id: int,
+        request: bytes,
+        chunks: AsyncIterable[bytes | memoryview] | memoryview,
+        length: int,
     ) -> None:
         cutter = DataSetCutter(context_id, length, self._fragment_bytes)
         buffers: list[bytes | memoryview] = list(pdus(context_id, request, self._fragment_bytes))
+        if isinstance(chunks, memoryview):
+            self._layer.send(buffers + cutter.cut(chunks) + cutter.finish())
+            await self._layer.drain()
+            return
         async for chunk in chunks:
             buffers += cutter.cut(chunk)
             if len(buffers) > 1:  # more than the command: it goes out together with the first data
@@ -232,7 +286,22 @@ class Association:
         return self._message_id
 
 
+def _refused(request: AssociateRequest, confirmed: AssociateAccept) -> Mapping[tuple[str, str], int]:
+    """(abstract syntax, transfer syntax) → why not, of what the peer has answered with a refusal."""
+    proposed = {context.id: context for context in request.contexts}
+    return {
+        (proposed[result.id].abstract_syntax, transfer_syntax): result.outcome
+        for result in confirmed.contexts
+        if result.outcome != ContextOutcome.ACCEPTED
+        for transfer_syntax in proposed[result.id].transfer_syntaxes
+    }
+
+
 def _words(error: OSError) -> str:
     if error.errno == errno.ECONNREFUSED or isinstance(error, ConnectionRefusedError):
         return "connection refused"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the peer's certificate: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or type(error).__name__).lower().replace('_', ' ')}"
     return error.strerror or type(error).__name__
