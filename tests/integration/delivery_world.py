@@ -1,6 +1,7 @@
 """Delivery over a real PostgreSQL: manifests handed in as routing would, and the worker that carries them."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,11 +22,14 @@ from imex.delivery.endings import Endings
 from imex.delivery.handler import apply
 from imex.delivery.leases import Leases
 from imex.delivery.meters import Meters
-from imex.delivery.payloads import ReadAhead
+from imex.delivery.pace import Rates
+from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
+from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
+from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.dicom import DicomTarget
-from imex.delivery.wake import Bell
+from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
 from imex.directory import Directory, DirectoryIndex
@@ -50,7 +54,6 @@ from imex.testing.storage import MemoryStore
 
 SEED = bytes(range(32))
 SOURCE = "RQM"
-LEASE = timedelta(seconds=12)
 T = TypeVar("T")
 
 
@@ -95,6 +98,7 @@ class World:
         self.database = database
         self.store: ObjectStore = store or MemoryStore()
         self.bell = Bell()
+        self.arrivals = Arrivals(self.bell)
         self.traces = Traces("delivery", TracesSettings())
         self.signer = Signer(SEED)
         self._institutions: dict[str, dict[str, Any]] = {}
@@ -112,21 +116,31 @@ class World:
         document = {"institutions": list(self._institutions.values())}
         self.directory = DirectoryIndex(Directory.model_validate(document))
 
-    def worker(self, instance: str = "one", *, read_ahead: ReadAhead | None = None, **pace: Any) -> Worker:
+    def worker(
+        self,
+        instance: str = "one",
+        *,
+        read_ahead: ReadAhead | None = None,
+        idle_s: float = 0.0,
+        refusals_s: float = 3600.0,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        **pace: Any,
+    ) -> Worker:
         """A worker that has not started."""
         meters = Meters(Metrics("delivery"))
         limits = Limits(connect_s=2.0, associate_s=2.0, response_s=5.0)
         carrying = Carrying(
-            Endings(self.database, self.signer),
+            Endings(self.database, self.signer, idle_s),
             Means(
-                Repository(self.database, LEASE),
-                self.store,
-                self.bell,
-                read_ahead or ReadAhead(),
+                Repository(self.database),
+                Refusals(self.database, refusals_s),
+                Reader(self.store, read_ahead or ReadAhead()),
+                self.arrivals,
+                Rates(),
                 meters,
                 linger_s=1.0,
             ),
-            {"dicom": DicomTarget("IMEX", limits)},
+            {"dicom": DicomTarget("IMEX", limits, associations=Associations(idle_s, 8), tls=tls)},
             lambda: self.directory,
             self.traces,
         )
@@ -152,8 +166,7 @@ class World:
     async def hand_in(self, *events: Event[Any]) -> None:
         """What the consumers do with records."""
         async with self.database.unit() as unit:
-            await apply(events, unit)
-        self.bell.ring()
+            await apply(events, unit, self.arrivals)
 
     async def issue(
         self, passage: Passage, instances: Sequence[SyntheticInstance], *, close: bool = True
@@ -300,11 +313,11 @@ def uids(instances: Iterable[SyntheticInstance]) -> set[str]:
 
 
 @asynccontextmanager
-async def storescp(directory: Path) -> AsyncIterator[int]:
+async def storescp(directory: Path, *options: str) -> AsyncIterator[int]:
     """DCMTK's receiver, writing what it gets into `directory` as it came; yields its port."""
     [port] = free_ports(1)
     process = await asyncio.create_subprocess_exec(
-        *("storescp", "--bit-preserving", "-od", str(directory), str(port)),
+        *("storescp", *options, "--bit-preserving", "-od", str(directory), str(port)),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -58,8 +58,8 @@ async def test_a_study_is_delivered_with_its_receipt(world: World) -> None:
         row = await world.until_outcome(passage, "delivered")
 
     assert {uid: "sha256:" + got.sha256 for uid, got in receiver.stored.items()} == sent.digests
-    assert len(receiver.requests) == 1
-    assert receiver.requests[0].calling_ae == "IMEX"
+    assert len(receiver.requests) <= 2  # a second one where there is enough for it
+    assert {request.calling_ae for request in receiver.requests} == {"IMEX"}
     assert row.attempts == 1
     [receipt] = await world.receipts(passage)
     assert receipt.document["complete"] is True

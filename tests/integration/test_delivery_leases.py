@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import update
-from tests.integration.delivery_world import LEASE, Passage, World, delivery_world, uids, until
+from tests.integration.delivery_world import Passage, World, delivery_world, uids, until
 
 from imex.db.tables.delivery import deliveries
 from imex.delivery.endings import Endings, Result
@@ -138,7 +138,7 @@ async def test_what_an_earlier_claim_of_the_same_process_says_is_not_taken(world
     [first] = await leases.claim(due, lambda running, emergency: 2)
     await leases.release([first.id])
     [second] = await leases.claim(due, lambda running, emergency: 2)
-    repository, endings = Repository(world.database, LEASE), Endings(world.database, world.signer)
+    repository, endings = Repository(world.database), Endings(world.database, world.signer)
     assert await repository.record(first, []) is Standing.LOST
     assert (await endings.settle(first, Result())).state == "lost"
     assert await repository.record(second, []) is Standing.HELD

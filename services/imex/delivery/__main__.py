@@ -11,12 +11,16 @@ from imex.delivery.endings import Endings
 from imex.delivery.handler import handler
 from imex.delivery.leases import Leases
 from imex.delivery.meters import Meters
-from imex.delivery.payloads import ReadAhead
+from imex.delivery.pace import Rates
+from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
+from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
 from imex.delivery.settings import Settings
+from imex.delivery.targets.associations import Associations
+from imex.delivery.targets.certificates import Certificates
 from imex.delivery.targets.dicom import DicomTarget
-from imex.delivery.wake import Bell
+from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
 from imex.observability.metrics import Metrics
@@ -51,12 +55,13 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     traces = Traces(NAME, settings.traces, metrics=metrics)
     producer = Producer(settings.kafka, f"imex-{NAME}")
     bell = Bell()
+    arrivals = Arrivals(bell)
     consumers = [
         Consumer(
             settings.kafka,
             f"imex-{NAME}-{topic.replace('.', '-')}",
             [topic],
-            handler(bell),
+            handler(arrivals),
             database,
             policy,
             producer=producer,
@@ -71,7 +76,16 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         directory,
         producer,
         Relay(database, NAME, producer, metrics),
-        _worker(settings, database, store, directory.current, bell=bell, traces=traces, metrics=metrics),
+        _worker(
+            settings,
+            database,
+            store,
+            directory.current,
+            bell=bell,
+            arrivals=arrivals,
+            traces=traces,
+            metrics=metrics,
+        ),
         *consumers,
     )
 
@@ -83,6 +97,7 @@ def _worker(
     directory: CurrentDirectory,
     *,
     bell: Bell,
+    arrivals: Arrivals,
     traces: Traces,
     metrics: Metrics,
 ) -> Worker:
@@ -91,17 +106,31 @@ def _worker(
     meters = Meters(metrics)
     signer = Signer(decoded_key("IMEX_DELIVERY_SIGNING_KEY", own.signing_key))
     read_ahead = ReadAhead(own.read_ahead_instances, own.read_ahead_bytes, own.whole_bytes)
-    means = Means(Repository(database, lease), store, bell, read_ahead, meters)
-    targets = {"dicom": DicomTarget(own.ae_title, Limits())}
+    means = Means(
+        Repository(database),
+        Refusals(database, own.refusals_s, own.rejections_s),
+        Reader(store, read_ahead),
+        arrivals,
+        Rates(),
+        meters,
+    )
+    tls = Certificates(own.tls_ca, own.tls_certificate, own.tls_key, check_host=own.tls_check_host)
+    dicom = DicomTarget(
+        own.ae_title,
+        Limits(),
+        associations=Associations(own.idle_s, own.idle_associations),
+        tls=tls.context if own.tls_ca is not None else None,
+    )
     return Worker(
         Leases(database, settings.lease_holder, lease),
-        Carrying(Endings(database, signer), means, targets, directory, traces),
+        Carrying(Endings(database, signer, own.idle_s), means, {"dicom": dicom}, directory, traces),
         directory,
         bell=bell,
         meters=meters,
         pace=Pace(
             PoolLimits(own.concurrency, own.emergency_reserve, own.per_destination),
             default_associations=own.default_associations,
+            associations_per_delivery=own.associations_per_delivery,
             lease_s=own.lease_s,
             poll_s=own.poll_s,
         ),

@@ -9,9 +9,10 @@ from typing import Final
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
-from imex.delivery.attempt import LeaseLost, Means, Stop, attempt
+from imex.delivery.attempt import LeaseLost, Means, Stop, Width, attempt
 from imex.delivery.endings import Endings, Result, Settled
 from imex.delivery.jobs import Job
+from imex.delivery.pace import Rates
 from imex.delivery.targets import CannotDeliver, Target, Targets, target_for
 from imex.directory import DirectoryIndex
 from imex.directory.model import Endpoint
@@ -47,19 +48,52 @@ class Carrying:
         self._directory = directory
         self._traces = traces
 
-    async def carry(self, job: Job, stop: Stop) -> None:
+    async def carry(self, job: Job, stop: Stop, width: Width) -> None:
         """Make an attempt where something waits, and settle what becomes of the delivery."""
         trace_id = ids.trace_id_hex(job.source, job.study_uid)
         with about(trace_id=trace_id, share=job.share):
             try:
                 if job.sends:
-                    await self._attempt(job, stop)
+                    await self._attempt(job, stop, width)
                 else:
                     self._means.meters.settled(job, await self._settle(job, None))
             except LeaseLost:
                 log.warning("a delivery was taken over by another process")
 
-    async def _attempt(self, job: Job, stop: Stop) -> None:
+    def address(self, recipient: str, endpoint: str) -> str:
+        """How the receipt names a destination; empty when it is none."""
+        directory = self._directory()
+        found = directory.endpoint_for(recipient, endpoint) if directory else None
+        try:
+            return target_for(self._targets, found).address(found) if found else ""
+        except CannotDeliver:
+            return ""
+
+    def kept(self, recipient: str, endpoint: str) -> int:
+        """How many associations with a destination are kept open."""
+        directory = self._directory()
+        found = directory.endpoint_for(recipient, endpoint) if directory else None
+        try:
+            return target_for(self._targets, found).kept(found) if found else 0
+        except CannotDeliver:
+            return 0
+
+    @property
+    def keeps(self) -> bool:
+        """Whether any is kept open: who has one is to look for work more often than others."""
+        return any(target.keeps for target in self._targets.values())
+
+    @property
+    def rates(self) -> Rates:
+        """How fast destinations may be sent to."""
+        return self._means.rates
+
+    async def close(self) -> None:
+        """End what is kept open."""
+        for target in self._targets.values():
+            await target.close()
+
+    async def _attempt(self, job: Job, stop: Stop, width: Width) -> None:
         attributes: dict[str, AttributeValue] = {
             "imex.share": str(job.share),
             "imex.delivery": str(job.id),
@@ -72,7 +106,7 @@ class Carrying:
             SpanName.ATTEMPT, job.source, job.study_uid, kind=SpanKind.PRODUCER, attributes=attributes
         ) as span:
             job = replace(job, traceparent=traceparent_of(span) or job.traceparent)
-            result = await self._send(job, stop)
+            result = await self._send(job, stop, width)
             span.set_attribute("imex.confirmed", result.confirmed)
             span.set_attribute("imex.failed", result.failed)
             span.set_attribute("imex.bytes", result.sent_bytes)
@@ -88,15 +122,12 @@ class Carrying:
             result.reason or "succeeded",
         )
 
-    async def _send(self, job: Job, stop: Stop) -> Result:
+    async def _send(self, job: Job, stop: Stop, width: Width) -> Result:
         try:
             target, endpoint = self._destination(job)
-            address = target.address(endpoint)
         except CannotDeliver as error:
             return Result(reason=str(error))
-        if address != job.ae_title:
-            await self._means.repository.note_destination(job, address)
-        return await attempt(job, target, endpoint, self._means, stop)
+        return await attempt(job, target, endpoint, self._means, stop, width)
 
     def _destination(self, job: Job) -> tuple[Target, Endpoint]:
         directory = self._directory()
@@ -113,7 +144,7 @@ class Carrying:
         """Until it is written: what was sent must not be forgotten because the database is away."""
         while True:
             try:
-                settled = await self._endings.settle(job, result)
+                settled = await self._endings.settle(job, result, self.kept(*job.destination))
             except Exception as error:
                 if not is_transient(error):
                     raise

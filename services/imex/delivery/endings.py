@@ -3,14 +3,15 @@
 import asyncio
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import attempts, deliveries, instances, receipts, withheld
+from imex.db.tables.delivery import kept as kept_table
 from imex.delivery import decide, facts
 from imex.delivery.decide import Tally
 from imex.delivery.jobs import Job, held_by
@@ -30,6 +31,9 @@ class Result:
     """It stopped because it was asked to, and goes on as soon as it may."""
 
 
+_RELEASING = timedelta(seconds=2)
+"""An association may be a little longer open than it is kept."""
+
 State = Literal["waiting", "idle", "ended", "lost"]
 
 
@@ -45,13 +49,17 @@ class Settled:
 class Endings:
     """Writes the ends. All methods raise what the database raises, and then nothing was written."""
 
-    def __init__(self, database: Database, signer: Signer) -> None:
-        """Receipts are signed with `signer`."""
+    def __init__(self, database: Database, signer: Signer, keep_s: float = 0.0) -> None:
+        """Receipts are signed with `signer`. Associations are kept for `keep_s` seconds after a delivery."""
+        self._keep = timedelta(seconds=keep_s) + _RELEASING
         self._database = database
         self._signer = signer
 
-    async def settle(self, job: Job, result: Result | None) -> Settled:
-        """End the attempt, when there was one, and decide what the delivery does next."""
+    async def settle(self, job: Job, result: Result | None, kept: int = 0) -> Settled:
+        """End the attempt, when there was one, and decide what the delivery does next.
+
+        `kept` is how many associations with its destination this process keeps open.
+        """
         async with self._database.unit() as unit:
             row = (
                 await unit.connection.execute(select(deliveries).where(held_by(job)).with_for_update())
@@ -63,8 +71,10 @@ class Endings:
             await unit.connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == job.id)
-                .values(state=settled.state, leased_by=None, lease_until=None, **values)
+                .values(state=settled.state, leased_by=None, lease_until=None, associations=0, **values)
             )
+            if kept:
+                await _note_kept(unit, job, kept, self._keep)
         return settled
 
     async def _decide(
@@ -212,6 +222,29 @@ async def _wake_others(unit: UnitOfWork, job: Job) -> None:
     )
     await unit.connection.execute(
         update(deliveries).where(deliveries.c.id.in_(theirs)).values(next_attempt_at=func.now())
+    )
+
+
+async def _note_kept(unit: UnitOfWork, job: Job, number: int, keep: timedelta) -> None:
+    new = insert(kept_table).values(
+        recipient=job.recipient,
+        endpoint=job.endpoint,
+        holder=job.lease,
+        number=number,
+        until=func.now() + keep,
+    )
+    await unit.connection.execute(
+        new.on_conflict_do_update(
+            index_elements=list(kept_table.primary_key),
+            set_={"number": new.excluded.number, "until": new.excluded.until},
+        )
+    )
+    await unit.connection.execute(
+        delete(kept_table).where(
+            kept_table.c.recipient == job.recipient,
+            kept_table.c.endpoint == job.endpoint,
+            kept_table.c.until < func.now(),
+        )
     )
 
 

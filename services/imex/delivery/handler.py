@@ -1,19 +1,21 @@
 """Kafka to rows: manifests and commands become deliveries. Nothing is sent from here."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, case, delete, func, select, update
+from sqlalchemy import Row, and_, case, delete, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
-from imex.db.tables.delivery import deliveries, instances, parts, withheld
+from imex.db.tables.delivery import deliveries, instances, withheld
 from imex.delivery import facts
 from imex.delivery.decide import LIFETIME
-from imex.delivery.jobs import job_of
-from imex.delivery.wake import Bell
+from imex.delivery.jobs import Instance, job_of
+from imex.delivery.manifests import issue
+from imex.delivery.refusals import forget
+from imex.delivery.wake import Arrivals
 from imex.events import Event
 from imex.events.commands import DeliveryCommanded
 from imex.events.manifests import (
@@ -21,36 +23,45 @@ from imex.events.manifests import (
     ManifestAnnotatedData,
     ManifestClosed,
     ManifestClosedData,
-    ManifestInstance,
     ManifestIssued,
-    ManifestIssuedData,
     ManifestWithdrawn,
     ManifestWithdrawnData,
 )
 from imex.runtime.message import Handler, Message
 
 
-def handler(bell: Bell) -> Handler:
-    """The consumers' handler, which wakes the worker of this process."""
+def handler(arrivals: Arrivals) -> Handler:
+    """The consumers' handler, which tells the attempts and the worker of this process what has come."""
 
     async def handle(messages: Sequence[Message], unit: UnitOfWork) -> None:
-        await apply([message.event for message in messages], unit)
-        bell.ring_soon()
+        await apply([message.event for message in messages], unit, arrivals)
 
     return handle
 
 
-async def apply(events: Sequence[Event[Any]], unit: UnitOfWork) -> None:
+async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arrivals) -> None:
     """Apply manifests and commands in their order; what is not for delivery is passed over."""
     about = {event.data.delivery for event in events if _is_ours(event)}
     if not about:
         return
-    # locked in one order, so that two batches that overlap wait for each other in one direction only
-    await unit.connection.execute(
-        select(deliveries.c.id).where(deliveries.c.id.in_(about)).order_by(deliveries.c.id).with_for_update()
-    )
-    for event in events:
-        await _apply(unit, event)
+    listed: dict[UUID, list[Instance]] = {delivery: [] for delivery in about}
+    unit.after_commit(lambda: arrivals.committed(listed))
+    if not all(isinstance(event, ManifestIssued) for event in events):
+        # locked in one order, so that two batches that overlap wait for each other in one direction only
+        await unit.connection.execute(
+            select(deliveries.c.id)
+            .where(deliveries.c.id.in_(about))
+            .order_by(deliveries.c.id)
+            .with_for_update()
+        )
+    for issued, group in groupby(events, lambda event: isinstance(event, ManifestIssued)):
+        if issued:
+            new = await issue(unit, [event.data for event in group])
+            for delivery, instances in new.items():
+                listed[delivery] += instances
+        else:
+            for event in group:
+                await _apply(unit, event)
 
 
 _OURS = ManifestIssued | ManifestAnnotated | ManifestClosed | ManifestWithdrawn | DeliveryCommanded
@@ -62,8 +73,6 @@ def _is_ours(event: Event[Any]) -> bool:
 
 async def _apply(unit: UnitOfWork, event: Event[Any]) -> None:
     match event:
-        case ManifestIssued():
-            await _issue(unit, event.data)
         case ManifestAnnotated():
             await _withhold(unit, event.data)
         case ManifestClosed():
@@ -74,81 +83,6 @@ async def _apply(unit: UnitOfWork, event: Event[Any]) -> None:
             await _command(unit, event)
         case _:
             return  # commands to other services share the topic
-
-
-async def _issue(unit: UnitOfWork, data: ManifestIssuedData) -> None:
-    await unit.connection.execute(
-        insert(deliveries)
-        .values(
-            id=data.delivery,
-            share=data.share,
-            source=data.source,
-            study_uid=data.study_uid,
-            recipient=data.recipient,
-            endpoint=data.endpoint,
-            lane=data.lane,
-            priority=data.priority,
-            directory_version=data.directory_version,
-            state="idle",
-            expires_at=datetime.now(UTC) + LIFETIME,
-        )
-        .on_conflict_do_nothing()
-    )
-    made = insert(parts).values(delivery=data.delivery, part=data.part)
-    await unit.connection.execute(made.on_conflict_do_nothing())
-    await _insert_instances(unit, data)
-    await unit.connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == data.delivery)
-        .values(
-            priority=data.priority,
-            directory_version=data.directory_version,
-            # a part beyond those that closed it opens the manifest again, until it is closed anew
-            parts=case((deliveries.c.parts < data.part, None), else_=deliveries.c.parts),
-        )
-    )
-    await _make_due(unit, data.delivery)
-
-
-async def _insert_instances(unit: UnitOfWork, data: ManifestIssuedData) -> None:
-    if not data.instances:
-        return
-    # one statement must not name a row twice
-    by_uid = {one.sop_instance_uid: one for one in data.instances}
-    new = insert(instances).values([_values(data, one) for one in by_uid.values()])
-    fresh = new.excluded
-    # what a destination has confirmed stays what was delivered
-    await unit.connection.execute(
-        new.on_conflict_do_update(
-            index_elements=["delivery", "sop_instance_uid"],
-            set_={
-                "part": fresh.part,
-                "sop_class_uid": fresh.sop_class_uid,
-                "transfer_syntax": fresh.transfer_syntax,
-                "object_key": fresh.object_key,
-                "size": fresh.size,
-                "digest": fresh.digest,
-                "state": "waiting",
-                "status": None,
-                "reason": "",
-                "attempts": 0,
-            },
-            where=(instances.c.digest != fresh.digest) & (instances.c.state != "confirmed"),
-        )
-    )
-
-
-def _values(data: ManifestIssuedData, one: ManifestInstance) -> dict[str, Any]:
-    return {
-        "delivery": data.delivery,
-        "sop_instance_uid": one.sop_instance_uid,
-        "part": data.part,
-        "sop_class_uid": one.sop_class_uid,
-        "transfer_syntax": one.transfer_syntax,
-        "object_key": one.object_key,
-        "size": one.size,
-        "digest": one.digest,
-    }
 
 
 async def _withhold(unit: UnitOfWork, data: ManifestAnnotatedData) -> None:
@@ -171,31 +105,23 @@ async def _withhold(unit: UnitOfWork, data: ManifestAnnotatedData) -> None:
 
 
 async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:
-    await unit.connection.execute(
-        update(deliveries)
-        .where(deliveries.c.id == data.delivery, deliveries.c.revision < data.revision)
-        .values(parts=data.parts, expected=data.instances, revision=data.revision, receipt_due=True)
-    )
-    await _make_due(unit, data.delivery)
-
-
-async def _make_due(unit: UnitOfWork, delivery: UUID) -> None:
-    """Something new to do: now, unless it runs, is withdrawn, or waits for a destination that fails."""
-    backing_off = (deliveries.c.state == "waiting") & (deliveries.c.failures > 0)
+    """Write the end of a manifest, and make its delivery due unless it runs, is stopped, or is failing."""
+    newer = deliveries.c.revision < data.revision
+    stays = or_(deliveries.c.withdrawn, deliveries.c.cancelled, deliveries.c.state == "running")
+    backing_off = and_(deliveries.c.state == "waiting", deliveries.c.failures > 0)
     ended = deliveries.c.state == "ended"
     await unit.connection.execute(
         update(deliveries)
-        .where(
-            deliveries.c.id == delivery,
-            deliveries.c.withdrawn.is_(False),
-            deliveries.c.cancelled.is_(False),
-            deliveries.c.state != "running",
-        )
+        .where(deliveries.c.id == data.delivery)
         .values(
-            state="waiting",
-            outcome=None,
-            next_attempt_at=case((backing_off, deliveries.c.next_attempt_at), else_=func.now()),
-            expires_at=case((ended, func.now() + LIFETIME), else_=deliveries.c.expires_at),
+            parts=case((newer, data.parts), else_=deliveries.c.parts),
+            expected=case((newer, data.instances), else_=deliveries.c.expected),
+            revision=func.greatest(deliveries.c.revision, data.revision),
+            receipt_due=or_(newer, deliveries.c.receipt_due),
+            state=case((stays, deliveries.c.state), else_="waiting"),
+            outcome=case((stays, deliveries.c.outcome), else_=None),
+            next_attempt_at=case((or_(stays, backing_off), deliveries.c.next_attempt_at), else_=func.now()),
+            expires_at=case((and_(ended, not_(stays)), func.now() + LIFETIME), else_=deliveries.c.expires_at),
         )
     )
 
@@ -247,6 +173,7 @@ async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
         .where(instances.c.delivery == row.id, instances.c.state == "failed")
         .values(state="waiting", reason="", status=None, attempts=0)
     )
+    await forget(unit, row.recipient, row.endpoint)
     values: dict[str, Any] = {
         "failures": 0,
         "failing_since": None,

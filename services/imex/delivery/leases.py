@@ -1,9 +1,11 @@
 """Who runs which delivery: claiming due ones, keeping their leases, taking back what was left behind.
 
-A claim locks the destination's row first and counts its running deliveries in a second statement, so that
-two processes cannot start more than the destination accepts; the deliveries themselves are taken with
-SKIP LOCKED. A lease names the process and its start: a process that was killed and started again finds its
-own deliveries at once, and one that only was slow can no longer write for a delivery it has lost.
+A claim locks the destination's row first and counts its associations in a second statement, so that all
+processes together open no more than the destination accepts; the deliveries themselves are taken with
+SKIP LOCKED. What counts are the associations of running deliveries, and those that other processes keep
+open for a while; what this process keeps is used by what it claims. A lease names the process and its
+start: a process that was killed and started again finds its own deliveries at once, and one that only was
+slow can no longer write for a delivery it has lost.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, case, exists, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
-from imex.db.tables.delivery import attempts, deliveries, destinations, instances
+from imex.db.tables.delivery import attempts, deliveries, destinations, instances, kept
 from imex.delivery import facts
-from imex.delivery.jobs import Depth, Due, Job, attempt_id, job_of
+from imex.delivery.jobs import Depth, Due, Job, attempt_id, held_by, job_of
 
 _RANK = case({"emergency": 0, "urgent": 1}, value=deliveries.c.priority, else_=2)
 _DUE = and_(deliveries.c.state == "waiting", deliveries.c.next_attempt_at <= func.now())
@@ -31,7 +33,7 @@ _SENDS = and_(
 INTERRUPTED = "interrupted: the delivery service was stopped"
 
 Slots = Callable[[int, bool], int]
-"""From deliveries running at a destination, and whether for an emergency, to how many more may start."""
+"""From associations in use at a destination, and whether for an emergency, to how many more may be opened."""
 
 
 class Leases:
@@ -56,16 +58,18 @@ class Leases:
             rows = await connection.execute(statement)
         return [Due(row.recipient, row.endpoint, row.rank == 0) for row in rows]
 
-    async def claim(self, due: Due, slots: Slots) -> list[Job]:
-        """Lease deliveries to one destination: emergencies first, then urgent ones, then by age."""
-        there = and_(deliveries.c.recipient == due.recipient, deliveries.c.endpoint == due.endpoint)
+    async def claim(self, due: Due, slots: Slots, address: str = "", kept_here: int = 0) -> list[Job]:
+        """Lease deliveries to one destination: emergencies first, then urgent ones, then by age.
+
+        Each may open one association, and takes one of those `kept_here` first. `address` is where they go,
+        as the receipt names it.
+        """
+        there = _there(due.recipient, due.endpoint)
         async with self._database.unit() as unit:
-            if not await _lock_destination(unit, due):
+            if not await _lock_destination(unit, due.recipient, due.endpoint):
                 return []
-            running = await unit.connection.scalar(
-                select(func.count()).where(there, deliveries.c.state == "running")
-            )
-            most = slots(running or 0, True)
+            used = await self._used(unit, due.recipient, due.endpoint)
+            most = slots(used, True)
             if most == 0:
                 return []
             candidates = await unit.connection.execute(
@@ -75,15 +79,65 @@ class Leases:
                 .limit(most)
                 .with_for_update(skip_locked=True)
             )
-            ordinary = slots(running or 0, False)
+            ordinary = slots(used, False)
             chosen = [
                 row.id
                 for place, row in enumerate(candidates)
                 if row.priority == "emergency" or place < ordinary
             ]
-            return await self._lease_all(unit, chosen)
+            if kept_here and chosen:
+                await self._use_kept(unit, due, len(chosen))
+            return await self._lease_all(unit, chosen, address)
 
-    async def _lease_all(self, unit: UnitOfWork, chosen: Sequence[UUID]) -> list[Job]:
+    async def _use_kept(self, unit: UnitOfWork, due: Due, number: int) -> None:
+        await unit.connection.execute(
+            update(kept)
+            .where(
+                kept.c.recipient == due.recipient,
+                kept.c.endpoint == due.endpoint,
+                kept.c.holder == self.name,
+            )
+            .values(number=func.greatest(kept.c.number - number, 0))
+        )
+
+    async def forget_kept(self) -> None:
+        """None is kept any more: this process stops."""
+        async with self._database.unit() as unit:
+            await unit.connection.execute(delete(kept).where(kept.c.holder == self.name))
+
+    async def usage(self, destinations: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
+        """Associations of this process, and of all, by destination."""
+        if not destinations:
+            return {}
+        mine = func.coalesce(
+            func.sum(deliveries.c.associations).filter(deliveries.c.leased_by == self.name), 0
+        )
+        by = (deliveries.c.recipient, deliveries.c.endpoint)
+        statement = (
+            select(*by, mine.label("mine"), func.sum(deliveries.c.associations).label("all"))
+            .where(deliveries.c.state == "running", tuple_(*by).in_(destinations))
+            .group_by(*by)
+        )
+        async with self._database.look() as connection:
+            rows = await connection.execute(statement)
+        return {(row.recipient, row.endpoint): (int(row.mine), int(row.all)) for row in rows}
+
+    async def _used(self, unit: UnitOfWork, recipient: str, endpoint: str) -> int:
+        """Associations that a destination has, or may get at any moment, without those kept here."""
+        running = select(func.coalesce(func.sum(deliveries.c.associations), 0)).where(
+            _there(recipient, endpoint), deliveries.c.state == "running"
+        )
+        others = select(func.coalesce(func.sum(kept.c.number), 0)).where(
+            kept.c.recipient == recipient,
+            kept.c.endpoint == endpoint,
+            kept.c.holder != self.name,
+            kept.c.until > func.now(),
+        )
+        return int(
+            await unit.connection.scalar(select(running.scalar_subquery() + others.scalar_subquery())) or 0
+        )
+
+    async def _lease_all(self, unit: UnitOfWork, chosen: Sequence[UUID], address: str) -> list[Job]:
         if not chosen:
             return []
         rows = await unit.connection.execute(
@@ -95,11 +149,40 @@ class Leases:
                 leased_by=self.name,
                 lease_until=func.now() + self._lease,
                 attempts=deliveries.c.attempts + case((_SENDS, 1), else_=0),
+                associations=case((_SENDS, 1), else_=0),
+                ae_title=case((_SENDS, address or deliveries.c.ae_title), else_=deliveries.c.ae_title),
             )
             .returning(deliveries, _SENDS.label("sends"))
         )
         by_id = {row.id: replace(job_of(row), sends=row.sends) for row in rows}
         return [by_id[one] for one in chosen]
+
+    async def widen(self, job: Job, slots: Slots) -> bool:
+        """Let a running delivery open one more, where one is free and no delivery waits for it."""
+        recipient, endpoint = job.destination
+        async with self._database.unit() as unit:
+            if not await _lock_destination(unit, recipient, endpoint):
+                return False
+            waiting = await unit.connection.scalar(
+                select(func.count()).where(_DUE, _there(recipient, endpoint))
+            )
+            used = await self._used(unit, recipient, endpoint)
+            if slots(used + (waiting or 0), job.priority == "emergency") == 0:
+                return False
+            return await self._change(unit, job, 1)
+
+    async def narrow(self, job: Job) -> None:
+        """Give one of its associations back."""
+        async with self._database.unit() as unit:
+            await self._change(unit, job, -1)
+
+    async def _change(self, unit: UnitOfWork, job: Job, by: int) -> bool:
+        changed = await unit.connection.execute(
+            update(deliveries)
+            .where(held_by(job), deliveries.c.state == "running")
+            .values(associations=deliveries.c.associations + by)
+        )
+        return changed.rowcount == 1
 
     async def renew(self, jobs: Collection[UUID]) -> dict[UUID, bool]:
         """Lengthen leases; the deliveries still held, each with whether it is to stop."""
@@ -162,14 +245,24 @@ class Leases:
             await unit.connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id.in_([row.id for row in rows]))
-                .values(state="waiting", next_attempt_at=func.now(), leased_by=None, lease_until=None)
+                .values(
+                    state="waiting",
+                    next_attempt_at=func.now(),
+                    leased_by=None,
+                    lease_until=None,
+                    associations=0,
+                )
             )
         return len(rows)
 
 
-async def _lock_destination(unit: UnitOfWork, due: Due) -> bool:
+def _there(recipient: str, endpoint: str) -> ColumnElement[bool]:
+    return and_(deliveries.c.recipient == recipient, deliveries.c.endpoint == endpoint)
+
+
+async def _lock_destination(unit: UnitOfWork, recipient: str, endpoint: str) -> bool:
     """Lock its row; false when another process is claiming there at this moment."""
-    key = {"recipient": due.recipient, "endpoint": due.endpoint}
+    key = {"recipient": recipient, "endpoint": endpoint}
     locking = select(destinations.c.endpoint).filter_by(**key).with_for_update(skip_locked=True)
     if (await unit.connection.execute(locking)).first() is not None:
         return True

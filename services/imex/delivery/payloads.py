@@ -6,13 +6,13 @@ of all pieces agrees: without it the destination has no whole data set.
 """
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from imex.delivery.jobs import Instance
+from imex.delivery.pace import PIECE_BYTES, Pace
 from imex.dicom import dataset_offset
 from imex.storage import ObjectNotFound, ObjectStore
 
@@ -30,11 +30,15 @@ class PayloadBroken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ReadAhead:
-    """Bounds of reading ahead, in instances and bytes, and up to which size one is held whole."""
+    """Bounds of reading ahead: instances for each association, bytes for the whole process.
 
-    instances: int = 4
-    bytes: int = 16 << 20
-    whole_bytes: int = 16 << 20
+    `whole_bytes` is up to which size one is held whole. What an association sends at the moment is not read
+    ahead, and so never waits for room that a slow destination has taken.
+    """
+
+    instances: int = 3
+    bytes: int = 32 << 20
+    whole_bytes: int = 4 << 20
 
 
 class Payload:
@@ -47,10 +51,29 @@ class Payload:
         self.instance = instance
         self.broken = broken
         """Why it cannot be sent; empty when nothing is known against it."""
+        self.pace: Pace | None = None
+        """How fast it may go; none when as fast as it can."""
         self._store = store
         self._whole = whole
 
+    @property
+    def whole(self) -> memoryview | None:
+        """The checked data set, None when it is not held in memory or has to go in pieces."""
+        return self._whole if self.pace is None else None
+
     async def chunks(self) -> AsyncGenerator[bytes | memoryview, None]:
+        """The data set in pieces, as fast as it may go. Raises as `pieces` does."""
+        async for piece in self.pieces():
+            if self.pace is None:
+                yield piece
+                continue
+            view = memoryview(piece)
+            for start in range(0, len(view), PIECE_BYTES):
+                part = view[start : start + PIECE_BYTES]
+                await self.pace(len(part))
+                yield part
+
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The data set in pieces.
 
         Raises:
@@ -72,54 +95,57 @@ class Payload:
         yield held
 
 
-@contextlib.asynccontextmanager
-async def reading_ahead(
-    store: ObjectStore, wanted: Sequence[Instance], bounds: ReadAhead
-) -> AsyncIterator[AsyncIterator[Payload]]:
-    """The payloads of `wanted` in order, a few of them read before they are asked for.
+class Reading:
+    """A payload that is being read; `close` it when it is sent or no longer wanted."""
 
-    Iterating raises StoreError when the store fails.
-    """
-    queue: asyncio.Queue[Payload | Exception | None] = asyncio.Queue(bounds.instances)
-    room = _Room(bounds.bytes)
-    reader = asyncio.create_task(_read(store, wanted, bounds, queue, room))
-    try:
-        yield _taken(queue, room)
-    finally:
-        reader.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await reader
+    def __init__(self, instance: Instance, task: "asyncio.Task[Payload]", done: Callable[[], None]) -> None:
+        """Made by a `Reader`."""
+        self.instance = instance
+        self._task = task
+        self._done = done
 
+    async def payload(self) -> Payload:
+        """The payload; raises StoreError when the store failed."""
+        return await self._task
 
-async def _taken(queue: "asyncio.Queue[Payload | Exception | None]", room: "_Room") -> AsyncIterator[Payload]:
-    while (got := await queue.get()) is not None:
-        if isinstance(got, Exception):
-            raise got
-        yield got
-        room.give_back(got.instance.size)
+    def close(self) -> None:
+        """Give its room back, and stop reading if it has not come."""
+        self._task.cancel()
+        if self._task.done() and not self._task.cancelled():
+            self._task.exception()  # known, whoever wanted it
+        self._done()
 
 
-async def _read(
-    store: ObjectStore,
-    wanted: Sequence[Instance],
-    bounds: ReadAhead,
-    queue: "asyncio.Queue[Payload | Exception | None]",
-    room: "_Room",
-) -> None:
-    try:
-        for instance in wanted:
-            await room.take(instance.size)
-            await queue.put(await _load(store, instance, bounds.whole_bytes))
-        await queue.put(None)
-    except Exception as error:  # noqa: BLE001  whoever takes from the queue raises it
-        await queue.put(error)
+class Reader:
+    """Reads payloads for all associations of a process, within one bound of bytes."""
+
+    def __init__(self, store: ObjectStore, bounds: ReadAhead) -> None:
+        """Nothing is read yet."""
+        self._store = store
+        self._room = bounds.bytes
+        self.bounds = bounds
+
+    def begin(self, instance: Instance, *, ahead: bool) -> Reading | None:
+        """Start to read; None when it would be `ahead` of what is sent and there is no room for it."""
+        if ahead and (self._room < instance.size or instance.size > self.bounds.whole_bytes):
+            return None
+        taken = instance.size if ahead else 0
+        self._room -= taken
+        task = asyncio.create_task(_load(self._store, instance, self.bounds.whole_bytes))
+
+        def done() -> None:
+            nonlocal taken
+            self._room += taken
+            taken = 0
+
+        return Reading(instance, task, done)
 
 
 async def _load(store: ObjectStore, instance: Instance, whole_bytes: int) -> Payload:
     if instance.size > whole_bytes:
         return Payload(store, instance, None)
     try:
-        content = memoryview(await store.get(instance.object_key))
+        content = await store.load(instance.object_key)
         data_set = content[dataset_offset(content) :]
     except ObjectNotFound:
         return Payload(store, instance, None, MISSING)
@@ -157,22 +183,3 @@ async def _data_set(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         raise PayloadBroken(MISSING) from None
     except ValueError:
         raise PayloadBroken(MISMATCH) from None
-
-
-class _Room:
-    """Bytes that may be held at a time; something larger than all of it is let in alone."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._used = 0
-        self._freed = asyncio.Event()
-
-    async def take(self, size: int) -> None:
-        while self._used and self._used + size > self._size:
-            self._freed.clear()
-            await self._freed.wait()
-        self._used += size
-
-    def give_back(self, size: int) -> None:
-        self._used -= size
-        self._freed.set()

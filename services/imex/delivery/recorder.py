@@ -14,7 +14,7 @@ from imex.delivery.jobs import Instance, Job, Outcome
 from imex.delivery.repository import Repository, Standing
 
 BATCH: Final = 50
-SOON_S: Final = 0.2
+SOON_S: Final = 0.15
 _MOST_UNWRITTEN: Final = 4 * BATCH
 _RETRY_S: Final = 0.5
 
@@ -22,8 +22,9 @@ _RETRY_S: Final = 0.5
 class Recorder:
     """The outcomes of one attempt on their way to the database.
 
-    At most 50 outcomes or 200 ms are lost when the process is killed, and what is lost is sent again. While
-    the database is away sending stops at 200 unwritten outcomes, and writing is repeated until it is back.
+    The first outcome is written at once, so that people see that the first image has come; later ones at 50
+    or after 150 ms. What is not written when the process is killed is sent again. While the database is away
+    sending stops at 200 unwritten outcomes, and writing is repeated until it is back.
     """
 
     def __init__(self, repository: Repository, job: Job) -> None:
@@ -46,10 +47,11 @@ class Recorder:
             await self.flush()
 
     async def flush(self) -> Standing:
-        """Write everything noted so far."""
+        """Write everything noted so far, and not what is noted meanwhile."""
         async with self._writing:
-            while self._unwritten:
-                batch = self._unwritten[:_MOST_UNWRITTEN]
+            left = len(self._unwritten)
+            while left > 0:
+                batch = self._unwritten[: min(left, _MOST_UNWRITTEN)]
                 try:
                     self.standing = await self._repository.record(self._job, batch)
                 except Exception as error:
@@ -59,6 +61,7 @@ class Recorder:
                     await asyncio.sleep(_RETRY_S)
                     continue
                 del self._unwritten[: len(batch)]
+                left -= len(batch)
         return self.standing
 
     async def run(self) -> None:
@@ -66,11 +69,11 @@ class Recorder:
         while True:
             await self._added.wait()
             self._added.clear()
+            self._full.clear()
+            await self.flush()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SOON_S):  # wait_for may swallow the cancellation
                     await self._full.wait()
-            self._full.clear()
-            await self.flush()
 
     async def finish(self, background: asyncio.Task[None]) -> None:
         """Write what is left, once the background has ended between two writes."""

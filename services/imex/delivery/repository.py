@@ -1,38 +1,40 @@
 """What an attempt reads, and the outcomes it writes as they happen."""
 
-from collections.abc import Collection, Sequence
-from datetime import timedelta
+from collections.abc import Sequence
 from enum import Enum
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, text, update
+from sqlalchemy import ScalarSelect, and_, func, select, text
 
 from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, parts
 from imex.delivery import facts
 from imex.delivery.decide import Tally, Verdict
-from imex.delivery.jobs import Instance, Job, Outcome, held_by
+from imex.delivery.jobs import Instance, Job, Outcome
 from imex.events import ids
 
 PAGE = 500
 
+# What a destination has confirmed is written even when the lease is lost: it is a fact.
 _RECORD = text(
     """
-    UPDATE delivery.instances AS i
-       SET state = v.state, status = v.status, reason = v.reason, at = v.at,
-           attempts = i.attempts + v.again
-      FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
-                  CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]),
-                  CAST(:again AS int[]))
-           AS v(uid, digest, state, status, reason, at, again)
-     WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
-       AND i.state = 'waiting'
-    RETURNING i.sop_instance_uid, i.state
+    WITH changed AS (
+        UPDATE delivery.instances AS i
+           SET state = v.state, status = v.status, reason = v.reason, at = v.at,
+               attempts = i.attempts + v.again
+          FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
+                      CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]),
+                      CAST(:again AS int[]))
+               AS v(uid, digest, state, status, reason, at, again)
+         WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
+           AND i.state = 'waiting'
+        RETURNING i.sop_instance_uid, i.state
+    )
+    SELECT (SELECT d.withdrawn OR d.cancelled FROM delivery.deliveries AS d
+             WHERE d.id = :delivery AND d.leased_by = :lease AND d.started_at = :started) AS stopped,
+           ARRAY(SELECT sop_instance_uid FROM changed WHERE state <> 'waiting') AS settled
     """
 )
-
-
-_STOPPED = or_(deliveries.c.withdrawn, deliveries.c.cancelled).label("stopped")
 
 
 class Standing(Enum):
@@ -47,23 +49,20 @@ class Standing(Enum):
 class Repository:
     """Reads and writes of running attempts. All methods raise what the database raises."""
 
-    def __init__(self, database: Database, lease: timedelta) -> None:
-        """`lease` is what each write of outcomes also renews."""
+    def __init__(self, database: Database) -> None:
+        """Over delivery's own schema."""
         self._database = database
-        self._lease = lease
 
-    async def waiting(self, delivery: UUID, skip: Collection[str], limit: int = PAGE) -> list[Instance]:
-        """Instances to send: those that were sent in vain before come last, and `skip` not at all."""
+    async def waiting(self, delivery: UUID, limit: int = PAGE) -> list[Instance]:
+        """Instances to send: those that were sent in vain before come last."""
         statement = (
             select(instances)
             .where(instances.c.delivery == delivery, instances.c.state == "waiting")
             .order_by(instances.c.attempts, instances.c.part, instances.c.sop_instance_uid)
             .limit(limit)
         )
-        if skip:
-            statement = statement.where(instances.c.sop_instance_uid.not_in(skip))
-        async with self._database.unit() as unit:
-            rows = await unit.connection.execute(statement)
+        async with self._database.look() as connection:
+            rows = await connection.execute(statement)
         return [
             Instance(
                 row.sop_instance_uid,
@@ -85,48 +84,37 @@ class Repository:
             .distinct()
             .order_by(instances.c.sop_class_uid, instances.c.transfer_syntax)
         )
-        async with self._database.unit() as unit:
-            rows = await unit.connection.execute(statement)
+        async with self._database.look() as connection:
+            rows = await connection.execute(statement)
         return [(row.sop_class_uid, row.transfer_syntax) for row in rows]
 
     async def expects_more(self, delivery: UUID) -> bool:
         """Whether further parts of the manifest may come."""
-        async with self._database.unit() as unit:
-            found = await tally(unit, delivery)
-        return found is not None and not found.whole
-
-    async def note_destination(self, job: Job, ae_title: str) -> None:
-        """Remember where this attempt goes."""
-        async with self._database.unit() as unit:
-            await unit.connection.execute(update(deliveries).where(held_by(job)).values(ae_title=ae_title))
+        come = select(func.count()).where(parts.c.delivery == delivery, parts.c.part <= deliveries.c.parts)
+        statement = select(deliveries.c.parts, come.scalar_subquery().label("come")).where(
+            deliveries.c.id == delivery
+        )
+        async with self._database.look() as connection:
+            found = (await connection.execute(statement)).first()
+        return found is not None and (found.parts is None or found.come < found.parts)
 
     async def record(self, job: Job, outcomes: Sequence[Outcome]) -> Standing:
-        """Write outcomes with the event that tells of them, renew the lease, and say how it stands.
-
-        What a destination has confirmed is written even when the lease is lost: it is a fact.
-        """
+        """Write outcomes with the event that tells of them, and say how the delivery stands."""
         async with self._database.unit() as unit:
-            held = (
-                await unit.connection.execute(
-                    update(deliveries)
-                    .where(held_by(job))
-                    .values(lease_until=func.now() + self._lease)
-                    .returning(_STOPPED)
-                )
-            ).first()
-            if outcomes:
-                await _write_outcomes(unit, job, outcomes)
-        if held is None:
+            stopped = await _write_outcomes(unit, job, outcomes)
+        if stopped is None:
             return Standing.LOST
-        return Standing.WITHDRAWN if held.stopped else Standing.HELD
+        return Standing.WITHDRAWN if stopped else Standing.HELD
 
 
-async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome]) -> None:
+async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome]) -> bool | None:
     retried = [outcome.answer.verdict is Verdict.RETRY for outcome in outcomes]
-    rows = await unit.connection.execute(
+    written = await unit.connection.execute(
         _RECORD,
         {
             "delivery": job.id,
+            "lease": job.lease,
+            "started": job.started_at,
             "uids": [outcome.instance.sop_instance_uid for outcome in outcomes],
             "digests": [outcome.instance.digest for outcome in outcomes],
             "states": [
@@ -139,16 +127,27 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
             "again": [int(again) for again in retried],
         },
     )
-    changed = {row.sop_instance_uid for row in rows if row.state != "waiting"}
-    told = [outcome for outcome in outcomes if outcome.instance.sop_instance_uid in changed]
+    row = written.one()
+    settled = set(row.settled)
+    told = [outcome for outcome in outcomes if outcome.instance.sop_instance_uid in settled]
     if told:
         first = told[0].instance.sop_instance_uid
         cause = ids.derived("outcomes", str(job.attempt_id), first, told[0].at.isoformat())
         unit.publish(facts.progressed(job, told, cause))
+    stopped: bool | None = row.stopped
+    return stopped
 
 
 async def tally(unit: UnitOfWork, delivery: UUID) -> Tally | None:
     """A delivery's instances by state and its manifest; None where there is no such delivery."""
+
+    def count(state: str) -> ScalarSelect[int]:
+        counted = select(func.count()).where(instances.c.delivery == delivery, instances.c.state == state)
+        return counted.scalar_subquery()
+
+    come = select(func.count()).where(
+        and_(parts.c.delivery == delivery, parts.c.part <= func.coalesce(deliveries.c.parts, 0))
+    )
     found = (
         await unit.connection.execute(
             select(
@@ -156,25 +155,20 @@ async def tally(unit: UnitOfWork, delivery: UUID) -> Tally | None:
                 deliveries.c.revision,
                 deliveries.c.receipt_revision,
                 deliveries.c.receipt_due,
+                count("waiting").label("waiting"),
+                count("confirmed").label("confirmed"),
+                count("failed").label("failed"),
+                come.scalar_subquery().label("come"),
             ).where(deliveries.c.id == delivery)
         )
     ).first()
     if found is None:
         return None
-    rows = await unit.connection.execute(
-        select(instances.c.state, func.count().label("number"))
-        .where(instances.c.delivery == delivery)
-        .group_by(instances.c.state)
-    )
-    by_state: dict[str, int] = {row.state: row.number for row in rows}
-    come = await unit.connection.scalar(
-        select(func.count()).where(and_(parts.c.delivery == delivery, parts.c.part <= (found.parts or 0)))
-    )
     return Tally(
-        waiting=by_state.get("waiting", 0),
-        confirmed=by_state.get("confirmed", 0),
-        failed=by_state.get("failed", 0),
-        parts_come=come or 0,
+        waiting=found.waiting,
+        confirmed=found.confirmed,
+        failed=found.failed,
+        parts_come=found.come,
         parts=found.parts,
         revision=found.revision,
         receipt_revision=found.receipt_revision,

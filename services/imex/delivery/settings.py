@@ -1,6 +1,7 @@
 """Settings of the delivery service."""
 
 import socket
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
@@ -40,12 +41,29 @@ class DeliverySettings(BaseSettings):
     default_associations: int = Field(
         default=2, ge=1, le=64, description="where the endpoint does not say max_associations"
     )
+    associations_per_delivery: int = Field(
+        default=2, ge=1, le=8, description="for one delivery, where the destination has more than one free"
+    )
+    refusals_s: float = Field(
+        default=3600.0, ge=0.0, description="a refused SOP class or transfer syntax is asked for again after"
+    )
+    rejections_s: float = Field(
+        default=20.0, ge=0.0, le=30.0, description="a rejected association is asked for again after"
+    )
+    idle_s: float = Field(
+        default=5.0, ge=0.0, le=60.0, description="an association is kept open for the next delivery"
+    )
+    idle_associations: int = Field(default=16, ge=0, le=200, description="of these, at most")
+    tls_ca: Path | None = Field(default=None, description="who vouches for nodes that are sent to over TLS")
+    tls_certificate: Path | None = Field(default=None, description="shown to nodes that ask for one")
+    tls_key: Path | None = Field(default=None, description="the certificate's key")
+    tls_check_host: bool = Field(default=True, description="a node's certificate has to name its host")
     lease_s: float = Field(default=12.0, ge=1.0, le=15.0, description="a lease not renewed so long is over")
     poll_s: float = Field(default=0.25, gt=0.0, le=5.0, description="looking for due deliveries")
-    read_ahead_instances: int = Field(default=4, ge=1, le=64)
-    read_ahead_bytes: int = Field(default=16 << 20, ge=1 << 16)
+    read_ahead_instances: int = Field(default=3, ge=1, le=64, description="of each association")
+    read_ahead_bytes: int = Field(default=32 << 20, ge=1 << 16, description="of all associations")
     whole_bytes: int = Field(
-        default=16 << 20, ge=1 << 16, description="larger instances are streamed, not held in memory"
+        default=4 << 20, ge=1 << 16, description="larger instances are streamed, not held in memory"
     )
 
     def model_post_init(self, _context: object) -> None:

@@ -1,10 +1,11 @@
-"""Waking the workers of this process. It only saves the wait for the next poll: nothing depends on it."""
+"""What one part of this process tells another. It only saves the wait for the next look at the database."""
 
 import asyncio
 import contextlib
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from uuid import UUID
 
-_AFTER_COMMIT_S: Final = (0.005, 0.025, 0.08)
+from imex.delivery.jobs import Instance
 
 
 class Bell:
@@ -19,15 +20,6 @@ class Bell:
         rung, self._event = self._event, asyncio.Event()
         rung.set()
 
-    def ring_soon(self) -> None:
-        """Ring when the caller's transaction has probably been committed, which others cannot see before.
-
-        PostgreSQL's NOTIFY would be exact, and would serialise the commits of the whole database.
-        """
-        loop = asyncio.get_running_loop()
-        for delay in _AFTER_COMMIT_S:
-            loop.call_later(delay, self.ring)
-
     def listen(self) -> asyncio.Event:
         """From now on: take it before looking at what may change."""
         return self._event
@@ -39,3 +31,59 @@ async def heard(event: asyncio.Event, timeout: float) -> bool:
         async with asyncio.timeout(timeout):
             await event.wait()
     return event.is_set()
+
+
+class Inlet:
+    """What comes to one delivery while an attempt at it runs."""
+
+    def __init__(self) -> None:
+        """Nothing has come."""
+        self._instances: list[Instance] = []
+        self.came = asyncio.Event()
+        """Something has happened since `take`."""
+
+    def put(self, instances: Sequence[Instance]) -> None:
+        """More to send, or none, where only the manifest's end has come."""
+        self._instances.extend(instances)
+        self.came.set()
+
+    def take(self) -> list[Instance]:
+        """All that has come since the last time."""
+        self.came.clear()
+        taken, self._instances = self._instances, []
+        return taken
+
+
+class Arrivals:
+    """Hands what the consumers of this process have committed to the attempts that run in it.
+
+    PostgreSQL's NOTIFY would reach other processes too, and would serialise the commits of the whole
+    database; they look from time to time instead.
+    """
+
+    def __init__(self, bell: Bell) -> None:
+        """`bell` is rung for a delivery that nobody here carries."""
+        self._bell = bell
+        self._open: dict[UUID, Inlet] = {}
+
+    @contextlib.contextmanager
+    def inlet(self, delivery: UUID) -> Iterator[Inlet]:
+        """Open while an attempt at the delivery runs."""
+        made = self._open[delivery] = Inlet()
+        try:
+            yield made
+        finally:
+            if self._open.get(delivery) is made:
+                del self._open[delivery]
+
+    def committed(self, listed: Mapping[UUID, Sequence[Instance]]) -> None:
+        """Manifests have changed: what is new in each of these deliveries can be seen by everyone now."""
+        rings = False
+        for delivery, instances in listed.items():
+            inlet = self._open.get(delivery)
+            if inlet is None:
+                rings = True
+            else:
+                inlet.put(instances)
+        if rings:
+            self._bell.ring()

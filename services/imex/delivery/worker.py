@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from imex.delivery.attempt import Stop
+from imex.delivery.attempt import Stop, Width
 from imex.delivery.carrying import Carrying, CurrentDirectory
 from imex.delivery.decide import PoolLimits, free_slots
 from imex.delivery.jobs import Due, Job
@@ -34,6 +34,8 @@ _TIDY_S: Final = 1.0
 _DEPTH_S: Final = 5.0
 _STALLED_S: Final = 60.0
 _AFTER_FAILURE_S: Final = 1.0
+_KEEPING_S: Final = 0.05
+"""Who keeps an association open that others may be waiting for looks more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Pace:
 
     pool: PoolLimits
     default_associations: int = 2
+    associations_per_delivery: int = 2
     lease_s: float = 12.0
     poll_s: float = 0.25
 
@@ -51,6 +54,7 @@ class _Running:
     job: Job
     stop: Stop
     task: asyncio.Task[None]
+    associations: int = 1
 
 
 class Worker:
@@ -113,6 +117,9 @@ class Worker:
         for loop in others:
             loop.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+        if self._carrying.keeps:
+            await self._carrying.close()
+            await self._leases.forget_kept()
 
     def health(self) -> Health:
         """Live while the claims turn; an absent database is a degradation."""
@@ -136,7 +143,7 @@ class Worker:
                 )
                 await asyncio.sleep(_AFTER_FAILURE_S)
             if rings:
-                await heard(rung, every_s)
+                await heard(rung, min(every_s, _KEEPING_S) if self._carrying.keeps else every_s)
             else:
                 await asyncio.sleep(every_s)
 
@@ -152,22 +159,26 @@ class Worker:
         for due in await self._leases.due():
             if self._closed(due):
                 continue
-            jobs = await self._leases.claim(due, self._slots(due))
+            address = self._carrying.address(due.recipient, due.endpoint)
+            kept = self._carrying.kept(due.recipient, due.endpoint)
+            jobs = await self._leases.claim(due, self._slots(due.destination), address, kept)
             for job in jobs:
                 self._begin(job)
-            if due.emergency and not jobs:
+            if not jobs:
                 self._make_way(due)
+            elif due.destination in self._carrying.rates.limited:
+                await self._share()
 
-    def _slots(self, due: Due) -> Callable[[int, bool], int]:
+    def _slots(self, destination: tuple[str, str]) -> Callable[[int, bool], int]:
         directory = self._directory()
-        endpoint = directory.endpoint_for(due.recipient, due.endpoint) if directory else None
+        endpoint = directory.endpoint_for(*destination) if directory else None
         allowed = (endpoint and endpoint.accepts.max_associations) or self._pace.default_associations
 
-        def slots(running_there: int, emergency: bool) -> int:
+        def slots(associations_there: int, emergency: bool) -> int:
             return free_slots(
                 self._pace.pool,
                 running=len(self._running),
-                running_there=running_there,
+                running_there=associations_there,
                 allowed_there=allowed,
                 emergency=emergency,
             )
@@ -187,7 +198,8 @@ class Worker:
 
     async def _carry(self, job: Job, stop: Stop) -> None:
         try:
-            await self._carrying.carry(job, stop)
+            width = Width(self._pace.associations_per_delivery, self._widen, self._narrow)
+            await self._carrying.carry(job, stop, width)
         except Exception:
             # a fault of ours: its lease runs out, and it is tried again then
             log.exception("a delivery failed unexpectedly")
@@ -196,8 +208,32 @@ class Worker:
                 del self._running[job.id]
             self._bell.ring()
 
+    async def _widen(self, job: Job) -> bool:
+        running = self._running.get(job.id)
+        if running is None or not await self._leases.widen(job, self._slots(job.destination)):
+            return False
+        running.associations += 1
+        return True
+
+    async def _narrow(self, job: Job) -> None:
+        if (running := self._running.get(job.id)) is not None:
+            running.associations -= 1
+        await self._leases.narrow(job)
+        self._bell.ring()
+
     def _make_way(self, due: Due) -> None:
-        """Ask a less urgent delivery to end: of the same destination, or of any when the pool is full."""
+        """Ask a delivery that has several associations there to do with fewer.
+
+        For an emergency, where none has: a less urgent one to end, of the same destination, or of any when
+        the pool is full.
+        """
+        there = [one for one in self._running.values() if one.job.destination == due.destination]
+        if wide := [one for one in there if one.associations > 1]:
+            if not any(one.stop.narrow for one in wide):
+                max(wide, key=lambda one: one.associations).stop.narrow = True
+            return
+        if not due.emergency:
+            return
         full = len(self._running) >= self._pace.pool.total
         others = [
             one
@@ -208,7 +244,13 @@ class Worker:
             last = max(others, key=lambda one: (one.job.priority == "routine", one.job.started_at))
             last.stop.ask(GAVE_WAY)
 
+    async def _share(self) -> None:
+        """How much of each limited rate is this process's."""
+        for destination, (mine, all_) in (await self._leases.usage(self._carrying.rates.limited)).items():
+            self._carrying.rates.share(destination, mine, all_)
+
     async def _renew(self) -> None:
+        await self._share()
         before = list(self._running)
         held = await self._leases.renew(before)
         for delivery in before:

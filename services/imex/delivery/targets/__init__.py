@@ -6,18 +6,39 @@ from typing import Protocol
 
 from imex.delivery.decide import Answer
 from imex.delivery.jobs import Instance
+from imex.delivery.payloads import Payload
 from imex.directory.model import Endpoint
 
 Context = tuple[str, str]
-"""SOP class and transfer syntax."""
+"""SOP class and transfer syntax. A transfer syntax that is empty stands for all of the SOP class."""
+
+Refused = Mapping[Context, str]
+"""What a destination has refused, with the words in which it is told."""
+
+Pieces = AsyncIterator[bytes | memoryview]
 
 
 class CannotDeliver(Exception):
     """An attempt cannot go on; the words are fit for a timeline and hold no patient data."""
 
+    def __init__(self, words: str, *, lasting: bool = False) -> None:
+        """`lasting`: the destination has refused us, and would at once again."""
+        super().__init__(words)
+        self.lasting = lasting
+
 
 class Session(Protocol):
     """A way to the destination that is open for some SOP classes and transfer syntaxes."""
+
+    @property
+    def reused(self) -> bool:
+        """It was open before, and may have ended without anybody's having noticed."""
+        ...
+
+    @property
+    def learnt(self) -> Refused:
+        """What the destination has refused on opening."""
+        ...
 
     def covers(self, instance: Instance) -> bool:
         """Whether the session was opened for instances of this kind."""
@@ -27,11 +48,12 @@ class Session(Protocol):
         """Why the destination takes no instances of this kind, in words; empty when it does."""
         ...
 
-    async def send(self, instance: Instance, chunks: AsyncIterator[bytes | memoryview]) -> Answer:
+    async def send(self, instance: Instance, payload: Payload) -> Answer:
         """Send one data set and wait for the answer.
 
         Raises:
             CannotDeliver: the session is over.
+            PayloadBroken: the payload is not what was received, and the session is over.
         """
         ...
 
@@ -43,8 +65,34 @@ class Target(Protocol):
         """How the receipt names the destination; a DICOM node's AE title."""
         ...
 
-    def open(self, endpoint: Endpoint, contexts: Sequence[Context]) -> AbstractAsyncContextManager[Session]:
-        """A session. Entering it raises CannotDeliver when there can be none."""
+    def place(self, endpoint: Endpoint) -> str:
+        """Who answers there: what is learnt of one place does not hold for another."""
+        ...
+
+    def refusal(self, endpoint: Endpoint, context: Context, refused: Refused) -> str:
+        """Why it is of no use to ask for this, in words; empty when it is."""
+        ...
+
+    def kept(self, endpoint: Endpoint) -> int:
+        """Sessions that are kept open for the next delivery."""
+        ...
+
+    def open(
+        self, endpoint: Endpoint, contexts: Sequence[Context], refused: Refused, *, keep: bool
+    ) -> AbstractAsyncContextManager[Session]:
+        """A session for what has no `refusal`, which may be kept open for the next delivery.
+
+        Entering it raises CannotDeliver when there can be none.
+        """
+        ...
+
+    @property
+    def keeps(self) -> bool:
+        """Whether any session is kept open."""
+        ...
+
+    async def close(self) -> None:
+        """End what is kept open."""
         ...
 
 

@@ -1,0 +1,233 @@
+"""One association of an attempt after the other: takes from the supply, sends, notes what became of it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imex.delivery import decide
+from imex.delivery.decide import Answer, Verdict
+from imex.delivery.jobs import Instance, Job
+from imex.delivery.meters import Meters
+from imex.delivery.pace import Pace
+from imex.delivery.payloads import Payload, PayloadBroken, Reader, Reading
+from imex.delivery.recorder import Recorder
+from imex.delivery.repository import Standing
+from imex.delivery.supply import Supply
+from imex.delivery.targets import CannotDeliver, Context, Refused, Session, Target
+from imex.directory.model import Endpoint
+
+
+class Stop:
+    """Asks an attempt to end, or to use fewer associations, after the instances that it is sending."""
+
+    def __init__(self) -> None:
+        """Not asked."""
+        self.reason = ""
+        self.asked = asyncio.Event()
+        self.narrow = False
+        """Others wait for an association to this destination."""
+
+    def ask(self, reason: str) -> None:
+        """`reason` in words for the timeline; the first one counts."""
+        self.reason = self.reason or reason
+        self.asked.set()
+
+
+@dataclass(slots=True)
+class Count:
+    """What has become of an attempt's instances."""
+
+    confirmed: int = 0
+    failed: int = 0
+    again: int = 0
+    bytes: int = 0
+    full_in_a_row: int = 0
+    last_failure: str = ""
+    last_again: str = ""
+
+    @property
+    def full(self) -> bool:
+        """The destination is full, and it is no single instance that is too big for it."""
+        return self.full_in_a_row >= decide.FULL_IN_A_ROW
+
+    def note(self, instance: Instance, answer: Answer) -> None:
+        """One more has an outcome."""
+        self.full_in_a_row = self.full_in_a_row + 1 if answer.full else 0
+        match answer.verdict:
+            case Verdict.CONFIRMED:
+                self.confirmed += 1
+                self.bytes += instance.size
+            case Verdict.FAILED:
+                self.failed += 1
+                self.last_failure = answer.reason
+            case Verdict.RETRY:
+                self.again += 1
+                self.last_again = answer.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What all associations of an attempt work on together."""
+
+    job: Job
+    target: Target
+    endpoint: Endpoint
+    reader: Reader
+    meters: Meters
+    supply: Supply
+    recorder: Recorder
+    count: Count
+    stop: Stop
+    pace: Pace | None
+    refused: dict[Context, str]
+    """What the destination is known not to accept."""
+    learn: Callable[[Refused], Awaitable[None]]
+    """Remember more of it."""
+
+    def must_stop(self) -> bool:
+        """Whether nothing more is to be sent in this attempt."""
+        return self.stop.asked.is_set() or self.recorder.standing is not Standing.HELD or self.count.full
+
+    async def note(self, instance: Instance, answer: Answer) -> None:
+        """What became of an instance; waits while too much is not written."""
+        since = self.job.failing.since
+        now = datetime.now(UTC)
+        settled = decide.settled(answer, sent_before=instance.sent_before, failing_for=now - (since or now))
+        self.count.note(instance, settled)
+        self.meters.instance(self.job, settled)
+        if settled.verdict is not Verdict.RETRY:  # which waits on, for another attempt
+            self.supply.settled()
+        await self.recorder.add(instance, settled)
+
+
+class _Stale(Exception):
+    """An association that was kept open has ended."""
+
+
+class Lane:
+    """One association at a time."""
+
+    def __init__(
+        self, errand: Errand, *, lingers: bool, given_up: Callable[[], bool], on_sent: Callable[[], None]
+    ) -> None:
+        """One that `lingers` waits for what is still to come; one `given_up` is not wanted any more."""
+        self._errand = errand
+        self._supply = errand.supply
+        self._lingers = lingers
+        self._given_up = given_up
+        self._on_sent = on_sent
+        self._proven = True
+
+    async def run(self) -> None:
+        """Send until nothing is left or it is to stop.
+
+        An association that breaks after something got through is followed by another one, with the instance
+        in flight set aside, so that a bad instance does not hold up the others.
+
+        Raises:
+            CannotDeliver: there is no association, or it broke before anything got through.
+            StoreError: the object store failed.
+        """
+        errand = self._errand
+        while not self._must_stop() and await self._supply.ready(lingers=self._lingers):
+            if not await self._may_be_sent():
+                continue
+            before = errand.count.confirmed
+            contexts = self._supply.contexts
+            try:
+                async with errand.target.open(
+                    errand.endpoint, contexts, errand.refused, keep=self._lingers
+                ) as session:
+                    if session.learnt:
+                        await errand.learn(session.learnt)
+                    await self._use(session)
+            except _Stale:
+                continue
+            except PayloadBroken:
+                continue  # noted; a data set cannot be broken off without its association
+            except CannotDeliver:
+                if errand.count.confirmed == before:
+                    raise
+
+    def _must_stop(self) -> bool:
+        return self._given_up() or self._errand.must_stop()
+
+    async def _may_be_sent(self) -> bool:
+        """Whether the next one is worth an association; one that is not has its outcome then."""
+        instance = self._supply.now()
+        if instance is None:
+            return False
+        errand = self._errand
+        if refusal := errand.target.refusal(errand.endpoint, instance.context, errand.refused):
+            await errand.note(instance, Answer(Verdict.FAILED, "", refusal))
+            return False
+        self._supply.back(instance)
+        return True
+
+    async def _use(self, session: Session) -> None:
+        ahead: deque[Reading] = deque()
+        self._proven = not session.reused
+        try:
+            while not self._must_stop():
+                goes_on = await self._read_ahead(session, ahead)
+                if ahead:
+                    await self._send(session, ahead)
+                    self._on_sent()
+                elif not goes_on or not await self._supply.ready(lingers=self._lingers):
+                    return
+        finally:
+            for reading in reversed(ahead):
+                self._supply.back(reading.instance)
+                reading.close()
+
+    async def _read_ahead(self, session: Session, ahead: deque[Reading]) -> bool:
+        """Begin to read what comes next; false when that needs another association."""
+        while len(ahead) < self._errand.reader.bounds.instances:
+            instance = self._supply.now()
+            if instance is None:
+                break
+            if not session.covers(instance):
+                self._supply.back(instance)
+                return False
+            if refusal := session.refusal(instance):
+                await self._errand.note(instance, Answer(Verdict.FAILED, "", refusal))
+                continue
+            reading = self._errand.reader.begin(instance, ahead=bool(ahead))
+            if reading is None:
+                self._supply.back(instance)
+                break
+            ahead.append(reading)
+        return True
+
+    async def _send(self, session: Session, ahead: deque[Reading]) -> None:
+        reading = ahead[0]
+        payload = await reading.payload()  # a store that fails leaves it the next again
+        ahead.popleft()
+        try:
+            await self._send_payload(session, payload)
+        finally:
+            reading.close()
+
+    async def _send_payload(self, session: Session, payload: Payload) -> None:
+        instance = payload.instance
+        payload.pace = self._errand.pace
+        if payload.broken:
+            await self._errand.note(instance, Answer(Verdict.FAILED, "", payload.broken))
+            return
+        try:
+            with self._errand.meters.storing(self._errand.job):
+                answer = await session.send(instance, payload)
+        except PayloadBroken as error:
+            await self._errand.note(instance, Answer(Verdict.FAILED, "", str(error)))
+            raise
+        except CannotDeliver as error:
+            if not self._proven:  # it had ended while nobody used it
+                self._supply.back(instance)
+                raise _Stale from None
+            # it was in flight: behind the others next time, in case it is what breaks the association
+            await self._errand.note(instance, Answer(Verdict.RETRY, "", str(error)))
+            raise
+        self._proven = True
+        await self._errand.note(instance, answer)
