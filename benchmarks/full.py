@@ -23,6 +23,7 @@ from benchmarks.systems.port import System
 _SCENARIOS = ("receive", "send", "end-to-end", "latency")
 _LATENCY_SLICES = 20
 _MIXED_ASSOCIATIONS = 4
+_FAILURES = (SendingFailed, TimeoutError, AssertionError)
 _SLOW = "pynetdicom"
 """Gets a quarter of the images, so that a run does not wait for it most of the time."""
 
@@ -68,7 +69,7 @@ class _Run:
         said = f"{scenario}, {corpus.name}, {name}, {associations} associations"
         try:
             done = do()
-        except (SendingFailed, TimeoutError, AssertionError) as problem:
+        except _FAILURES as problem:
             series.failures.append(str(problem))
             sys.stderr.write(f"  {said}: FAILED {problem}\n")
         else:
@@ -178,7 +179,11 @@ def _latency(this: _Run, corpus: Corpus) -> None:
     for bench in this.benches:
         if isinstance(bench.system, Imex):
             for _ in range(this.arguments.latency_studies):
-                seen = scenarios.latency(bench, corpus, _LATENCY_SLICES, STREAMS)
+                try:
+                    seen = scenarios.latency(bench, corpus, _LATENCY_SLICES, STREAMS)
+                except _FAILURES as problem:
+                    this.results.latency_failures.append(str(problem))
+                    continue
                 this.results.first_image_ms.append(round(1000 * seen.first, 1))
                 this.results.last_image_ms.append(round(1000 * seen.last, 1))
 

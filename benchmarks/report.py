@@ -153,7 +153,8 @@ def placed(document: str, figures: str) -> str:
 
 def failures(results: Results) -> list[str]:
     """What did not succeed, in words."""
-    return [
+    latency = [f"{IMEX}, latency: {failure}" for failure in results.latency_failures]
+    return latency + [
         f"{each.system}, {each.scenario}, {each.corpus}, {each.associations} associations: {failure}"
         for each in results.series
         for failure in each.failures

@@ -71,6 +71,7 @@ class Results(BaseModel):
     """What each system uses when nothing is asked of it, while the others are measured, too."""
     first_image_ms: list[float] = Field(default_factory=list)
     last_image_ms: list[float] = Field(default_factory=list)
+    latency_failures: list[str] = Field(default_factory=list)
 
     def of(self, scenario: str, corpus: str, system: str, associations: int) -> Series:
         """The series of a setting, made when it is new."""

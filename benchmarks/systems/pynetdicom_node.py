@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -47,7 +48,8 @@ def serve(port: int, folder: Path, onwards: int) -> None:
     node = _node()
     node.supported_contexts = AllStoragePresentationContexts
     node.maximum_associations = 64
-    node.start_server(("127.0.0.1", port), evt_handlers=[(evt.EVT_C_STORE, stored)])
+    handlers = [(evt.EVT_C_STORE, stored), (evt.EVT_CONN_OPEN, _without_delay)]
+    node.start_server(("127.0.0.1", port), evt_handlers=handlers)
 
 
 def send(port: int, folder: Path) -> None:
@@ -71,7 +73,13 @@ def _associate(port: int) -> Any:
     node = _node()
     for sop_class in _SOP_CLASSES:
         node.add_requested_context(sop_class, _EXPLICIT_LITTLE)
-    return node.associate("127.0.0.1", port, ae_title=RECEIVER, max_pdu=MAX_PDU)
+    handlers = [(evt.EVT_CONN_OPEN, _without_delay)]
+    return node.associate("127.0.0.1", port, ae_title=RECEIVER, max_pdu=MAX_PDU, evt_handlers=handlers)
+
+
+def _without_delay(event: Any) -> None:
+    """As for the other systems: with Nagle's delay, that would be what is measured."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _node() -> Any:

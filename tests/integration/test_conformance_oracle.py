@@ -3,6 +3,7 @@
 import asyncio
 import re
 import ssl
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -97,6 +98,55 @@ async def test_a_pdu_may_be_as_long_as_stated_and_no_longer(listening: Acceptor,
     peer.command(STORE_CONTEXT, store_request(1, CT, "1.2.3"))
     longest = number(POLICIES, "longest PDU offered")
     peer.data(STORE_CONTEXT, bytes(longest - 6 + beyond), last=True)
+    if beyond:
+        kind, _ = await peer.pdu()
+        assert kind == codec.PduType.ABORT
+    else:
+        assert await peer.answer() == (1, 0x0000, None)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_an_association_request_may_be_as_long_as_stated_and_no_longer(
+    listening: Acceptor, beyond: int
+) -> None:
+    peer = await RawPeer.connected(listening.port)
+    longest = number(POLICIES, "longest A-ASSOCIATE-RQ")
+    peer.writer.write(struct.pack(">BxI", codec.PduType.ASSOCIATE_RQ, longest + beyond))
+    if beyond:
+        kind, _ = await peer.pdu()
+        assert kind == codec.PduType.ABORT
+    else:
+        with pytest.raises(TimeoutError):  # it waits for the rest
+            await asyncio.wait_for(peer.reader.read(1), 0.3)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_user_information_may_have_as_many_sub_items_as_stated(
+    listening: Acceptor, beyond: int
+) -> None:
+    peer = await RawPeer.connected(listening.port)
+    stated = number(POLICIES, "user information sub-items")
+    request = codec.encode_associate_request(
+        codec.AssociateRequest("B", "A", (ProposedContext(1, CT, (EXPLICIT,)),), UserInformation(16384, "1"))
+    )
+    start = request.rindex(b"\x50\x00" + struct.pack(">H", len(request) - request.rindex(b"\x50\x00") - 4))
+    items = request[start + 4 :]
+    unknown = struct.pack(">BxH", 0x7F, 0)
+    information = items + unknown * (stated + beyond - 2)  # besides the length and the class UID
+    body = request[6:start] + struct.pack(">BxH", 0x50, len(information)) + information
+    peer.writer.write(struct.pack(">BxI", codec.PduType.ASSOCIATE_RQ, len(body)) + body)
+    kind, _ = await peer.pdu()
+    assert kind == (codec.PduType.ABORT if beyond else codec.PduType.ASSOCIATE_AC)
+
+
+@pytest.mark.parametrize("beyond", [0, 1])
+async def test_a_command_set_may_be_as_long_as_stated_and_no_longer(listening: Acceptor, beyond: int) -> None:
+    peer = await RawPeer.associated(listening.port)
+    named = store_request(1, CT, "1.2.3")
+    filler = number(POLICIES, "longest command set") + beyond - len(named) - 8
+    command = named + struct.pack("<HHI", 0, 0x5000, filler) + bytes(filler)
+    peer.command(STORE_CONTEXT, command)
+    peer.data(STORE_CONTEXT, b"data", last=True)
     if beyond:
         kind, _ = await peer.pdu()
         assert kind == codec.PduType.ABORT

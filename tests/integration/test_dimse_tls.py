@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -12,7 +13,10 @@ import pytest
 import uvloop
 from pynetdicom import AE
 
-from imex.dimse import Acceptor, Edge, Limits, serve
+from imex.dimse import Acceptor, Edge, Limits, StoreCommand, serve
+from imex.dimse import pdu as codec
+from imex.dimse.command import echo_request, store_request
+from imex.dimse.items import ProposedContext, UserInformation
 from imex.dimse.service import AssociationRequest, FailedStage, Reject
 from imex.dimse.tls import TlsFilesInvalid, client_context, server_context
 from imex.local.certificates import Certificates, Pair
@@ -20,7 +24,8 @@ from imex.testing.dicom import synthetic_study
 from imex.testing.dimse import DimseRecorder, read_instance
 from imex.testing.runtime import until
 
-VERIFICATION = "1.2.840.10008.1.1"
+VERIFICATION, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
+CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 
 pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture')
 
@@ -335,3 +340,66 @@ async def test_a_context_that_asks_for_no_certificate_is_not_served(issued: Cert
         code, _ = await echoscu(acceptor.tls_port, issued, issued.client("RQM"))
         assert code != 0
     assert recorder.requests == []
+
+
+async def opened(port: int, issued: Certificates) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A TLS connection with RQM's certificate on which the test speaks PDUs itself; associated."""
+    pair = issued.client("RQM")
+    context = client_context(issued.ca, pair.certificate, pair.key)
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=context, server_hostname="localhost", limit=2**10
+    )
+    contexts = (ProposedContext(1, CT, (EXPLICIT,)), ProposedContext(3, VERIFICATION, (IMPLICIT,)))
+    request = codec.AssociateRequest("B", "A", contexts, UserInformation(16384, "1.2.3"))
+    writer.write(codec.encode_associate_request(request))
+    kind, length = struct.unpack(">BxI", await asyncio.wait_for(reader.readexactly(6), 10))
+    assert kind == 2
+    await reader.readexactly(length)
+    return reader, writer
+
+
+async def test_a_peer_that_reads_nothing_is_gone_at_the_deadline(issued: Certificates) -> None:
+    recorder = DimseRecorder()
+    limits = Limits(write_s=0.3, close_s=0.3)
+    async with listening(recorder, lambda: context_of(issued), limits) as acceptor:
+        _, writer = await opened(acceptor.tls_port, issued)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        echo = echo_request(1, VERIFICATION)
+        asked = codec.data_header(3, len(echo), command=True, last=True) + echo
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(20):
+                while not recorder.ended:
+                    writer.write(asked * 200)
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(0.2):
+                            await writer.drain()
+        await until(lambda: bool(recorder.ended))
+        assert [ended.kind for ended in recorder.ended] == ["timeout"]
+        writer.transport.abort()
+        await until(lambda: acceptor.connections == 0)
+
+
+async def test_a_slow_sink_slows_its_sender(issued: Certificates) -> None:
+    go_on = asyncio.Event()
+
+    async def wait(_: StoreCommand) -> None:
+        await go_on.wait()
+
+    recorder = DimseRecorder(on_write=wait, keep=False)
+    async with listening(recorder, lambda: context_of(issued)) as acceptor:
+        _, writer = await opened(acceptor.tls_port, issued)
+        store = store_request(1, CT, "1.2.3")
+        writer.write(codec.data_header(1, len(store), command=True, last=True) + store)
+        piece = codec.data_header(1, 2**16, command=False, last=False) + bytes(2**16)
+        sent = 0
+        with contextlib.suppress(TimeoutError):
+            while sent < 2**26:
+                writer.write(piece)
+                async with asyncio.timeout(1.0):
+                    await writer.drain()
+                sent += len(piece)
+        assert sent < 2**24, "what waits is bounded: by the window, TLS's buffers, and the sockets'"
+        go_on.set()
+        async with asyncio.timeout(30):
+            await writer.drain()
+        writer.transport.abort()

@@ -101,7 +101,8 @@ class Acceptor:
         self._clock = clock
         self._edge = edge
         self._memory = edge.memory or SharedMemory(limits.receive_memory, limits.receive_window)
-        self._gate = Gate(edge.balancers, Handshakes(limits.handshakes_per_address), limits.handshake_s)
+        handshakes = Handshakes(limits.handshakes_per_address, limits.handshake_stalled_s)
+        self._gate = Gate(edge.balancers, handshakes, limits.handshake_s)
         self._plain = Listener(self._arrived(None))
         self._secure = Listener(self._arrived(edge.tls))
         self._arriving: dict[asyncio.Task[None], None] = {}  # in the order in which they came
@@ -244,6 +245,10 @@ class Acceptor:
         self._layers[layer] = None
         self._empty.clear()
 
+    def knows(self, layer: UpperLayer) -> bool:
+        """Whether a connection stands."""
+        return layer in self._layers
+
     def closed(self, layer: UpperLayer) -> None:
         """A connection is gone."""
         self._layers.pop(layer, None)
@@ -279,6 +284,7 @@ class Acceptor:
         if not task.cancelled() and task.exception() is not None:
             log.error("an association failed", exc_info=task.exception())
         layer.abort(AssociationAborted(0, 0, _STOPPING))
+        layer.forget_received()
 
     async def _associate(self, layer: UpperLayer, request: AssociateRequest) -> None:
         described = _request(layer, request)
@@ -339,6 +345,11 @@ class _Accepted(UpperLayer):
         super().connection_made(transport)
         self.peer = self._peer
         self._acceptor.connected(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.BaseProtocol; may be told twice, and of a connection that never stood."""
+        if self._acceptor.knows(self):
+            super().connection_lost(exc)
 
 
 def _request(layer: UpperLayer, request: AssociateRequest) -> AssociationRequest:

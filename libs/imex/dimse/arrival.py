@@ -86,17 +86,28 @@ class Gate:
         tls: ssl.SSLContext | None,
     ) -> None:
         loop = asyncio.get_running_loop()
-        if tls is None:
-            await loop.connect_accepted_socket(protocol, connection)
-            return
-        # asyncio's own deadline is only a little behind: the caller's may be brought forward
-        await loop.connect_accepted_socket(
-            protocol,
-            connection,
-            ssl=tls,
-            ssl_handshake_timeout=self._handshake_s + 1,
-            ssl_shutdown_timeout=_SHUTDOWN_S,
-        )
+        made: list[asyncio.BaseProtocol] = []
+
+        def make() -> asyncio.BaseProtocol:
+            made.append(protocol())
+            return made[-1]
+
+        try:
+            if tls is None:
+                await loop.connect_accepted_socket(make, connection)
+            else:
+                # asyncio's own deadline is only a little behind: the caller's may be brought forward
+                await loop.connect_accepted_socket(
+                    make,
+                    connection,
+                    ssl=tls,
+                    ssl_handshake_timeout=self._handshake_s + 1,
+                    ssl_shutdown_timeout=_SHUTDOWN_S,
+                )
+        except BaseException:
+            for connected in made:  # uvloop closes the transport and does not tell its protocol
+                connected.connection_lost(None)
+            raise
 
 
 async def _proxied(connection: socket.socket) -> Peer | None:

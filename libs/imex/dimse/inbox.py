@@ -126,6 +126,12 @@ class Inbox:
         self._let_go()
         self._wake()
 
+    def clear(self) -> None:
+        """Nobody will take anything any more: let go of the memory at once, not when the collector comes."""
+        self._waiting.clear()
+        self._gathered = None
+        self._bytes = 0
+
     def _let_go(self) -> None:
         if self._held_back:
             self._held_back = False

@@ -20,7 +20,8 @@ class Limits:
             in a context, sub-items in the user information.
         command_bytes: longest command set of one message.
         dataset_bytes: longest data set of one message; a longer one aborts the association.
-        empty_fragments: fragments and P-DATA-TF in a row that carry nothing and end nothing.
+        short_fragments: fragments of fewer than 64 bytes that end nothing, and P-DATA-TF without any, in a
+            row: each costs as much time as one that carries data.
         receive_window: bytes that one association may have received and its sink not yet taken; reading stops
             above it and goes on below half of it.
         receive_memory: bytes that all connections of an acceptor receive into, where its user shares none of
@@ -30,12 +31,16 @@ class Limits:
             requestor, which sends data sets, has more of them under way.
         operations: operations of one association that an acceptor carries out at a time, where the peer asks
             for an asynchronous operations window (PS3.7 D.3.3.3).
+        ended_bytes: what a peer may go on sending after the end of its association, before its connection is
+            cut: enough for what was under way when it was told.
         associations, connections: at a time, in one acceptor; beyond so many connections the oldest that has
             not asked for an association gives way.
         handshakes_per_address: TLS handshakes under way at a time from one address (IPv6: one /64).
 
     Deadlines
         handshake_s: from the connection to the end of the TLS handshake, a PROXY header before it included.
+        handshake_stalled_s: after so long it gives way to one that waits for a place; an honest peer on a busy
+            machine takes a second and more when a hundred of them come at once.
         artim_s: the ARTIM timer (PS3.8 9.1.5): connection without A-ASSOCIATE-RQ, or not closed by the peer.
         close_s: what a peer that was silent beyond a deadline, or does not read, has for the last PDU; with
             `idle_s` it is below the 60 s after which a silent peer is gone.
@@ -54,18 +59,20 @@ class Limits:
     user_items: int = 512
     command_bytes: int = 16 * KIB
     dataset_bytes: int = 16 * GIB
-    empty_fragments: int = 64
+    short_fragments: int = 256
     receive_window: int = 1024 * KIB
     receive_memory: int = 32 * 1024 * KIB
     indications: int = 8192
     unsent: int = 64 * KIB
     requestor_unsent: int = 512 * KIB
     operations: int = 8
+    ended_bytes: int = 16 * 1024 * KIB
     associations: int = 200
     connections: int = 1000
-    handshakes_per_address: int = 64
+    handshakes_per_address: int = 100
 
     handshake_s: float = 10.0
+    handshake_stalled_s: float = 3.0
     artim_s: float = 15.0
     close_s: float = 4.0
     admit_s: float = 10.0

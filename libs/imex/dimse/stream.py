@@ -17,6 +17,7 @@ from imex.dimse.pdu import COMMAND_BIT, HEADER_BYTES, LAST_BIT, PDV_HEADER_BYTES
 SMALL_ARENA: Final = 4 * KIB  # before any data has come: hundreds of silent connections cost next to nothing
 FIRST_ARENA: Final = 16 * KIB  # when data begins to come; more as soon as a read fills what there is
 MIN_READ: Final = 64 * KIB
+SHORT: Final = 64
 _NOTHING: Final = memoryview(b"")
 
 _SHORT_PDU_BYTES: Final = 4
@@ -64,20 +65,22 @@ class PduStream:
         self._pdv_left = 0
         self._pdv_context = 0
         self._pdv_control = 0
-        self._empty = 0
+        self._short = 0
         self._ended = False  # a data set
         self._stopped = False
 
     def stop(self) -> None:
-        """Throw away whatever comes from now on."""
+        """Throw away whatever comes from now on, and hold no memory."""
         self._stopped = True
+        self._arena, self._start, self._end, self._lent = _NOTHING, 0, 0, False
+        self._arena_bytes = SMALL_ARENA
 
     def buffer(self) -> memoryview:
         """Where the next bytes go; never empty."""
         if self._stopped:
             self._start = self._end = 0
-            if self._lent or len(self._arena) != SMALL_ARENA:
-                self._arena, self._lent = memoryview(bytearray(SMALL_ARENA)), False
+            if self._lent or len(self._arena) != self._arena_bytes:
+                self._arena, self._lent = memoryview(bytearray(self._arena_bytes)), False
             return self._arena
         if self._start == self._end and not self._lent:
             self._start = self._end = 0
@@ -94,6 +97,8 @@ class PduStream:
     def received(self, count: int) -> None:
         """Parse `count` more bytes. Raises ProtocolError; nothing can be parsed after that."""
         if self._stopped:
+            if count == self._arena_bytes:  # it goes on and on: throw it away with less ado
+                self._arena_bytes = MIN_READ
             return
         if count == len(self._arena) - self._end and self._arena_bytes >= FIRST_ARENA:
             self._arena_bytes = min(2 * self._arena_bytes, LARGE_ARENA)
@@ -164,6 +169,10 @@ class PduStream:
         self._pdu_left -= length + 4
         self._pdv_left = length - 2
         self._phase = _Phase.PDV
+        if length < SHORT + 2 and not self._pdv_control & LAST_BIT:
+            self._without_progress()
+        else:
+            self._short = 0
         return True
 
     def _pdv_data(self, available: int) -> bool:
@@ -179,16 +188,13 @@ class PduStream:
         self._start = start + taken
         self._pdv_left = left - taken
         if taken or last:
-            self._empty = 0
             self._lent = True
             self._ended = last and not self._pdv_control & COMMAND_BIT
             piece = self._arena[start : start + taken]
             self._receiver.on_fragment(self._pdv_context, bool(self._pdv_control & COMMAND_BIT), last, piece)
-        else:
-            self._without_progress()
         return True
 
     def _without_progress(self) -> None:
-        self._empty += 1
-        if self._empty > self._limits.empty_fragments:
-            raise ProtocolError("fragments without content")
+        self._short += 1
+        if self._short > self._limits.short_fragments:
+            raise ProtocolError("fragments with next to nothing in them")

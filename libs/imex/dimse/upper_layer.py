@@ -79,6 +79,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._inbox = Inbox(limits, memory)
         self._writers: asyncio.Future[None] | None = None
         self._unsent = 0
+        self._ended_bytes = 0
         self._aborting = Abort(AbortSource.USER, 0)
         self.state = State.IDLE
         self.end: DimseError | None = None
@@ -113,13 +114,24 @@ class UpperLayer(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """Parse and act on what came; what breaks the protocol aborts the association."""
         self._watch.bytes += nbytes
+        if self.end is not None and self._after_end(nbytes):
+            return
         try:
             self._stream.received(nbytes)
         except ProtocolError as error:
             self._stream.stop()
             self._invalid(error)
         self._inbox.hold_back()
-        self._acknowledge()
+        if self.end is None:
+            self._acknowledge()
+
+    def _after_end(self, nbytes: int) -> bool:
+        """Whether enough is enough: what an ended peer sends is only thrown away."""
+        self._ended_bytes += nbytes
+        if self._ended_bytes > self._limits.ended_bytes:
+            self.close()
+            return True
+        return False
 
     def eof_received(self) -> None:
         """The peer sends no more, and half a connection is no use: it is closed once all is sent, soon."""
@@ -250,6 +262,10 @@ class UpperLayer(asyncio.BufferedProtocol):
         """The peer broke the protocol above the upper layer (DIMSE): abort with the error's reason."""
         self.abort(error, Abort(AbortSource.PROVIDER, error.reason))
 
+    def forget_received(self) -> None:
+        """Nobody receives any more."""
+        self._inbox.clear()
+
     def finish_closing(self) -> None:
         """Close without waiting for the peer to do so, once what was written is sent."""
         self._artim.stop()
@@ -303,7 +319,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         match action:
             case Action.DT_1 | Action.AR_7:
                 assert self._transport is not None
-                self._transport.writelines(argument)  # type: ignore[arg-type]
+                if not self._transport.is_closing():  # closed, and about to be told: uvloop would raise
+                    self._transport.writelines(argument)  # type: ignore[arg-type]
             case Action.AR_6 | Action.AE_1 | Action.AA_6:
                 pass
             case Action.AE_2:
@@ -379,7 +396,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._finish(AssociationRejected(reject.result, reject.source, reject.reason))
 
     def _write(self, data: bytes) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def _close(self) -> None:

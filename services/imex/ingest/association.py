@@ -1,6 +1,7 @@
 """One association: which studies it carries, and what is said of them at its end."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -40,13 +41,21 @@ class Study:
         return self.span.traceparent if self.span else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end: its address, and what audit records say of its certificate."""
+
+    host: str
+    certificate: Mapping[str, str] = field(default_factory=dict)
+
+
 class Carried:
     """The studies of one association."""
 
-    def __init__(self, around: Surroundings, origin: Origin, peer_host: str, started_at: datetime) -> None:
+    def __init__(self, around: Surroundings, origin: Origin, peer: Peer, started_at: datetime) -> None:
         self._around = around
         self._origin = origin
-        self._peer_host = peer_host
+        self._peer = peer
         self._started_at = started_at
         self._studies: dict[str, Study] = {}
 
@@ -156,8 +165,9 @@ class Carried:
                         "called_ae": origin.called_ae,
                         "association": str(origin.association),
                         "ended": outcome,
+                        **self._peer.certificate,
                     },
-                    personal={"address": self._peer_host},
+                    personal={"address": self._peer.host},
                 ),
             )
         )

@@ -17,7 +17,7 @@ from imex.dimse.sop_classes import VERIFICATION
 from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import caused_id
-from imex.ingest.association import Carried
+from imex.ingest.association import Carried, Peer
 from imex.ingest.decide import Admitted, Turned, admit, refusal
 from imex.ingest.limits.limiter import Overfull
 from imex.ingest.meters import LimitName
@@ -68,7 +68,7 @@ class IngestPolicy:
             return self._limited(source, "associations", full.scope)
         if certificate is not None:
             around.certificate_shown(source, certificate)
-        return Accept(self._handler(request, decision, leave))
+        return Accept(self._handler(request, decision, certificate, leave))
 
     def _limited(self, source: str, limit: LimitName, scope: str) -> Reject:
         """Transient in any case: the sender may come again. An institution's own limit has its own reason."""
@@ -79,7 +79,11 @@ class IngestPolicy:
         return Reject.temporary_congestion(words)
 
     def _handler(
-        self, request: AssociationRequest, admitted: Admitted, leave: Callable[[], None]
+        self,
+        request: AssociationRequest,
+        admitted: Admitted,
+        certificate: CertificateFacts | None,
+        leave: Callable[[], None],
     ) -> "IngestAssociation":
         origin = Origin(
             association=self._around.new_id(),
@@ -88,7 +92,8 @@ class IngestPolicy:
             calling_ae=clean(request.calling_ae, AE_CHARS),
             called_ae=clean(request.called_ae, AE_CHARS),
         )
-        return IngestAssociation(self._around, origin, request.peer_host, leave)
+        peer = Peer(request.peer_host, _shown(certificate))
+        return IngestAssociation(self._around, origin, peer, leave)
 
     def _turned(
         self, request: AssociationRequest, turned: Turned, certificate: CertificateFacts | None
@@ -141,14 +146,12 @@ def _only_verifies(request: AssociationRequest) -> bool:
 class IngestAssociation:
     """Serves one association of a known sender (imex.dimse.AssociationHandler)."""
 
-    def __init__(
-        self, around: Surroundings, origin: Origin, peer_host: str, leave: Callable[[], None]
-    ) -> None:
+    def __init__(self, around: Surroundings, origin: Origin, peer: Peer, leave: Callable[[], None]) -> None:
         """`leave` is called at its end."""
         self._leave = leave
         self._around = around
         self._origin = origin
-        self._carried = Carried(around, origin, peer_host, around.now())
+        self._carried = Carried(around, origin, peer, around.now())
         self._log = log.bind(
             association=str(origin.association), source=origin.source, calling_ae=origin.calling_ae
         )

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imex.dimse.inbox import Inbox
@@ -91,6 +91,7 @@ def test_arenas_are_small_while_memory_is_short() -> None:
     assert memory.window == FLOOR
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 64))
 def test_however_many_peers_send_memory_stays_near_its_size(peers: int, size_mib: int) -> None:
     memory = SharedMemory(size_mib * MIB, MIB)

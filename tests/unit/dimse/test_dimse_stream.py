@@ -111,8 +111,8 @@ def test_several_values_in_one_pdu_are_taken_apart() -> None:
         (struct.pack(">BxIIBB", 4, 6, 1, 1, 0), AbortReason.INVALID_PARAMETER),
         (struct.pack(">BxI", 4, 5) + bytes(5), AbortReason.INVALID_PARAMETER),
         (b"GET / HTTP/1.1\r\n", AbortReason.UNRECOGNIZED_PDU),
-        (data_pdu(1, b"", last=False) * (LIMITS.empty_fragments + 1), AbortReason.INVALID_PARAMETER),
-        (struct.pack(">BxI", 4, 0) * (LIMITS.empty_fragments + 1), AbortReason.INVALID_PARAMETER),
+        (data_pdu(1, b"", last=False) * (LIMITS.short_fragments + 1), AbortReason.INVALID_PARAMETER),
+        (struct.pack(">BxI", 4, 0) * (LIMITS.short_fragments + 1), AbortReason.INVALID_PARAMETER),
     ],
 )
 def test_what_a_peer_claims_is_checked_before_it_is_believed(wire: bytes, reason: AbortReason) -> None:

@@ -366,3 +366,16 @@ async def test_an_ended_peer_that_reads_no_aborts_is_sent_no_more_of_them() -> N
     peer.layer.pause_writing()
     peer.brings(RQ * 100)
     assert peer.sent() == b""
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_an_ended_peer_that_goes_on_sending_is_cut_off(ours: bool) -> None:
+    peer = accepted(Limits(ended_bytes=1_000_000))
+    if ours:
+        peer.layer.abort(AssociationAborted(0, 0, "we stop"))
+    else:
+        peer.brings(RQ)
+    peer.brings(DATA * 40_000)
+    assert not peer.transport.is_closing()
+    peer.brings(DATA * 40_000)
+    assert peer.transport.closed == "abort"

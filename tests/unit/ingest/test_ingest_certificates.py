@@ -1,7 +1,9 @@
 """The TLS port's certificates over time, its settings, and what a rejection leaves in the audit trail."""
 
+import hashlib
 import shutil
 import ssl
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 from structlog.testing import capture_logs
 
-from imex.dimse import Accept, Reject
+from imex.dimse import Accept, Ended, Reject
 from imex.dimse.tls import TlsFilesInvalid
 from imex.directory.certificates import CertificateFacts
 from imex.ingest.certificates import Certificates, Files, SenderCertificates
@@ -183,6 +185,19 @@ async def test_who_is_let_in_with_a_certificate_has_it_looked_at(world: Any, tmp
     assert isinstance(await world.connect(certificate=der), Accept)
     assert isinstance(await world.connect("RT3_PACS", peer_host="10.0.0.9", certificate=der), Reject)
     assert seen == [("RQM", certificate.not_valid_after_utc)]
+
+
+async def test_what_was_received_is_audited_with_the_certificate(
+    world: Any, dataset: Callable[..., bytes], tmp_path: Path
+) -> None:
+    der = ssl.PEM_cert_to_DER_cert(Authority(tmp_path).client("RQM").certificate.read_text())
+    accept = await world.connect(certificate=der)
+    assert isinstance(accept, Accept)
+    assert (await world.send(accept.handler, dataset())).status == 0
+    await accept.handler.ended(Ended("released", "released", 1))
+    (recorded,) = world.audits
+    assert recorded.action == "instances_received"
+    assert recorded.details["certificate"] == f"sha256:{hashlib.sha256(der).hexdigest()}"
 
 
 async def test_another_institutions_ae_title_is_rejected_and_audited(world: Any, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The limiter over a log in memory: several processes, one order, and a log that goes away."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -10,7 +10,9 @@ import pytest
 
 from imex.events import Event
 from imex.ingest.limits.bounds import Bounds, BoundsTable
+from imex.ingest.limits.ledger import Wants
 from imex.ingest.limits.limiter import Limiter, Overfull, Timing
+from imex.ingest.limits.shares import in_flight_of, rate_of
 from imex.ingest.meters import LimitMeters
 from imex.observability.metrics import Metrics
 from imex.runtime.log_follower import LogRecord
@@ -46,7 +48,13 @@ class Cluster:
     limiters: list[Limiter] = field(default_factory=list)
     metrics: list[Metrics] = field(default_factory=list)
 
-    async def begin(self, bounds: Bounds, institution: Bounds = Bounds(), expected: int = 1) -> Limiter:  # noqa: B008
+    async def begin(
+        self,
+        bounds: Bounds,
+        institution: Bounds = Bounds(),  # noqa: B008
+        expected: int = 1,
+        wants: Callable[[], Mapping[str, Wants]] = dict,
+    ) -> Limiter:
         metrics = Metrics("ingest")
         limiter = Limiter(
             uuid4(),
@@ -54,6 +62,7 @@ class Cluster:
             self.log.append,
             uuid4,
             LimitMeters(metrics),
+            wants=wants,
             expected=expected,
             timing=TIMING,
         )
@@ -191,3 +200,26 @@ async def test_a_process_that_joins_learns_what_is_held(cluster: Cluster) -> Non
     late = await cluster.begin(Bounds(associations=2))
     assert callable(await entered(late))
     assert await entered(late) == "everybody"
+
+
+async def test_shares_follow_what_each_process_needs_and_never_exceed_the_limit(cluster: Cluster) -> None:
+    needs = {"busy": Wants(900, 900), "calm": Wants(100, 100)}
+    busy = await cluster.begin(Bounds(), wants=lambda: {"RQM": needs["busy"]})
+    calm = await cluster.begin(Bounds(), wants=lambda: {"RQM": needs["calm"]})
+
+    def shares() -> list[int]:
+        return [each.entitled(600, rate_of("RQM")) for each in (busy, calm)]
+
+    assert sum(shares()) <= 600 or busy.live == 1
+    await until(lambda: shares() == [500, 100], 10)
+    assert [each.entitled(600, in_flight_of()) for each in (busy, calm)] == [500, 100]
+    needs["busy"], needs["calm"] = Wants(), Wants(900, 900)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 10
+    while shares() != [0, 600]:
+        assert sum(shares()) <= 600
+        assert loop.time() < deadline
+        await asyncio.sleep(0.01)
+    cluster.log.away = True
+    await until(lambda: not calm.connected)
+    assert shares() == [0, 300]  # what the other needs now cannot be known

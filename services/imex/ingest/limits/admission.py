@@ -41,6 +41,8 @@ def judge(everybody: Count, institution: Count, live: int) -> Step:
 
     Taking at once is safe while there is room for what every process may have taken and not said yet.
     """
+    if not everybody.limit and not institution.limit:
+        return Step.TAKE
     if _full(institution):
         return Step.INSTITUTION_FULL
     if _full(everybody):

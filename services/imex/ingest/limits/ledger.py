@@ -88,7 +88,8 @@ class Ledger:
         self._processes: dict[UUID, _Process] = {}
         self._by_institution: Counter[str] = Counter()
         self._epochs: deque[Demand] = deque(maxlen=WINDOW)
-        self._epoch = -1
+        self.epoch = -1
+        """The broker's second that has begun."""
         self._scopes: dict[str, _Scope] = {}
         self.position = -1
         self.total = 0
@@ -232,12 +233,12 @@ class Ledger:
 
     def _turn_epoch(self, epoch: int) -> None:
         """Keep what was needed when a second began, the same for every reader."""
-        if epoch <= self._epoch:
+        if epoch <= self.epoch:
             return
         demand = {process: dict(known.wants) for process, known in self._processes.items()}
-        for _ in range(min(epoch - self._epoch, WINDOW) if self._epoch >= 0 else 1):
+        for _ in range(min(epoch - self.epoch, WINDOW) if self.epoch >= 0 else 1):
             self._epochs.append(demand)
-        self._epoch = epoch
+        self.epoch = epoch
 
 
 def reserve(live: int) -> int:

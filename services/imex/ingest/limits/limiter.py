@@ -30,6 +30,7 @@ from imex.runtime.log_follower import LogRecord
 
 log = structlog.get_logger(__name__)
 
+_GOODBYE_S = 1.0
 _MOST_REPORTS = 2  # under way at a time: while the broker is away more would only be repeated later
 
 
@@ -101,6 +102,7 @@ class Limiter:
         self._new_id = new_id
         self._meters = meters
         self._wants = wants
+        self._wanted: Mapping[str, Wants] = {}
         self._turned = turned
         self._expected = expected
         self._timing = timing
@@ -125,12 +127,13 @@ class Limiter:
         self._reporting = asyncio.create_task(self._report_on_and_on())
 
     async def stop(self) -> None:
-        """Say that nothing is held any more, for a second at most."""
+        """Say what is still to be said, and that nothing is held any more; for two seconds at most."""
         if self._reporting is not None:
             self._reporting.cancel()
             await asyncio.gather(self._reporting, return_exceptions=True)
-        self._spawn(self._send(self._report(leaving=True)))
-        await asyncio.wait(self._tasks, timeout=1.0)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_GOODBYE_S)
+        await asyncio.wait([self._spawn(self._send(self._report(leaving=True)))], timeout=_GOODBYE_S)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -304,7 +307,7 @@ class Limiter:
             self._unsettle(claim.number)
 
     def _report(self, *, leaving: bool = False) -> Event[Any]:
-        wants = {} if leaving else self._wants()
+        wants = {} if leaving else self._wanted
         codes = () if leaving else sorted({*wants, *(code for code, n in self._settled.items() if n)})
         return CapacityReported.of(
             id=self._new_id(),
@@ -328,6 +331,7 @@ class Limiter:
     async def _report_on_and_on(self) -> None:
         while True:
             if self._reports < _MOST_REPORTS:
+                self._wanted = self._wants()
                 self._send_report()
             self._turned()
             await asyncio.sleep(self._timing.report_s if self._heard_at is not None else 0.1)
@@ -357,14 +361,13 @@ class Limiter:
 
     def take(self, records: Sequence[LogRecord]) -> None:
         """Records of the topic, this process's own among them."""
-        before = len(self._ledger.epochs), self._ledger.epochs[-1:]
-        closings = self._ledger.closings
+        epoch, closings = self._ledger.epoch, self._ledger.closings
         for record in records:
             verdict = self._ledger.apply(record.offset, record.at, record.event)
             if getattr(record.event.data, "process", None) == self._process:
                 self._own(record.event, verdict)
         self._meters.known(self.live, self._ledger.total)
-        if (len(self._ledger.epochs), self._ledger.epochs[-1:]) != before:
+        if self._ledger.epoch != epoch:
             self._turned()
         if self._ledger.closings != closings and self.connected:
             self._send_report()  # others wait to hear that this process has read of it
