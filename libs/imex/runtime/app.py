@@ -1,6 +1,7 @@
 """The life cycle of a service: start in order, serve health, stop in reverse within a bound."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ class Told(Protocol):
 log = logging.getLogger(__name__)
 
 _STOP_EACH_S = 45.0
+_COLLECT_EVERY = 5_000
+"""Objects made and not yet freed before the youngest are looked through; Python's own 700 is for scripts."""
 _STOP_REST_S = 15.0
 
 
@@ -112,6 +115,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        _spare_the_collector()
         waiting = asyncio.create_task(stop.wait())
         starting = asyncio.create_task(self.start())
         await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
@@ -128,6 +132,14 @@ class App:
             await self.stop()
         if not starting.cancelled():
             starting.result()
+
+
+def _spare_the_collector() -> None:
+    # What importing has made, some hundred thousand objects, lives as long as the process: the garbage
+    # collector need not walk it again and again while records stream through.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY, 20, 20)
 
 
 def _stops_within(component: Component) -> float:

@@ -29,7 +29,8 @@ def context_of(traceparent: str | None) -> Context | None:
 @contextmanager
 def handling(tracer: Tracer, group: str, messages: Sequence[Message]) -> Iterator[None]:
     """A span for one call of a handler. The error status says the kind of exception and nothing else."""
-    contexts = [context for message in messages if (context := context_of(message.traceparent))]
+    parents = dict.fromkeys(message.traceparent for message in messages)
+    contexts = [context for parent in parents if (context := context_of(parent))]
     spans = [get_current_span(context).get_span_context() for context in contexts]
     same_trace = len({span.trace_id for span in spans}) == 1
     topics = sorted({message.topic for message in messages})
