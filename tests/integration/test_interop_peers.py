@@ -39,7 +39,10 @@ async def test_a_peer_sends_to_imex(
     await check_sender(sender, imex, transport, tmp_path)
 
 
+@pytest.mark.parametrize("transport", ["plain", "TLS"])
 @pytest.mark.parametrize("receiver", RECEIVERS, ids=lambda receiver: receiver.name)
-async def test_imex_sends_to_a_peer(receiver: Receiver, empty_database_url: str, tmp_path: Path) -> None:
+async def test_imex_sends_to_a_peer(
+    receiver: Receiver, transport: Transport, empty_database_url: str, tmp_path: Path
+) -> None:
     async with delivery_world(empty_database_url) as world:
-        await check_receiver(receiver, world, None, tmp_path)
+        await check_receiver(receiver, world, transport, tmp_path)

@@ -18,11 +18,11 @@ from tests.integration.interop_world import (
 )
 
 from imex.dimse import connect
-from imex.local.ports import free_ports
 from imex.settings import KafkaSettings
-from imex.testing.dimse import Instance, read_instance
+from imex.testing.dimse import Instance
+from imex.testing.interop.dcmtk import PROPOSE, Storescp
+from imex.testing.interop.peer import run
 from imex.testing.parts import MinioPart
-from imex.testing.peers import StoreScp
 from imex.testing.pydicom_files import (
     NOT_SENT,
     NOT_SENT_BY_STORESCU,
@@ -30,22 +30,6 @@ from imex.testing.pydicom_files import (
     every_file,
     sendable_files,
 )
-
-PROPOSE = {
-    "1.2.840.10008.1.2": "-xi",
-    "1.2.840.10008.1.2.1": "-xe",
-    "1.2.840.10008.1.2.2": "-xb",
-    "1.2.840.10008.1.2.1.99": "-xd",
-    "1.2.840.10008.1.2.4.50": "-xy",
-    "1.2.840.10008.1.2.4.51": "-xx",
-    "1.2.840.10008.1.2.4.70": "-xs",
-    "1.2.840.10008.1.2.4.80": "-xt",
-    "1.2.840.10008.1.2.4.81": "-xu",
-    "1.2.840.10008.1.2.4.90": "-xv",
-    "1.2.840.10008.1.2.4.91": "-xw",
-    "1.2.840.10008.1.2.5": "-xr",
-}
-"""The option with which `storescu` sends a file in the transfer syntax that it has."""
 
 RETIRED_AND_PRIVATE = (
     "1.2.840.10008.5.1.4.1.1.5",  # Nuclear Medicine Image (Retired)
@@ -87,19 +71,13 @@ async def test_sent_by_pynetdicom_every_data_set_is_stored_byte_for_byte(
 
 
 async def test_sent_by_storescu_every_data_set_is_stored_as_dcmtk_stores_it_itself(
-    imex: Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    imex: Exchange, tmp_path: Path
 ) -> None:
     """DCMTK encodes data sets anew, so its own receiver says what it sends."""
-    monkeypatch.setenv("TCP_NODELAY", "1")  # between two DCMTK programs each message waits 40 ms otherwise
     files = [file for file in sendable_files() if file.name not in NOT_SENT_BY_STORESCU]
-    (port,) = free_ports(1)
-    receiver = StoreScp(CALLED_AE, port, tmp_path / "own")
-    receiver.start()
-    try:
-        await _storescu(port, files)
-    finally:
-        receiver.stop()
-    own = [read_instance(path) for path in receiver.files]
+    with Storescp().receiving(CALLED_AE, tmp_path / "own", None) as receiving:
+        await _storescu(receiving.port, files)
+        own = receiving.instances()
     assert len(own) == len(files)
     await _storescu(imex.port, files)
     assert await imex.arrived() == arrivals_of(own)
@@ -109,7 +87,8 @@ async def test_sent_by_dcmsend_color_palettes_arrive_element_by_element(imex: Ex
     """DCMTK's receiver refuses them; what DCMTK writes anew are the lengths of groups and sequences."""
     files = [file for file in sendable_files() if file.name.startswith("palettes/")]
     assert files
-    await _run("dcmsend", *_titles(imex.port), *(str(file.path) for file in files))
+    paths = [str(file.path) for file in files]
+    await asyncio.to_thread(run, ["dcmsend", *_titles(imex.port), *paths])
     arrived = {one.sop_instance: elements(one) for one in await imex.instances()}
     assert arrived == {file.instance.sop_instance: elements(file.instance) for file in files}
 
@@ -165,21 +144,9 @@ async def _storescu(port: int, files: list[PydicomFile]) -> None:
     """Send every file in the transfer syntax that it has; `storescu` halts at the first failure."""
     for syntax, option in PROPOSE.items():
         chosen = [str(file.path) for file in files if file.instance.transfer_syntax == syntax]
-        said = await _run("storescu", "-R", option, *_titles(port), *chosen)
+        said = await asyncio.to_thread(run, ["storescu", "-R", option, *_titles(port), *chosen])
         assert "ignoring file" not in said
 
 
 def _titles(port: int) -> list[str]:
     return ["-aet", CALLING_AE, "-aec", CALLED_AE, "127.0.0.1", str(port)]
-
-
-async def _run(*command: str) -> str:
-    """Run a tool to its end; what it said. Fails when it fails."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said, _ = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0, said.decode(errors="replace")
-    return said.decode(errors="replace")

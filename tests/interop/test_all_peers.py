@@ -36,9 +36,14 @@ async def test_to_imex(
     rows.append(await check_sender(sender, imex, transport, tmp_path))
 
 
+@pytest.mark.parametrize("transport", ["plain", "TLS"])
 @pytest.mark.parametrize("receiver", RECEIVERS, ids=lambda receiver: receiver.name)
 async def test_from_imex(
-    receiver: Receiver, empty_database_url: str, tmp_path: Path, rows: list[Row]
+    receiver: Receiver,
+    transport: Transport,
+    empty_database_url: str,
+    tmp_path: Path,
+    rows: list[Row],
 ) -> None:
     async with delivery_world(empty_database_url) as world:
-        rows.append(await check_receiver(receiver, world, None, tmp_path))
+        rows.append(await check_receiver(receiver, world, transport, tmp_path))

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from inspect import signature
 from typing import Any
 
 from pydantic_settings import BaseSettings
 from pydicom._uid_dict import UID_dictionary
+from pydicom.uid import UID
 
 from imex.conformance.answers import REJECTIONS, STORE_ANSWERS
 from imex.delivery import decide as delivery
+from imex.delivery.conversion import DEFLATED, EXPLICIT, IMPLICIT, Converter, rewritable_to
 from imex.delivery.settings import DeliverySettings
 from imex.dicom import part10
 from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -82,6 +85,11 @@ def facts() -> dict[str, Any]:
         "jitter_percent": round(delivery.JITTER * 100),
         "max_repeats": delivery.MAX_REPEATS,
         "max_contexts": delivery.MAX_CONTEXTS,
+        "rewritable": [
+            (UID(stored).name, [UID(other).name for other in rewritable_to(stored)])
+            for stored in (IMPLICIT, EXPLICIT, DEFLATED)
+        ],
+        "rewritten_mib": signature(Converter).parameters["most_bytes"].default >> 20,
         "store_answers": STORE_ANSWERS,
         "rejections": REJECTIONS,
         "storage_classes": storage_classes(),

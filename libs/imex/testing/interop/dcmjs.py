@@ -63,7 +63,7 @@ class DcmjsSender:
 
     name = "dcmjs-dimse"
     no_tls = ""
-    encodes_anew = "encoded anew in Implicit VR Little Endian by the sender"
+    encodes_anew = "Encoded anew in Implicit VR Little Endian by the sender."
     omits: Mapping[str, str] = {
         "Explicit VR Little Endian": _PRIVATE,
         _DEFLATED: "not a raw deflate stream as PS3.5 A.5 wants it",

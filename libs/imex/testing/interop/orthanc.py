@@ -83,7 +83,8 @@ def _orthanc(ae_title: str, folder: Path, tls: PeerTls | None, *, secured_port: 
     configuration = folder / "orthanc.json"
     configuration.write_text(json.dumps(settings))
     running = _Running(port, f"http://127.0.0.1:{http_port}")
-    with Program([_program(), str(configuration)], port, folder / "orthanc.log").running():
+    server = Program([_program(), str(configuration)], port, folder / "orthanc.log", patient=False)
+    with server.running():  # it takes 3 s to stop when it is asked to
         _answering(running)
         yield running
 

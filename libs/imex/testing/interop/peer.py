@@ -93,12 +93,16 @@ class Sender(Protocol):
 
 @dataclass
 class Program:
-    """A foreign server as a process on a port of the loopback interface."""
+    """A foreign server as a process on a port of the loopback interface.
+
+    `patient`: it is asked to stop rather than killed; what it keeps is deleted with the test either way.
+    """
 
     argv: Sequence[str]
     port: int
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    patient: bool = True
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -123,7 +127,10 @@ class Program:
                 raise PeerFailed(f"{self.argv[0]} does not listen on {self.port}")
             yield
         finally:
-            process.terminate()
+            if self.patient:
+                process.terminate()
+            else:
+                process.kill()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
