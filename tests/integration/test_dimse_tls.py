@@ -204,7 +204,7 @@ async def test_tls_1_2_and_1_3_are_spoken_with_forward_secrecy_and_aead_only(iss
 async def test_500_peers_that_are_silent_or_stall_keep_nobody_out(
     issued: Certificates,
 ) -> None:
-    limits = Limits(handshakes_per_address=8, handshake_s=20)
+    limits = Limits(handshakes_per_address=8, handshake_s=20, handshake_stalled_s=1.0)
     async with contextlib.AsyncExitStack() as stack:
         acceptor = await stack.enter_async_context(
             listening(DimseRecorder(), lambda: context_of(issued), limits)

@@ -13,7 +13,7 @@ from imex.dimse.arrival import Gate, Network, Peer, TurnedAway
 from imex.dimse.errors import AssociationAborted, ConnectionLost, DimseError, ProtocolError
 from imex.dimse.handshakes import Handshakes
 from imex.dimse.items import ContextOutcome
-from imex.dimse.limits import Limits
+from imex.dimse.limits import KIB, Limits
 from imex.dimse.listening import Arrived, Listener
 from imex.dimse.memory import ReceiveMemory, SharedMemory
 from imex.dimse.negotiation import (
@@ -40,6 +40,7 @@ from imex.dimse.upper_layer import UpperLayer
 CLOSE_S = 5.0
 _UNASKED_S = 1.0
 _LOOK_S = 0.02
+_TLS_UNREAD = 32 * KIB
 _STOPPING = "association aborted by this side"
 log = logging.getLogger(__name__)
 
@@ -343,6 +344,9 @@ class _Accepted(UpperLayer):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See asyncio.BaseProtocol."""
         super().connection_made(transport)
+        bound = getattr(transport, "set_read_buffer_limits", None)
+        if bound is not None:  # TLS: what was received and is not decrypted yet waits beside the window
+            bound(high=_TLS_UNREAD)
         self.peer = self._peer
         self._acceptor.connected(self)
 

@@ -11,14 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-STALLED_S: Final = 1.0
 _IPV6_SITE: Final = 64
 
 
 class Handshakes:
     """At most `most` handshakes at a time for each IPv4 address or IPv6 /64."""
 
-    def __init__(self, most: int, stalled_s: float = STALLED_S) -> None:
+    def __init__(self, most: int, stalled_s: float) -> None:
         self._most = most
         self._stalled_s = stalled_s
         self._sites: dict[str, _Site] = {}

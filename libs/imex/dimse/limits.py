@@ -31,16 +31,16 @@ class Limits:
             requestor, which sends data sets, has more of them under way.
         operations: operations of one association that an acceptor carries out at a time, where the peer asks
             for an asynchronous operations window (PS3.7 D.3.3.3).
-        ended_bytes: what a peer may go on sending after the end of its association, before its connection is
-            cut: enough for what was under way when it was told.
+        ended_bytes, ended_pieces: bytes, and PDUs or fragments, that a peer may go on sending after the end of
+            its association before its connection is cut: enough for what was under way when it was told.
         associations, connections: at a time, in one acceptor; beyond so many connections the oldest that has
             not asked for an association gives way.
         handshakes_per_address: TLS handshakes under way at a time from one address (IPv6: one /64).
 
     Deadlines
         handshake_s: from the connection to the end of the TLS handshake, a PROXY header before it included.
-        handshake_stalled_s: after so long it gives way to one that waits for a place; an honest peer on a busy
-            machine takes a second and more when a hundred of them come at once.
+        handshake_stalled_s: after so long it gives way to one that waits for a place; an honest peer takes a
+            second and more on a busy machine when a hundred of them come at once.
         artim_s: the ARTIM timer (PS3.8 9.1.5): connection without A-ASSOCIATE-RQ, or not closed by the peer.
         close_s: what a peer that was silent beyond a deadline, or does not read, has for the last PDU; with
             `idle_s` it is below the 60 s after which a silent peer is gone.
@@ -67,6 +67,7 @@ class Limits:
     requestor_unsent: int = 512 * KIB
     operations: int = 8
     ended_bytes: int = 16 * 1024 * KIB
+    ended_pieces: int = 4096
     associations: int = 200
     connections: int = 1000
     handshakes_per_address: int = 100

@@ -49,7 +49,7 @@ class DicomSettings(BaseSettings):
     ae_title: str = Field(default="IMEX", min_length=1, max_length=16)
     max_associations: int = Field(default=200, ge=1, le=10_000)
     handshake_s: float = Field(default=10.0, gt=0, le=60, description="for a PROXY header and TLS")
-    handshakes_per_address: int = Field(default=64, ge=1, le=10_000)
+    handshakes_per_address: int = Field(default=100, ge=1, le=10_000)
     proxy_networks: Networks = Field(
         default=(), description="load balancers that send PROXY protocol version 2; commas between"
     )

@@ -52,7 +52,7 @@ async def settle() -> None:
 
 
 async def test_addresses_do_not_share_a_cap() -> None:
-    handshakes = Handshakes(1)
+    handshakes = Handshakes(1, stalled_s=30)
     attempts = [Attempt(handshakes, f"10.0.0.{number}") for number in range(5)]
     for attempt in attempts:
         await asyncio.wait_for(attempt.began.wait(), 5)
@@ -63,7 +63,7 @@ async def test_addresses_do_not_share_a_cap() -> None:
 
 
 async def test_beyond_the_cap_one_waits_and_the_newest_goes_first() -> None:
-    handshakes = Handshakes(1)
+    handshakes = Handshakes(1, stalled_s=30)
     first = Attempt(handshakes)
     await asyncio.wait_for(first.began.wait(), 5)
     older, newer = Attempt(handshakes), Attempt(handshakes)
@@ -93,7 +93,7 @@ async def test_one_that_stalls_gives_way_only_when_its_place_is_wanted() -> None
 
 
 async def test_one_that_gives_up_waiting_leaves_its_turn_to_others() -> None:
-    handshakes = Handshakes(1)
+    handshakes = Handshakes(1, stalled_s=30)
     first = Attempt(handshakes)
     await asyncio.wait_for(first.began.wait(), 5)
     waiting, impatient = Attempt(handshakes), Attempt(handshakes)
@@ -109,7 +109,7 @@ async def test_one_that_gives_up_waiting_leaves_its_turn_to_others() -> None:
 
 
 async def test_a_turn_that_comes_together_with_a_cancellation_is_not_lost() -> None:
-    handshakes = Handshakes(1)
+    handshakes = Handshakes(1, stalled_s=30)
     first = Attempt(handshakes)
     await asyncio.wait_for(first.began.wait(), 5)
     last, cancelled = Attempt(handshakes), Attempt(handshakes)
