@@ -67,6 +67,14 @@ async def listening(recorder: DimseRecorder) -> AsyncIterator[Acceptor]:
         yield made
 
 
+def request(context: str = codec.APPLICATION_CONTEXT, version: int = 1) -> bytes:
+    """An A-ASSOCIATE-RQ for CT images."""
+    contexts = (ProposedContext(1, CT, (EXPLICIT,)),)
+    information = UserInformation(16384, "1.2.3")
+    wanted = codec.AssociateRequest("B", "A", contexts, information, context, version)
+    return codec.encode_associate_request(wanted)
+
+
 def accepted_of(peer: RawPeer) -> codec.AssociateAccept:
     return codec.decode_associate_accept(peer.accepted, Limits())
 
@@ -126,14 +134,12 @@ async def test_user_information_may_have_as_many_sub_items_as_stated(
 ) -> None:
     peer = await RawPeer.connected(listening.port)
     stated = number(POLICIES, "user information sub-items")
-    request = codec.encode_associate_request(
-        codec.AssociateRequest("B", "A", (ProposedContext(1, CT, (EXPLICIT,)),), UserInformation(16384, "1"))
-    )
-    start = request.rindex(b"\x50\x00" + struct.pack(">H", len(request) - request.rindex(b"\x50\x00") - 4))
-    items = request[start + 4 :]
+    whole = request()
+    start = whole.rindex(b"\x50\x00")  # the user information is the last item (PS3.8 table 9-11)
+    items = whole[start + 4 :]
     unknown = struct.pack(">BxH", 0x7F, 0)
     information = items + unknown * (stated + beyond - 2)  # besides the length and the class UID
-    body = request[6:start] + struct.pack(">BxH", 0x50, len(information)) + information
+    body = whole[6:start] + struct.pack(">BxH", 0x50, len(information)) + information
     peer.writer.write(struct.pack(">BxI", codec.PduType.ASSOCIATE_RQ, len(body)) + body)
     kind, _ = await peer.pdu()
     assert kind == (codec.PduType.ABORT if beyond else codec.PduType.ASSOCIATE_AC)
@@ -160,7 +166,7 @@ async def test_one_more_association_than_stated_is_rejected_as_stated() -> None:
     async with acceptor(DimseRecorder(), Limits(associations=stated)) as listening:
         peers = [await RawPeer.associated(listening.port) for _ in range(stated)]
         late = await RawPeer.connected(listening.port)
-        late.request(calling_ae="A", called_ae="B")
+        late.writer.write(request())
         kind, body = await late.pdu()
         assert (kind, list(body[1:])) == (codec.PduType.ASSOCIATE_RJ, rejection("local limit exceeded"))
         for each in peers:
@@ -184,10 +190,7 @@ async def test_what_no_peer_may_ask_for_is_rejected_as_stated(
     listening: Acceptor, words: str, context: str, version: int
 ) -> None:
     peer = await RawPeer.connected(listening.port)
-    contexts = (ProposedContext(1, CT, (EXPLICIT,)),)
-    information = UserInformation(16384, "1.2.3")
-    request = codec.AssociateRequest("B", "A", contexts, information, context, version)
-    peer.writer.write(codec.encode_associate_request(request))
+    peer.writer.write(request(context, version))
     kind, body = await peer.pdu()
     assert (kind, list(body[1:])) == (codec.PduType.ASSOCIATE_RJ, rejection(words))
 
@@ -277,7 +280,7 @@ async def test_a_silent_peer_is_gone_after_the_stated_seconds(label: str) -> Non
     try:
         peer = await RawPeer.connected(listening.port)
         if label.startswith("between"):
-            peer.request(calling_ae="A", called_ae="B")
+            peer.writer.write(request())
             await peer.pdu()
             await asyncio.sleep(0)
         else:
