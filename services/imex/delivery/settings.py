@@ -28,7 +28,11 @@ class DeliverySettings(BaseSettings):
     """What is delivery's own. Bytes and seconds."""
 
     model_config = SettingsConfigDict(
-        env_prefix="IMEX_DELIVERY_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="IMEX_DELIVERY_",
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
     )
 
     signing_key: Annotated[SecretStr, AfterValidator(_signing_key)] = Field(
@@ -70,6 +74,10 @@ class DeliverySettings(BaseSettings):
         """Check what only makes sense together."""
         if self.emergency_reserve >= self.concurrency:
             raise ValueError("IMEX_DELIVERY_EMERGENCY_RESERVE must be below IMEX_DELIVERY_CONCURRENCY")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("IMEX_DELIVERY_TLS_CERTIFICATE and IMEX_DELIVERY_TLS_KEY go together")
+        if self.tls_certificate is not None and self.tls_ca is None:
+            raise ValueError("IMEX_DELIVERY_TLS_CERTIFICATE needs IMEX_DELIVERY_TLS_CA")
 
 
 class Settings(BaseModel):

@@ -80,6 +80,8 @@ class Worker:
         self._meters = meters
         self._pace = pace
         self._running: dict[UUID, _Running] = {}
+        self._without: set[tuple[str, str]] = set()
+        """Destinations that had work and no room for it at the last look."""
         self._loops: list[asyncio.Task[None]] = []
         self._turned = time.monotonic()
         self._trouble = ""
@@ -156,6 +158,7 @@ class Worker:
 
     async def _claim_all(self) -> None:
         self._turned = time.monotonic()
+        without = set()
         for due in await self._leases.due():
             if self._closed(due):
                 continue
@@ -165,9 +168,14 @@ class Worker:
             for job in jobs:
                 self._begin(job)
             if not jobs:
-                self._make_way(due)
+                # at a first look another process may just have been claiming there
+                if due.emergency or due.destination in self._without:
+                    self._make_way(due)
+                without.add(due.destination)
             elif due.destination in self._carrying.rates.limited:
                 await self._share()
+
+        self._without = without
 
     def _slots(self, destination: tuple[str, str]) -> Callable[[int, bool], int]:
         directory = self._directory()
