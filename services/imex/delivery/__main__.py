@@ -10,6 +10,7 @@ from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import handler
 from imex.delivery.leases import Leases
+from imex.delivery.losses import mark_lost
 from imex.delivery.meters import Meters
 from imex.delivery.pace import Rates
 from imex.delivery.payloads import ReadAhead, Reader
@@ -65,6 +66,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             database,
             policy,
             producer=producer,
+            on_dead_letter=mark_lost,
             instance_id=settings.instance.instance,
             tracer=traces.tracer,
             metrics=metrics,

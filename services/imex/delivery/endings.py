@@ -83,12 +83,14 @@ class Endings:
         now = datetime.now(UTC)
         step = decide.next_step(counts)
         values: dict[str, Any] = {"next_attempt_at": None}
-        ending: tuple[Literal["cancelled", "expired"], str] | None = None
+        ending: tuple[Literal["cancelled", "expired", "failed"], str] | None = None
         if row.withdrawn or row.cancelled:
             ending = ("cancelled", row.reason or "withdrawn")
         elif step == "send" and now >= job.expires_at:
             last = result.reason if result else row.reason
             ending = ("expired", f"not delivered in time; the last attempt: {last or 'none was made'}")
+        elif step == "wait" and row.lost and not counts.whole:
+            ending = ("failed", row.lost)
         if ending is None and step == "send":
             values = _try_again(job, result, now)
         elif ending is None:

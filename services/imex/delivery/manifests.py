@@ -1,7 +1,7 @@
 """Parts of manifests into rows: any number of them, of any number of deliveries, in one statement."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import text
@@ -64,6 +64,10 @@ _ISSUE = text(
 )
 
 
+NO_PART: Final = 0
+"""Parts count from 1: this one makes a delivery known and due, and none of its manifest has come with it."""
+
+
 async def issue(unit: UnitOfWork, parts: Sequence[ManifestIssuedData]) -> dict[UUID, list[Instance]]:
     """Write parts, and make their deliveries due; what there is to send now that was not before."""
     # one statement must not name a row twice; in one order, so that two batches wait in one direction only
@@ -89,8 +93,8 @@ async def issue(unit: UnitOfWork, parts: Sequence[ManifestIssuedData]) -> dict[U
             "priorities": [str(data.priority) for data in about],
             "versions": [data.directory_version for data in about],
             "lasts": [last[data.delivery] for data in about],
-            "part_deliveries": [data.delivery for data in parts],
-            "parts": [data.part for data in parts],
+            "part_deliveries": [data.delivery for data in parts if data.part != NO_PART],
+            "parts": [data.part for data in parts if data.part != NO_PART],
             **_columns(listed),
         },
     )

@@ -58,6 +58,7 @@ deliveries = Table(
     Column("receipt_revision", Integer, nullable=False, server_default="0"),  # of the newest receipt
     Column("receipt_due", Boolean, nullable=False, server_default="false"),
     Column("reason", Text, nullable=False, server_default=""),
+    Column("lost", Text, nullable=False, server_default=""),  # why a part of the manifest never came
     Column("withdrawn", Boolean, nullable=False, server_default="false"),  # by routing, for good
     Column("cancelled", Boolean, nullable=False, server_default="false"),  # by a person, until a retry
     moment("created_at", now=True),
