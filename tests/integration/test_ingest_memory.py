@@ -5,9 +5,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from ssl import SSLContext, create_default_context
+
+import pytest
 
 from imex.dimse import connect
 from imex.dimse.sop_classes import VERIFICATION
+from imex.local.certificates import Certificates
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -33,22 +37,33 @@ async def store_that_takes_nothing() -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def ingest(endpoint: str, memory: int) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
+async def ingest(
+    endpoint: str, memory: int, folder: Path
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[int]]]:
+    """The process and its two ports, plain and TLS."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(CHILD), endpoint, str(memory)), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, str(CHILD), endpoint, str(memory), str(folder)), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
         lines = process.stdout
         async with asyncio.timeout(30):
-            while not (line := await lines.readline()).strip().isdigit():
+            while not (line := await lines.readline()).replace(b" ", b"").strip().isdigit():
                 assert line
         drain = asyncio.create_task(lines.read())
-        yield process, int(line)
+        yield process, [int(word) for word in line.split()]
         drain.cancel()
     finally:
         process.kill()
         await process.wait()
+
+
+def client_context(folder: Path) -> SSLContext:
+    certificates = Certificates(folder)
+    pair = certificates.client("RQM")
+    context = create_default_context(cafile=certificates.ca)
+    context.load_cert_chain(pair.certificate, pair.key)
+    return context
 
 
 def resident(pid: int) -> int:
@@ -62,17 +77,23 @@ async def data() -> AsyncIterator[bytes]:
         yield bytes(64 * 1024)
 
 
-async def send(port: int, number: int, began: asyncio.Semaphore) -> None:
-    async with connect("127.0.0.1", port, "RQM_PACS", "IMEX", [(CT, [EXPLICIT])]) as association:
+async def send(port: int, number: int, began: asyncio.Semaphore, tls: SSLContext | None) -> None:
+    contexts = [(CT, [EXPLICIT])]
+    async with connect("127.0.0.1", port, "RQM_PACS", "IMEX", contexts, tls=tls) as association:
         began.release()
         await association.store(CT, f"1.2.3.{number}", EXPLICIT, data(), DATA_SET)
 
 
-async def test_two_hundred_slow_senders_stay_under_300_mb() -> None:
-    async with store_that_takes_nothing() as endpoint, ingest(endpoint, 128 * MIB) as (process, port):
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
+async def test_two_hundred_slow_senders_stay_under_300_mb(secure: bool, tmp_path: Path) -> None:
+    async with (
+        store_that_takes_nothing() as endpoint,
+        ingest(endpoint, 128 * MIB, tmp_path) as (process, ports),
+    ):
+        port, tls = ports[secure], client_context(tmp_path) if secure else None
         before = resident(process.pid)
         began = asyncio.Semaphore(0)
-        senders = [asyncio.create_task(send(port, number, began)) for number in range(SENDERS)]
+        senders = [asyncio.create_task(send(port, number, began, tls)) for number in range(SENDERS)]
         async with asyncio.timeout(60):
             for _ in range(SENDERS):
                 await began.acquire()
@@ -83,7 +104,8 @@ async def test_two_hundred_slow_senders_stay_under_300_mb() -> None:
             peak = max(peak, resident(process.pid))
             await asyncio.sleep(0.1)
         started = loop.time()
-        async with connect("127.0.0.1", port, "RQM_PACS", "IMEX", [(VERIFICATION, [IMPLICIT])]) as echo:
+        contexts = [(VERIFICATION, [IMPLICIT])]
+        async with connect("127.0.0.1", port, "RQM_PACS", "IMEX", contexts, tls=tls) as echo:
             assert await echo.echo() == 0
         waited = loop.time() - started
         for sender in senders:

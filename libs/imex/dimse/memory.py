@@ -14,6 +14,11 @@ MEDIUM_ARENA: Final = 64 * KIB
 FLOOR: Final = 64 * KIB
 """What may wait in a queue however little is free; a piece of a data set in progress always fits."""
 
+TLS_READ_AHEAD: Final = 64 * KIB
+"""Encrypted bytes that may wait below a connection whose reading is paused."""
+TLS_BYTES: Final = 400 * KIB
+"""What TLS takes for one connection: the event loop's buffer of 256 KiB, and what waits behind it."""
+
 
 class ReceiveMemory(Protocol):
     """What connections ask of the memory that they share."""

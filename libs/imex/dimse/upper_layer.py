@@ -25,7 +25,7 @@ from imex.dimse.errors import (
 )
 from imex.dimse.inbox import Inbox, Indication, ReleaseConfirmed, ReleaseRequested
 from imex.dimse.limits import Limits
-from imex.dimse.memory import ReceiveMemory
+from imex.dimse.memory import TLS_BYTES, TLS_READ_AHEAD, ReceiveMemory
 from imex.dimse.pdu import Abort, AssociateAccept, AssociateReject, AssociateRequest, PduType
 from imex.dimse.state import Action, Event, InvalidTransition, State, step
 from imex.dimse.stream import PduStream
@@ -71,6 +71,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._unacceptable = unacceptable
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
+        self._memory = memory
+        self._tls_bytes = 0
         self._stream = PduStream(limits, self, memory)
         self._artim = Timer(clock, lambda: self._local_event(Event.ARTIM_EXPIRED))
         self._write_deadline = Timer(clock, self._write_expired)
@@ -80,6 +82,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._writers: asyncio.Future[None] | None = None
         self._unsent = 0
         self._ended_bytes = 0
+        self._ended_pieces = 0
         self._aborting = Abort(AbortSource.USER, 0)
         self.state = State.IDLE
         self.end: DimseError | None = None
@@ -102,10 +105,22 @@ class UpperLayer(asyncio.BufferedProtocol):
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         unsent = self._limits.requestor_unsent if self.requestor else self._limits.unsent
+        self._count_tls(self._transport)
         self._transport.set_write_buffer_limits(high=unsent)
         self._apply(Event.TRANSPORT_CONFIRMED if self.requestor else Event.TRANSPORT_INDICATED)
         if self.end is not None:  # aborted before it was there
             self.close()
+
+    def _count_tls(self, transport: asyncio.Transport) -> None:
+        """TLS has buffers of its own below this layer: kept small, and charged."""
+        if transport.get_extra_info("ssl_object") is None:
+            return
+        limit = getattr(transport, "set_read_buffer_limits", None)
+        if limit is not None:
+            limit(high=TLS_READ_AHEAD)
+        if self._memory is not None:
+            self._tls_bytes = TLS_BYTES
+            self._memory.charge(TLS_BYTES)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where to receive to."""
@@ -125,6 +140,13 @@ class UpperLayer(asyncio.BufferedProtocol):
         if self.end is None:
             self._acknowledge()
 
+    def _ignored(self) -> None:
+        """One more PDU or fragment after the end."""
+        self._ended_pieces += 1
+        if self._ended_pieces > self._limits.ended_pieces:
+            self._stream.stop()
+            self.close()
+
     def _after_end(self, nbytes: int) -> bool:
         """Whether enough is enough: what an ended peer sends is only thrown away."""
         self._ended_bytes += nbytes
@@ -140,6 +162,9 @@ class UpperLayer(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whomever."""
         self._local_event(Event.TRANSPORT_CLOSED)
+        if self._memory is not None:
+            self._memory.discharge(self._tls_bytes)
+            self._tls_bytes = 0
         self._stream.stop()
         self._artim.stop()
         self._linger.stop()
@@ -198,6 +223,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         """Queue a piece of a message, unless the state ignores data."""
         if self.state in (State.ESTABLISHED, State.AWAITING_RELEASE_RP):
             self._inbox.put_fragment(context_id, command, last, data)
+        else:
+            self._ignored()
 
     # -- the user's side
 
@@ -321,8 +348,10 @@ class UpperLayer(asyncio.BufferedProtocol):
                 assert self._transport is not None
                 if not self._transport.is_closing():  # closed, and about to be told: uvloop would raise
                     self._transport.writelines(argument)  # type: ignore[arg-type]
-            case Action.AR_6 | Action.AE_1 | Action.AA_6:
+            case Action.AR_6 | Action.AE_1:
                 pass
+            case Action.AA_6:
+                self._ignored()
             case Action.AE_2:
                 assert self._request is not None
                 self._write(pdu.encode_associate_request(self._request))
@@ -370,8 +399,10 @@ class UpperLayer(asyncio.BufferedProtocol):
                 self._write(pdu.encode_abort(abort))
                 self._artim.start(self._limits.artim_s)
                 self._finish(_violation(event, argument))
-            case Action.AA_7 if not self._write_deadline.running:  # who reads none gets no more
-                self._write(pdu.encode_abort(self._aborting))
+            case Action.AA_7:
+                self._ignored()
+                if not self._write_deadline.running:  # who reads none gets no more
+                    self._write(pdu.encode_abort(self._aborting))
             case Action.AA_2:
                 self._artim.stop()
                 self._finish(DimseTimeout("nobody asked for an association"))

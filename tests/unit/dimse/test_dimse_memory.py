@@ -1,5 +1,6 @@
 """What connections receive into: shared, counted to the byte, and slowing peers instead of growing."""
 
+import asyncio
 from typing import Any, cast
 
 from hypothesis import given, settings
@@ -7,9 +8,19 @@ from hypothesis import strategies as st
 
 from imex.dimse.inbox import Inbox
 from imex.dimse.limits import KIB, Limits
-from imex.dimse.memory import FLOOR, LARGE_ARENA, MEDIUM_ARENA, Arena, SharedMemory, arena_bytes
+from imex.dimse.memory import (
+    FLOOR,
+    LARGE_ARENA,
+    MEDIUM_ARENA,
+    TLS_BYTES,
+    TLS_READ_AHEAD,
+    Arena,
+    SharedMemory,
+    arena_bytes,
+)
 from imex.dimse.pdu import data_header
 from imex.dimse.stream import PduStream
+from imex.dimse.upper_layer import UpperLayer
 
 MIB = 1024 * KIB
 
@@ -110,4 +121,29 @@ def test_however_many_peers_send_memory_stays_near_its_size(peers: int, size_mib
         while inbox.take() is not None:
             pass
         assert not transport.paused  # an empty queue reads on, whatever the others hold
+    assert memory.used == 0
+
+
+class TlsTransport(Transport):
+    def __init__(self) -> None:
+        super().__init__()
+        self.high = 0
+
+    def get_extra_info(self, name: str) -> object:
+        return object() if name == "ssl_object" else None
+
+    def set_read_buffer_limits(self, high: int) -> None:
+        self.high = high
+
+    def set_write_buffer_limits(self, high: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def test_tls_is_charged_while_its_connection_stands() -> None:
+    memory, transport = SharedMemory(8 * MIB, MIB), TlsTransport()
+    layer = UpperLayer(limits=Limits(), clock=asyncio.get_running_loop(), memory=memory)
+    layer.connection_made(cast(Any, transport))
+    assert (memory.used, transport.high) == (TLS_BYTES, TLS_READ_AHEAD)
+    layer.connection_lost(None)
     assert memory.used == 0
