@@ -6,7 +6,7 @@ PYTHON ?= $(or $(shell for python in python3.11 python3.12 python3.13 python3; d
 RUN = @$(PYTHON) deploy/local/main.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check up down reset bench faults interop schemas schemas-check
+.PHONY: help demo test check up down reset bench faults fuzz interop schemas schemas-check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,8 @@ bench: ## benchmarks beside the peers that are installed, one table
 faults: ## the long fault matrix, one table
 	$(RUN) $@
 interop: ## Imex beside other DICOM implementations, in both directions; writes the table in docs/
+	$(RUN) $@
+fuzz: ## the parsers of what strangers send, a minute of coverage-guided inputs each
 	$(RUN) $@
 schemas: ## render the event contracts into schemas/
 	$(RUN) $@

@@ -1,6 +1,6 @@
 """What the Makefile calls: sets the checkout up, then runs a target. Standard library only.
 
-python3 deploy/local/main.py up|down|reset|demo|check|test|bench|faults|interop|schemas|schemas-check
+python3 deploy/local/main.py up|down|reset|demo|check|test|bench|faults|fuzz|interop|schemas|schemas-check
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv" / "bin" / "python"
 
 STACK = ("up", "demo", "down", "reset")
-SUITES = ("check", "test", "faults", "interop")
+SUITES = ("check", "test", "faults", "fuzz", "interop")
 MODULES = {
     "bench": ("-m", "benchmarks"),
     "schemas": ("-m", "imex.schemas"),

@@ -1,4 +1,4 @@
-"""`make check`, `test`, `faults` and `interop`: what runs, in which order, and one closing summary."""
+"""`make check`, `test`, `faults`, `fuzz` and `interop`: what runs, in which order, and one closing summary."""
 
 from __future__ import annotations
 
@@ -46,6 +46,12 @@ def steps(suite: str) -> list[Step]:
             ]
         case "faults":
             return [Step("fault matrix", (*PYTEST, "tests/faults"))]
+        case "fuzz":
+            lock = ("--require-hashes", "-r", "tests/fuzz/requirements.lock")
+            return [
+                Step("fuzzer", (sys.executable, "-m", "pip", "install", "-q", *lock)),
+                Step("coverage-guided inputs", (sys.executable, "-m", "imex.testing.fuzz")),
+            ]
         case "interop":
             table = ("--interop-table", "docs/interoperability.md")
             return [
@@ -54,7 +60,7 @@ def steps(suite: str) -> list[Step]:
             ]
         case _:
             return [
-                *_pytest("unit tests", ("tests/unit",), *WORKERS),
+                *_pytest("unit tests", ("tests/unit", "tests/fuzz"), *WORKERS),
                 *_pytest("contract and integration tests", ("tests/contract", "tests/integration")),
                 *_pytest("end-to-end tests", ("tests/e2e",)),
             ]

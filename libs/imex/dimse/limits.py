@@ -31,8 +31,8 @@ class Limits:
             requestor, which sends data sets, has more of them under way.
         operations: operations of one association that an acceptor carries out at a time, where the peer asks
             for an asynchronous operations window (PS3.7 D.3.3.3).
-        ended_bytes, ended_pieces: bytes, and PDUs or fragments, that a peer may go on sending after the end of
-            its association before its connection is cut: enough for what was under way when it was told.
+        ended_bytes, ended_pieces: bytes, and PDUs or fragments, that a peer may go on sending after the end
+            of its association before its connection is cut: enough for what was under way when it was told.
         associations, connections: at a time, in one acceptor; beyond so many connections the oldest that has
             not asked for an association gives way.
         handshakes_per_address: TLS handshakes under way at a time from one address (IPv6: one /64).

@@ -33,6 +33,9 @@ from imex.dimse.upper_layer import UpperLayer
 
 log = logging.getLogger(__name__)
 
+_IN_A_ROW = 8
+"""Operations of one association before others have their turn, where nothing else makes it wait."""
+
 Context = tuple[ProposedContext, str]  # what was proposed, and the transfer syntax that was chosen
 
 
@@ -91,6 +94,7 @@ class Serving:
 
     async def _serve(self) -> None:
         idle = self._limits.idle_s
+        operations = 0
         while True:
             message = await self._reader.next_command(idle, f"no request came for {idle:g} s")
             if isinstance(message, ReleaseRequested):
@@ -100,6 +104,9 @@ class Serving:
             if isinstance(message, ReleaseConfirmed):
                 return
             await self._operation(*message)
+            operations += 1
+            if operations % _IN_A_ROW == 0:  # a peer that does not wait for answers is not to keep the loop
+                await asyncio.sleep(0)
 
     async def _operation(self, context_id: int, request: Command) -> None:
         context = self._contexts.get(context_id)

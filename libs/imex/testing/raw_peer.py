@@ -26,9 +26,9 @@ class RawPeer:
         self.accepted = b""
 
     @classmethod
-    async def connected(cls, port: int, host: str = "127.0.0.1") -> "RawPeer":
-        """A connection on which nothing has been said."""
-        return cls(*await asyncio.open_connection(host, port))
+    async def connected(cls, port: int, *, address: str = "127.0.0.1") -> "RawPeer":
+        """A connection from `address` on which nothing has been said."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))
 
     @classmethod
     async def associated(
@@ -40,15 +40,31 @@ class RawPeer:
         contexts: Sequence[ProposedContext] = CONTEXTS,
         window: tuple[int, int] | None = None,
         identity: UserIdentity | None = None,
+        address: str = "127.0.0.1",
     ) -> "RawPeer":
         """An association; raises AssertionError where it is not accepted."""
-        peer = await cls.connected(port)
-        information = UserInformation(16384, "1.2.3", async_window=window, user_identity=identity)
-        request = codec.AssociateRequest(called_ae, calling_ae, tuple(contexts), information)
-        peer.writer.write(codec.encode_associate_request(request))
+        peer = await cls.connected(port, address=address)
+        peer.request(
+            calling_ae=calling_ae, called_ae=called_ae, contexts=contexts, window=window, identity=identity
+        )
         kind, peer.accepted = await peer.pdu()
         assert kind == codec.PduType.ASSOCIATE_AC, (kind, peer.accepted)
         return peer
+
+    def request(
+        self,
+        *,
+        calling_ae: str,
+        called_ae: str,
+        contexts: Sequence[ProposedContext] = CONTEXTS,
+        window: tuple[int, int] | None = None,
+        identity: UserIdentity | None = None,
+        before: bytes = b"",
+    ) -> None:
+        """An A-ASSOCIATE-RQ, behind other bytes where there are some."""
+        information = UserInformation(16384, "1.2.3", async_window=window, user_identity=identity)
+        request = codec.AssociateRequest(called_ae, calling_ae, tuple(contexts), information)
+        self.writer.write(before + codec.encode_associate_request(request))
 
     async def pdu(self) -> tuple[int, bytes]:
         """The next PDU; (0, b"") when the connection is closed."""
