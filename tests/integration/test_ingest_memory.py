@@ -1,13 +1,14 @@
 """Two hundred senders and an object store that takes nothing: ingest slows them down instead of growing."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import SSLContext, create_default_context
+from typing import Any
 
 import pytest
+from tests.integration.ingest_world import ingest_process
 
 from imex.dimse import connect
 from imex.dimse.sop_classes import VERIFICATION
@@ -16,7 +17,6 @@ from imex.local.certificates import Certificates
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
-CHILD = Path(__file__).with_name("ingest_child.py")
 MIB = 1024 * 1024
 SENDERS = 200
 DATA_SET = 12 * MIB
@@ -34,28 +34,6 @@ async def store_that_takes_nothing() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-
-
-@asynccontextmanager
-async def ingest(
-    endpoint: str, memory: int, folder: Path
-) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[int]]]:
-    """The process and its two ports, plain and TLS."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, str(CHILD), endpoint, str(memory), str(folder)), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        lines = process.stdout
-        async with asyncio.timeout(30):
-            while not (line := await lines.readline()).replace(b" ", b"").strip().isdigit():
-                assert line
-        drain = asyncio.create_task(lines.read())
-        yield process, [int(word) for word in line.split()]
-        drain.cancel()
-    finally:
-        process.kill()
-        await process.wait()
 
 
 def client_context(folder: Path) -> SSLContext:
@@ -84,11 +62,21 @@ async def send(port: int, number: int, began: asyncio.Semaphore, tls: SSLContext
         await association.store(CT, f"1.2.3.{number}", EXPLICIT, data(), DATA_SET)
 
 
+def slow(endpoint: str) -> dict[str, Any]:
+    """Settings: the store that takes nothing, and no broker."""
+    return {
+        "ingest": {"memory_bytes": 128 * MIB},
+        "limits": {"associations": 500, "institution_associations": 500},
+        "kafka": {"bootstrap": "127.0.0.1:9"},
+        "s3": {"endpoint": endpoint},
+    }
+
+
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "TLS"])
 async def test_two_hundred_slow_senders_stay_under_300_mb(secure: bool, tmp_path: Path) -> None:
     async with (
         store_that_takes_nothing() as endpoint,
-        ingest(endpoint, 128 * MIB, tmp_path) as (process, ports),
+        ingest_process(slow(endpoint), tmp_path) as (process, ports),
     ):
         port, tls = ports[secure], client_context(tmp_path) if secure else None
         before = resident(process.pid)
@@ -99,7 +87,7 @@ async def test_two_hundred_slow_senders_stay_under_300_mb(secure: bool, tmp_path
                 await began.acquire()
         peak = 0
         loop = asyncio.get_running_loop()
-        until = loop.time() + 8
+        until = loop.time() + 5  # before the first of them have waited too long and are refused
         while loop.time() < until:
             peak = max(peak, resident(process.pid))
             await asyncio.sleep(0.1)
