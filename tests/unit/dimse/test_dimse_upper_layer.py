@@ -375,7 +375,18 @@ def test_an_ended_peer_that_goes_on_sending_is_cut_off(ours: bool) -> None:
         peer.layer.abort(AssociationAborted(0, 0, "we stop"))
     else:
         peer.brings(RQ)
-    peer.brings(DATA * 40_000)
+    long = pdu.data_header(1, 60_000, command=False, last=False) + bytes(60_000)
+    peer.brings(long * 10)
     assert not peer.transport.is_closing()
-    peer.brings(DATA * 40_000)
+    peer.brings(long * 10)
+    assert peer.transport.closed == "abort"
+
+
+@pytest.mark.parametrize("piece", [DATA, RQ, RELEASE_RP])
+def test_an_ended_peer_that_goes_on_in_small_pieces_is_cut_off(piece: bytes) -> None:
+    peer = accepted(Limits(ended_pieces=100))
+    peer.layer.abort(AssociationAborted(0, 0, "we stop"))
+    peer.brings(piece * 50)
+    assert not peer.transport.is_closing()
+    peer.brings(piece * 60)
     assert peer.transport.closed == "abort"
