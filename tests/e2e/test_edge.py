@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from imex.testing.stack import LocalStack, running_stack
 Receiving = Callable[[Institution], StoreScp]
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
+SEVERAL = 4
 
 
 def dcmtk(
@@ -208,10 +210,10 @@ def unready(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def several(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack with two processes of ingest and two of delivery."""
+    """A stack with four processes of ingest and four of delivery."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IMEX_INGEST_PROCESSES", "2")
-        patch.setenv("IMEX_DELIVERY_PROCESSES", "2")
+        patch.setenv("IMEX_INGEST_PROCESSES", str(SEVERAL))
+        patch.setenv("IMEX_DELIVERY_PROCESSES", str(SEVERAL))
         if home := os.environ.get("IMEX_TEST_HOME_SEVERAL"):
             yield LocalStack(Path(home))
             return
@@ -229,32 +231,41 @@ def associations(stack: LocalStack, name: str) -> float:
     )
 
 
-def test_two_ingest_and_two_delivery_processes_share_the_work(several: LocalStack, tmp_path: Path) -> None:
+def test_four_ingest_and_four_delivery_processes_share_the_work(several: LocalStack, tmp_path: Path) -> None:
     network = Network(several, tmp_path)
-    names = set(several.described["processes"])
-    assert {"ingest", "ingest-2", "delivery", "delivery-2"} <= names
-    source, recipient = network.pair()
+    ingest, delivery = (
+        [service, *(f"{service}-{number}" for number in range(2, SEVERAL + 1))]
+        for service in ("ingest", "delivery")
+    )
+    assert {*ingest, *delivery} <= several.described["processes"].keys()
+    assert all(several.home.log(name).exists() for name in (*ingest, *delivery))
+    source, recipient = network.pair(quiet_s=3)
+    for _ in range(200):
+        assert dcmtk("echoscu", network, source, source.ae_title).returncode == 0
+        if all(associations(several, name) for name in ingest):
+            break
+    assert all(associations(several, name) for name in ingest), "the kernel spreads connections over all"
+
     receiver = network.receiver(recipient)
     receiver.start()
     try:
-        study = synthetic_study(40, size=64)
+        study = synthetic_study(80, size=64)
         files = network.files(study)
-        for number in range(0, 20, 2):
-            done = dcmtk("storescu", network, source, source.ae_title, *files[number : number + 2])
-            assert done.returncode == 0, done.stderr
-        assert all(associations(several, name) > 0 for name in ("ingest", "ingest-2"))
-
-        # one of them stops in mid-study: what it had is safe, and the other takes the rest
         gone = several.described["processes"]["ingest-2"]["pid"]
-        os.kill(gone, signal.SIGTERM)
-        sent = 20
-        while sent < len(files):
-            done = dcmtk("storescu", network, source, source.ae_title, *files[sent : sent + 4])
-            sent += 4 if done.returncode == 0 else 0
+
+        def send(first: int) -> None:
+            while dcmtk("storescu", network, source, source.ae_title, *files[first : first + 5]).returncode:
+                pass  # one of the processes stops meanwhile: its senders repeat
+
+        with ThreadPoolExecutor(4) as pool:
+            sending = [pool.submit(send, first) for first in range(0, len(files), 5)]
+            os.kill(gone, signal.SIGTERM)
+            for each in sending:
+                each.result(timeout=120)
         several.wait_back("ingest-2", gone, within_s=30)
         share = network.wait_share(study.study_uid, "delivered")
-        assert share["instances"]["delivered"] == 40
-        assert receiver.held() == sorted(study.digests.values())
-        assert all(several.home.log(name).exists() for name in ("ingest-2", "delivery-2"))
+        assert len(network.shares(study.study_uid)) == 1
+        assert share["instances"]["delivered"] == len(files)
+        assert receiver.held() == sorted(study.digests.values()), "each once"
     finally:
         receiver.stop()
