@@ -10,6 +10,7 @@ sizes are this process's share of a limit that all processes keep (imex.ingest.l
 """
 
 import asyncio
+import contextlib
 import sys
 import time
 from dataclasses import dataclass
@@ -97,7 +98,8 @@ class Budget:
         """Give such bytes back. May be called in the middle of anything, as views end where they end."""
         self.memory.used -= count
         if self._line and self._soon is None:
-            self._soon = asyncio.get_running_loop().call_soon(self.serve)
+            with contextlib.suppress(RuntimeError):  # outside the loop: whoever gives back next serves the line
+                self._soon = asyncio.get_running_loop().call_soon(self.serve)
 
     def resize(self, pool: Pool, size: int | None) -> None:
         """A pool has become larger or smaller; what is taken stays taken."""
