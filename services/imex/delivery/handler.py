@@ -45,7 +45,10 @@ async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arriva
     if not about:
         return
     listed: dict[UUID, list[Instance]] = {delivery: [] for delivery in about}
-    unit.after_commit(lambda: arrivals.committed(listed))
+    changed = {
+        event.data.delivery for event in events if _is_ours(event) and not isinstance(event, ManifestIssued)
+    }
+    unit.after_commit(lambda: arrivals.committed(listed, changed))
     if not all(isinstance(event, ManifestIssued) for event in events):
         # locked in one order, so that two batches that overlap wait for each other in one direction only
         await unit.connection.execute(

@@ -37,6 +37,7 @@ class Supply:
         self._seen: set[tuple[str, str]] = set()
         self._unsettled = 0
         self._may_be_more = True
+        self._expected = True
         self._reading = asyncio.Lock()
         self._contexts: list[tuple[str, str]] = []
 
@@ -111,8 +112,7 @@ class Supply:
         if self._job.lane != "express":
             return False
         deadline = asyncio.get_running_loop().time() + self._linger_s
-        expected = await self._repository.expects_more(self._job.id)
-        while expected and not self._must_stop():
+        while await self._expects_more() and not self._must_stop():
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return False
@@ -123,7 +123,14 @@ class Supply:
             else:
                 self._may_be_more = True
                 await self._look()
+                self._inlet.changed = True
                 if self._pending:
                     return True
-            expected = await self._repository.expects_more(self._job.id)
         return False
+
+    async def _expects_more(self) -> bool:
+        """Whether parts are still to come; asked again when something else than a part has come."""
+        if self._inlet.changed:
+            self._inlet.changed = False
+            self._expected = await self._repository.expects_more(self._job.id)
+        return self._expected

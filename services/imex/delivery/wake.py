@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from imex.delivery.jobs import Instance
@@ -41,10 +41,13 @@ class Inlet:
         self._instances: list[Instance] = []
         self.came = asyncio.Event()
         """Something has happened since `take`."""
+        self.changed = True
+        """More may have changed than that there is more to send; whoever has looked says that it is known."""
 
-    def put(self, instances: Sequence[Instance]) -> None:
-        """More to send, or none, where only the manifest's end has come."""
+    def put(self, instances: Sequence[Instance], *, changed: bool) -> None:
+        """More to send; `changed` when something else of the manifest came, such as its end."""
         self._instances.extend(instances)
+        self.changed = self.changed or changed
         self.came.set()
 
     def take(self) -> list[Instance]:
@@ -76,14 +79,16 @@ class Arrivals:
             if self._open.get(delivery) is made:
                 del self._open[delivery]
 
-    def committed(self, listed: Mapping[UUID, Sequence[Instance]]) -> None:
-        """Manifests have changed: what is new in each of these deliveries can be seen by everyone now."""
+    def committed(
+        self, listed: Mapping[UUID, Sequence[Instance]], changed: Collection[UUID] = frozenset()
+    ) -> None:
+        """What is new in each of these deliveries can be seen by everyone now, and what has `changed`."""
         rings = False
         for delivery, instances in listed.items():
             inlet = self._open.get(delivery)
             if inlet is None:
                 rings = True
             else:
-                inlet.put(instances)
+                inlet.put(instances, changed=not instances or delivery in changed)
         if rings:
             self._bell.ring()
