@@ -1,4 +1,4 @@
-"""`make check`, `test`, `faults`, `fuzz` and `interop`: what runs, in which order, and one closing summary."""
+"""`make check`, `test`, `faults`, `fuzz`, `interop`: what runs, in which order, and one closing summary."""
 
 from __future__ import annotations
 
