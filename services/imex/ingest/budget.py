@@ -98,7 +98,7 @@ class Budget:
         """Give such bytes back. May be called in the middle of anything, as views end where they end."""
         self.memory.used -= count
         if self._line and self._soon is None:
-            with contextlib.suppress(RuntimeError):  # outside the loop: whoever gives back next serves the line
+            with contextlib.suppress(RuntimeError):  # outside the loop: who gives back next serves the line
                 self._soon = asyncio.get_running_loop().call_soon(self.serve)
 
     def resize(self, pool: Pool, size: int | None) -> None:
