@@ -27,6 +27,10 @@ class ReceiveMemory(Protocol):
     def window(self) -> int:
         """Bytes that may wait in one connection's queue at this moment."""
 
+    @property
+    def ample(self) -> bool:
+        """Whether a connection may keep what it will need again."""
+
     def charge(self, count: int) -> None:
         """So many bytes are taken; does not wait, as the network has brought them already."""
 
@@ -36,6 +40,8 @@ class ReceiveMemory(Protocol):
 
 class Unshared:
     """Every connection for itself, up to a fixed window."""
+
+    ample = True
 
     def __init__(self, window: int) -> None:
         self.window = window
@@ -60,6 +66,11 @@ class SharedMemory:
     def window(self) -> int:
         """See ReceiveMemory: half of what is free."""
         return max(FLOOR, min(self._most, (self._size - self.used) // 2))
+
+    @property
+    def ample(self) -> bool:
+        """See ReceiveMemory: while less than half is taken."""
+        return 2 * self.used < self._size
 
     def charge(self, count: int) -> None:
         """See ReceiveMemory."""

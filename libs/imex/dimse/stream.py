@@ -105,7 +105,12 @@ class PduStream:
         self._end += count
         while not self._stopped and self._advance():
             pass
-        if self._ended and self._start == self._end and self._phase is _Phase.HEADER:
+        if (
+            self._ended
+            and self._start == self._end
+            and self._phase is _Phase.HEADER
+            and not self._memory.ample  # else it is kept: new memory for each image would cost as much again
+        ):
             # nothing more of this data set: between two the connection holds no memory
             self._arena, self._start, self._end, self._lent, self._ended = _NOTHING, 0, 0, False, False
 

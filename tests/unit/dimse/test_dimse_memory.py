@@ -81,8 +81,8 @@ def test_an_arena_counts_until_its_last_view_is_gone() -> None:
     assert memory.used == 0
 
 
-def test_a_connection_holds_no_memory_between_two_data_sets() -> None:
-    memory, kept = SharedMemory(8 * MIB, MIB), Kept()
+def test_a_connection_holds_no_memory_between_two_data_sets_where_it_is_short() -> None:
+    memory, kept = SharedMemory(6 * MIB, MIB), Kept()
     stream = PduStream(Limits(), kept, memory)
     feed(stream, dataset(3 * MIB))
     assert sum(map(len, kept.pieces)) == 3 * MIB
@@ -91,6 +91,15 @@ def test_a_connection_holds_no_memory_between_two_data_sets() -> None:
     assert memory.used == 0
     feed(stream, dataset(100))
     assert 0 < memory.used <= LARGE_ARENA
+
+
+def test_a_connection_keeps_what_it_will_need_again_while_there_is_plenty() -> None:
+    memory, kept = SharedMemory(100 * MIB, MIB), Kept()
+    stream = PduStream(Limits(), kept, memory)
+    for _ in range(2):
+        feed(stream, dataset(MIB))
+        kept.pieces.clear()
+        assert 0 < memory.used <= LARGE_ARENA
 
 
 def test_arenas_are_small_while_memory_is_short() -> None:
