@@ -34,7 +34,7 @@ _TIDY_S: Final = 1.0
 _DEPTH_S: Final = 5.0
 _STALLED_S: Final = 60.0
 _AFTER_FAILURE_S: Final = 1.0
-_KEEPING_S: Final = 0.05
+_KEEPING_S: Final = 0.1
 """Who keeps an association open that others may be waiting for looks more often."""
 
 
