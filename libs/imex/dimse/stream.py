@@ -100,7 +100,11 @@ class PduStream:
             if count == self._arena_bytes:  # it goes on and on: throw it away with less ado
                 self._arena_bytes = MIN_READ
             return
-        if count == len(self._arena) - self._end and self._arena_bytes >= FIRST_ARENA:
+        if (
+            count == len(self._arena) - self._end
+            and self._arena_bytes >= FIRST_ARENA
+            and not self._pdv_control & COMMAND_BIT  # commands by the hundred are read in small portions
+        ):
             self._arena_bytes = min(2 * self._arena_bytes, LARGE_ARENA)
         self._end += count
         while not self._stopped and self._advance():

