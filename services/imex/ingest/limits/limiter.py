@@ -11,18 +11,11 @@ from uuid import UUID
 import structlog
 
 from imex.events import Event
-from imex.events.capacity import (
-    CapacityClaimed,
-    CapacityClaimedData,
-    CapacityReleased,
-    CapacityReleasedData,
-    CapacityReported,
-    CapacityReportedData,
-    InstitutionUse,
-)
+from imex.events.capacity import CapacityClaimedData, CapacityReleasedData, CapacityReportedData
 from imex.ingest.limits.admission import Count, Step, judge, judge_alone
 from imex.ingest.limits.bounds import BoundsTable
 from imex.ingest.limits.ledger import EVERYBODY, Ledger, Verdict, Wants
+from imex.ingest.limits.records import Records
 from imex.ingest.limits.shares import Needs, entitlement
 from imex.ingest.meters import LimitMeters
 from imex.runtime.health import Health
@@ -99,7 +92,7 @@ class Limiter:
         self._process = process
         self._bounds = bounds
         self._publish = publish
-        self._new_id = new_id
+        self._records = Records(process, new_id)
         self._meters = meters
         self._wants = wants
         self._wanted: Mapping[str, Wants] = {}
@@ -133,7 +126,9 @@ class Limiter:
             await asyncio.gather(self._reporting, return_exceptions=True)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GOODBYE_S)
-        await asyncio.wait([self._spawn(self._send(self._report(leaving=True)))], timeout=_GOODBYE_S)
+        await asyncio.wait(
+            [self._spawn(self._send(self._records.left(self._ledger.position)))], timeout=_GOODBYE_S
+        )
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -258,19 +253,8 @@ class Limiter:
     def _claim(self, institution: str, *, taken: bool) -> _Claim:
         self._numbers += 1
         claim = self._claims[self._numbers] = _Claim(self._numbers, institution)
-        event = CapacityClaimed.of(
-            id=self._new_id(),
-            subject=f"process/{self._process}",
-            data=CapacityClaimedData(
-                process=self._process,
-                read_through=self._ledger.position,
-                claim=claim.number,
-                institution=institution,
-                taken=taken,
-                limit=self._bounds.everybody.associations,
-                institution_limit=self._bounds.of(institution).associations,
-            ),
-        )
+        limits = self._bounds.everybody.associations, self._bounds.of(institution).associations
+        event = self._records.claimed(self._ledger.position, claim.number, institution, limits, taken=taken)
         claim.publishing = self._spawn(self._send_claim(claim, event))
         return claim
 
@@ -293,40 +277,9 @@ class Limiter:
     async def _release(self, claim: _Claim) -> None:
         if claim.publishing is not None:
             await asyncio.wait([claim.publishing])
-        event = CapacityReleased.of(
-            id=self._new_id(),
-            subject=f"process/{self._process}",
-            data=CapacityReleasedData(
-                process=self._process,
-                read_through=self._ledger.position,
-                claim=claim.number,
-                institution=claim.institution,
-            ),
-        )
+        event = self._records.released(self._ledger.position, claim.number, claim.institution)
         if not await self._send(event):
             self._unsettle(claim.number)
-
-    def _report(self, *, leaving: bool = False) -> Event[Any]:
-        wants = {} if leaving else self._wanted
-        codes = () if leaving else sorted({*wants, *(code for code, n in self._settled.items() if n)})
-        return CapacityReported.of(
-            id=self._new_id(),
-            subject=f"process/{self._process}",
-            data=CapacityReportedData(
-                process=self._process,
-                read_through=self._ledger.position,
-                institutions=tuple(
-                    InstitutionUse(
-                        code=code,
-                        associations=self._settled[code],
-                        in_flight_bytes=wants.get(code, Wants()).in_flight_bytes,
-                        bytes_per_s=wants.get(code, Wants()).bytes_per_s,
-                    )
-                    for code in codes
-                ),
-                leaving=leaving,
-            ),
-        )
 
     async def _report_on_and_on(self) -> None:
         while True:
@@ -338,7 +291,8 @@ class Limiter:
 
     def _send_report(self) -> None:
         self._reports += 1
-        self._spawn(self._send(self._report())).add_done_callback(self._reported)
+        report = self._records.reported(self._ledger.position, self._settled, self._wanted)
+        self._spawn(self._send(report)).add_done_callback(self._reported)
 
     def _reported(self, _: asyncio.Task[bool]) -> None:
         self._reports -= 1
