@@ -26,7 +26,7 @@ from imex.testing.stack import LocalStack
 
 ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
-MOST = 300 * MIB
+MOST = 300_000_000
 _SIDE = 512
 _FRAME = 2 * _SIDE * _SIDE
 
