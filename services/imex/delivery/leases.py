@@ -24,6 +24,12 @@ from imex.delivery.jobs import Depth, Due, Job, attempt_id, held_by, job_of
 
 _RANK = case({"emergency": 0, "urgent": 1}, value=deliveries.c.priority, else_=2)
 _DUE = and_(deliveries.c.state == "waiting", deliveries.c.next_attempt_at <= func.now())
+_DESTINATIONS_DUE = (  # asked for many times a second, and dearer to build than to answer
+    select(deliveries.c.recipient, deliveries.c.endpoint, func.min(_RANK).label("rank"))
+    .where(_DUE)
+    .group_by(deliveries.c.recipient, deliveries.c.endpoint)
+    .order_by(func.min(_RANK), func.min(deliveries.c.next_attempt_at))
+)
 _STOPPED = or_(deliveries.c.withdrawn, deliveries.c.cancelled)
 _SENDS = and_(
     exists().where(instances.c.delivery == deliveries.c.id, instances.c.state == "waiting"),
@@ -48,14 +54,8 @@ class Leases:
 
     async def due(self) -> list[Due]:
         """Destinations with deliveries to start now, the most urgent and then the longest waiting first."""
-        statement = (
-            select(deliveries.c.recipient, deliveries.c.endpoint, func.min(_RANK).label("rank"))
-            .where(_DUE)
-            .group_by(deliveries.c.recipient, deliveries.c.endpoint)
-            .order_by(func.min(_RANK), func.min(deliveries.c.next_attempt_at))
-        )
         async with self._database.look() as connection:
-            rows = await connection.execute(statement)
+            rows = await connection.execute(_DESTINATIONS_DUE)
         return [Due(row.recipient, row.endpoint, row.rank == 0) for row in rows]
 
     async def claim(self, due: Due, slots: Slots, address: str = "", kept_here: int = 0) -> list[Job]:
