@@ -8,9 +8,10 @@ from pynetdicom import AE
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
 from imex.dimse import Limits, StoreCommand, StoreResponse
-from imex.dimse.pdu import PduType, decode_associate_accept, encode_release_request
+from imex.dimse.command import echo_request
+from imex.dimse.pdu import PduType, data_header, decode_associate_accept, encode_release_request
 from imex.testing.dimse import DimseRecorder, acceptor
-from imex.testing.raw_peer import CT, RawPeer
+from imex.testing.raw_peer import CT, ECHO_CONTEXT, VERIFICATION, RawPeer
 
 DATA = bytes(100_000)
 
@@ -178,3 +179,32 @@ async def test_pynetdicom_negotiates_a_window() -> None:
             )
 
         assert await asyncio.to_thread(negotiate) == (5, 1)
+
+
+async def test_a_command_set_beyond_the_limit_ends_the_association() -> None:
+    async with acceptor(DimseRecorder()) as listening:
+        peer = await RawPeer.associated(listening.port)
+        for _ in range(3):
+            piece = bytes(8000)
+            peer.writer.write(data_header(1, len(piece), command=True, last=False) + piece)
+        assert await peer.pdu() == (PduType.ABORT, bytes((0, 0, 2, 6)))
+        peer.writer.close()
+
+
+async def test_a_peer_that_does_not_wait_for_answers_leaves_others_their_turn() -> None:
+    async with acceptor(DimseRecorder()) as listening:
+        hasty, other = await RawPeer.associated(listening.port), await RawPeer.associated(listening.port)
+        for number in range(2000):
+            hasty.command(ECHO_CONTEXT, echo_request(number + 1, VERIFICATION))
+        await hasty.answer()
+        other.command(ECHO_CONTEXT, echo_request(1, VERIFICATION))
+        reading = asyncio.create_task(_answers(hasty, 1999))
+        await other.answer()
+        assert not reading.done(), "it did not have to wait for all of the others"
+        assert await reading == list(range(2, 2001))
+        hasty.writer.close()
+        other.writer.close()
+
+
+async def _answers(peer: RawPeer, count: int) -> list[int]:
+    return [(await peer.answer())[0] for _ in range(count)]

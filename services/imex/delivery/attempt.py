@@ -1,10 +1,12 @@
 """One attempt: everything that waits of one delivery, over one association or several at a time."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+from imex.db import is_outage
 from imex.delivery.endings import Result
 from imex.delivery.jobs import Job
 from imex.delivery.lane import Count, Errand, Lane, Stop
@@ -21,6 +23,8 @@ from imex.directory.model import Endpoint
 from imex.storage import StoreError
 
 __all__ = ["LeaseLost", "Means", "Stop", "Width", "attempt"]
+
+log = logging.getLogger(__name__)
 
 WIDE_FROM = 8
 """So many instances at hand are worth a further association."""
@@ -59,7 +63,7 @@ class LeaseLost(Exception):
 async def attempt(  # noqa: PLR0917  what, where to, with what, and within which bounds
     job: Job, target: Target, endpoint: Endpoint, means: Means, stop: Stop, width: Width
 ) -> Result:
-    """Send what waits. Does not raise for what a destination, or the object store, may do.
+    """Send what waits. Does not raise for what a destination, the object store or an outage may do.
 
     Raises:
         LeaseLost: what has been confirmed is written, and the delivery is another's now.
@@ -97,9 +101,13 @@ async def attempt(  # noqa: PLR0917  what, where to, with what, and within which
             except CannotDeliver as error:
                 reason = str(error)
                 if error.lasting:
-                    await means.refusals.learn_rejection(job, target.place(endpoint), reason)
+                    await _learn_rejection(means.refusals, job, target.place(endpoint), reason)
             except StoreError:
                 reason = "the object store is not available"
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                reason = "the database is not available"
             exhausted = not must_stop() and not reason
     if recorder.standing is Standing.LOST:
         raise LeaseLost
@@ -113,6 +121,14 @@ async def attempt(  # noqa: PLR0917  what, where to, with what, and within which
         sent_bytes=count.bytes,
         yielded=yielded,
     )
+
+
+async def _learn_rejection(refusals: Refusals, job: Job, place: str, words: str) -> None:
+    try:
+        await refusals.learn_rejection(job, place, words)
+    except Exception as error:
+        if not is_outage(error):  # it only spares others the question
+            raise
 
 
 async def _learn(
@@ -175,9 +191,17 @@ class _Lanes:
 
     async def _further_lane(self) -> None:
         """One more association, as long as there is something at hand; never the attempt's trouble."""
-        job, stop = self._errand.job, self._errand.stop
-        if not await self._width.widen(job):
-            return
+        try:
+            if await self._width.widen(self._errand.job):
+                await self._use_further()
+        except Exception as error:
+            # the destination takes one only, or it is the first one's trouble too, which says so
+            self._widening_from = float("inf")
+            if not isinstance(error, CannotDeliver | StoreError) and not is_outage(error):
+                log.exception("a further association of a delivery failed unexpectedly")
+
+    async def _use_further(self) -> None:
+        stop = self._errand.stop
         try:
             lane = Lane(
                 self._errand,
@@ -186,9 +210,6 @@ class _Lanes:
                 on_sent=self._perhaps_widen,
             )
             await lane.run()
-        except (CannotDeliver, StoreError):
-            # the destination takes one only, or it is the first one's trouble too, which says so
-            self._widening_from = float("inf")
         finally:
-            await self._width.narrow(job)
+            await self._width.narrow(self._errand.job)
             stop.narrow = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from imex.delivery.attempt import Means, Stop, Width, attempt
@@ -303,6 +304,35 @@ async def test_one_whose_payload_turns_out_broken_in_mid_stream_fails_alone() ->
         result = await world.run(node)
     assert (result.confirmed, result.failed) == (2, 1)
     assert bad not in receiver.stored
+
+
+async def test_a_database_that_is_away_for_a_moment_costs_the_second_association() -> None:
+    world, receiver, sent = World(), DimseRecorder(on_commit=slowly), synthetic_study(40, size=32)
+
+    async def away(_: Job) -> bool:
+        raise psycopg.OperationalError("away")
+
+    world.widen = away  # type: ignore[method-assign]
+    await world.wait_for(sent.instances)
+    async with acceptor(receiver) as node:
+        result = await world.run(node)
+    assert result.reason == ""
+    assert len(receiver.requests) == 1
+    assert result.confirmed == len(receiver.stored) == len(world.rows.outcomes) == 40
+
+
+async def test_a_database_that_is_away_ends_the_attempt() -> None:
+    world, receiver, sent = World(), DimseRecorder(), synthetic_study(3, size=32)
+
+    async def away(_job: Job, _place: str) -> dict[Context, str]:
+        raise psycopg.OperationalError("away")
+
+    world.known.of = away  # type: ignore[method-assign]
+    await world.wait_for(sent.instances)
+    async with acceptor(receiver) as node:
+        result = await world.run(node)
+    assert result.reason == "the database is not available"
+    assert receiver.requests == []
 
 
 async def test_a_permanent_rejection_is_learnt() -> None:
