@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from imex.delivery import decide
 from imex.delivery.decide import Answer, Verdict
@@ -17,6 +18,9 @@ from imex.delivery.repository import Standing
 from imex.delivery.supply import Supply
 from imex.delivery.targets import CannotDeliver, Context, Refused, Session, Target
 from imex.directory.model import Endpoint
+
+_BARREN: Final = 2
+"""With one it may have been the instance, with two it is the destination."""
 
 
 class Stop:
@@ -119,27 +123,32 @@ class Lane:
         self._given_up = given_up
         self._on_sent = on_sent
         self._proven = True
+        self._confirmed = 0
+        self._barren = 0
+        """Associations in a row on which nothing got through."""
 
     async def run(self) -> None:
         """Send until nothing is left or it is to stop.
 
-        An association that breaks after something got through is followed by another one, with the instance
-        in flight set aside, so that a bad instance does not hold up the others.
+        An association that breaks is followed by another one, with the instance in flight set aside, so that
+        a bad instance does not hold up the others.
 
         Raises:
-            CannotDeliver: there is no association, or it broke before anything got through.
+            CannotDeliver: there is no association, or two in a row broke before anything got through.
             StoreError: the object store failed.
         """
         errand = self._errand
         while not self._must_stop() and await self._supply.ready(lingers=self._lingers):
             if not await self._may_be_sent():
                 continue
-            before = errand.count.confirmed
+            opened = False
+            before = self._confirmed
             contexts = self._supply.contexts
             try:
                 async with errand.target.open(
                     errand.endpoint, contexts, errand.refused, keep=self._lingers
                 ) as session:
+                    opened = True
                     if session.learnt:
                         await errand.learn(session.learnt)
                     await self._use(session)
@@ -148,7 +157,8 @@ class Lane:
             except PayloadBroken:
                 continue  # noted; a data set cannot be broken off without its association
             except CannotDeliver:
-                if errand.count.confirmed == before:
+                self._barren = 0 if self._confirmed > before else self._barren + 1
+                if not opened or self._barren >= _BARREN:
                     raise
 
     def _must_stop(self) -> bool:
@@ -230,4 +240,6 @@ class Lane:
             await self._errand.note(instance, Answer(Verdict.RETRY, "", str(error)))
             raise
         self._proven = True
+        if answer.verdict is Verdict.CONFIRMED:
+            self._confirmed += 1
         await self._errand.note(instance, answer)

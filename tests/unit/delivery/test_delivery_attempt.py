@@ -274,9 +274,10 @@ async def test_a_second_association_that_is_rejected_changes_nothing() -> None:
     assert world.known.rejections == []
 
 
-async def test_one_that_breaks_the_association_is_set_aside() -> None:
+@pytest.mark.parametrize("place", [0, 3])
+async def test_one_that_breaks_the_association_is_set_aside(place: int) -> None:
     sent = synthetic_study(30, size=32)
-    bad = sent.instances[3].sop_instance_uid
+    bad = sent.instances[place].sop_instance_uid
 
     async def breaks(command: StoreCommand) -> None:
         if command.sop_instance_uid == bad:
@@ -291,6 +292,20 @@ async def test_one_that_breaks_the_association_is_set_aside() -> None:
     assert max(Counter(one.sop_instance_uid for one in receiver.commands).values()) == 1
     [again] = [one for one in world.rows.outcomes if one.answer.verdict is Verdict.RETRY]
     assert again.instance.sop_instance_uid == bad
+
+
+async def test_a_destination_that_breaks_every_association_is_left_alone() -> None:
+    world, receiver, sent = World(response_s=0.1), DimseRecorder(), synthetic_study(30, size=32)
+
+    async def never(_: StoreCommand) -> None:
+        await asyncio.Event().wait()
+
+    receiver.on_write = never
+    await world.wait_for(sent.instances)
+    async with acceptor(receiver) as node:
+        result = await world.run(node)
+    assert (result.confirmed, result.failed, result.reason) == (0, 0, "no response within 0.1 s")
+    assert len(receiver.requests) == 2
 
 
 async def test_one_whose_payload_turns_out_broken_in_mid_stream_fails_alone() -> None:
