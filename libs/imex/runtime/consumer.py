@@ -264,8 +264,8 @@ class Consumer:
                 for partition, records in each.items():
                     pace.taken(len(records), time.monotonic())
                     self._take_in(client, partition, records)
-            if fetched and pausing:
-                await self._pause(pausing)
+            if fetched:
+                await self._pause(pace.pause_s(time.monotonic()))
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -2,8 +2,8 @@
 
 What a batch costs hardly depends on its size: a fetch, a transaction, a span, a turn of the relay. An
 intake that takes every record the moment it arrives spends all its time on batches of two or three while
-a stream runs. So the first records after a quiet time are taken at once, and while more keep coming the
-intake pauses in proportion to their rate, up to a cap that bounds what the pause adds to a record's way.
+a stream runs. So the first records after a quiet time are taken at once; then the intake pauses before it
+looks again, longer the more keep coming, up to a cap that bounds what the pause adds to a record's way.
 """
 
 from collections import deque
@@ -25,11 +25,11 @@ class Pace:
         self._forget(now)
 
     def pause_s(self, now: float) -> float:
-        """How long to wait before looking again: 0 while little comes in, at most the cap."""
+        """How long to wait before looking again: 0 where nothing came of late, at most the cap."""
         self._forget(now)
-        if self._count < _STREAM_RECORDS:
+        if not self._count:
             return 0.0
-        return min(self._cap_s, self._count * _S_PER_RECORD)
+        return min(self._cap_s, max(_LEAST_S, self._count * _S_PER_RECORD))
 
     def _forget(self, now: float) -> None:
         while self._taken and self._taken[0][0] < now - _WINDOW_S:
@@ -37,7 +37,7 @@ class Pace:
 
 
 _WINDOW_S = 1.0
-_STREAM_RECORDS = 12
-"""Fewer in the window are no stream, and wait for nothing."""
+_LEAST_S = 0.04
+"""The first image goes ahead alone; what comes behind it shares a batch and leaves it the processor."""
 _S_PER_RECORD = 0.004
 """Four milliseconds for each record a second: at 50 a second the pause is 200 ms."""

@@ -13,7 +13,7 @@ class Policy:
     """At most so many records share one call of the handler and one transaction."""
     linger_s: float = 0.005
     """How long the first record of a batch waits for company; 0 for an express lane."""
-    pace_cap_s: float = 0.2
+    pace_cap_s: float = 0.3
     """The longest pause between two looks at the broker while records stream in; see `Pace`."""
     concurrency: int = 4
     """Batches that run at once, of different keys."""

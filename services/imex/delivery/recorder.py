@@ -14,7 +14,7 @@ from imex.delivery.jobs import Instance, Job, Outcome
 from imex.delivery.repository import Repository, Standing
 
 BATCH: Final = 50
-SOON_S: Final = 0.15
+SOON_S: Final = 0.3
 _MOST_UNWRITTEN: Final = 4 * BATCH
 _RETRY_S: Final = 0.5
 
@@ -23,7 +23,7 @@ class Recorder:
     """The outcomes of one attempt on their way to the database.
 
     The first outcome is written at once, so that people see that the first image has come; later ones at 50
-    or after 150 ms. What is not written when the process is killed is sent again. While the database is away
+    or after 300 ms. What is not written when the process is killed is sent again. While the database is away
     sending stops at 200 unwritten outcomes, and writing is repeated until it is back.
     """
 

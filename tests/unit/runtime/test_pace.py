@@ -6,12 +6,16 @@ from hypothesis import strategies as st
 from imex.runtime.pace import Pace
 
 
-def test_the_first_records_after_a_quiet_time_wait_for_nothing() -> None:
+def test_nothing_waits_after_a_quiet_time() -> None:
+    assert Pace(0.2).pause_s(10.0) == 0.0
+
+
+def test_what_comes_behind_the_first_record_shares_a_batch() -> None:
     pace = Pace(0.2)
 
-    pace.taken(3, now=10.0)
+    pace.taken(1, now=10.0)
 
-    assert pace.pause_s(10.0) == 0.0
+    assert pace.pause_s(10.0) == 0.04
 
 
 def test_a_stream_is_looked_at_less_often_the_faster_it_runs() -> None:
