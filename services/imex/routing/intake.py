@@ -75,10 +75,13 @@ class Intake:
     ) -> dict[StudyKey, tuple[Study, bool]]:
         found = await repository.lock_studies(groups)
         fresh = {key: study for key in groups if key not in found and (study := first_of(groups[key]))}
-        if fresh:
-            await repository.add_studies(list(fresh.values()))
-            # somebody else may have been first: what is locked is what counts
-            found |= await repository.lock_studies(fresh)
+        # one order of locking for all batches, so that two that overlap wait instead of dead-locking
+        for key in sorted(fresh):
+            if await repository.add_study(fresh[key]):
+                found[key] = fresh[key]
+        if theirs := fresh.keys() - found.keys():
+            # somebody else was first: what is locked is what counts
+            found |= await repository.lock_studies(theirs)
         return {key: (study, key in fresh) for key, study in found.items()}
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import Table, Update, bindparam, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from imex.db.bulk import insert_rows
 from imex.db.tables import routing as tables
@@ -134,12 +135,10 @@ class Repository:
         row = (await self._connection.execute(_LOCK_FREE_STUDY, parameters)).mappings().first()
         return None if row is None else _study(row)
 
-    async def add_studies(self, studies: Sequence[Study]) -> None:
-        """Insert studies that are not there yet."""
-        ordered = sorted(studies, key=lambda study: study.key)
-        statement = insert(tables.studies).on_conflict_do_nothing()
-        if ordered:
-            await self._connection.execute(statement, [_study_row(study) for study in ordered])
+    async def add_study(self, study: Study) -> bool:
+        """Insert a study that is not there yet, which locks it; false where somebody else was first."""
+        found = await self._connection.execute(_add_study(), _study_row(study))
+        return found.first() is not None
 
     async def save_studies(self, studies: Sequence[Study]) -> None:
         """Write locked studies back."""
@@ -206,8 +205,10 @@ class Repository:
         found = await self._connection.execute(_HEARD, {name: [row[name] for row in rows] for name in names})
         return {(row.source, row.study_uid, row.association) for row in found if row.new}
 
-    async def lost(self, keys: Iterable[StudyKey]) -> dict[StudyKey, int]:
+    async def lost(self, keys: Collection[StudyKey]) -> dict[StudyKey, int]:
         """How many instances of the studies' ended associations were acknowledged and never heard of here."""
+        if not keys:
+            return {}
         rows = await self._connection.execute(_LOST, _pairs(keys))
         return {(row.source, row.study_uid): row.lost for row in rows}
 
@@ -338,6 +339,11 @@ class Repository:
 
 
 _STUDY_KEY = frozenset({"source", "study_uid"})
+
+
+@cache
+def _add_study() -> ReturningInsert[Any]:
+    return insert(tables.studies).on_conflict_do_nothing().returning(tables.studies.c.source)
 
 
 @cache

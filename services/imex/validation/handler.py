@@ -118,12 +118,7 @@ class InstancesHandler:
         instances = {(event.data.source, event.data.sop_instance_uid) for event in received}
         studies = {(event.data.source, event.data.study_uid) for event in received}
         people = person_keys((event.data, identities[event.id]) for event in received)
-        return Known(
-            accepted=await repository.accepted(instances),
-            waiting=await repository.waiting(instances),
-            studies=await repository.studies(studies),
-            persons=await repository.persons(people) if people else {},
-        )
+        return await repository.known(instances, studies, people)
 
 
 class CommandsHandler:

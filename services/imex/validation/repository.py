@@ -1,20 +1,40 @@
 """Validation's tables: what is known of a batch, read in one query a table, and what is new."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, func, select, update
+from sqlalchemy import Table, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.bulk import insert_rows, select_rows
 from imex.db.tables.validation import instances, judgements, persons, quarantine, studies
 from imex.runtime import Transient
+from imex.validation.batch import Known
 from imex.validation.decide import Copy
 from imex.validation.identity import Demographics
 
 Key = tuple[str, str]
+
+
+_KNOWN = text(
+    "SELECT 'accepted', k.first, k.second, t.event_id, t.digest, NULL, NULL, NULL, NULL"
+    " FROM unnest(CAST(:instance_first AS text[]), CAST(:instance_second AS text[])) AS k(first, second)"
+    " JOIN validation.instances t ON t.source = k.first AND t.sop_instance_uid = k.second"
+    " UNION ALL SELECT 'waiting', k.first, k.second, t.event_id, t.digest, NULL, NULL, NULL, NULL"
+    " FROM unnest(CAST(:instance_first AS text[]), CAST(:instance_second AS text[])) AS k(first, second)"
+    " JOIN validation.quarantine t ON t.source = k.first AND t.sop_instance_uid = k.second"
+    " AND t.state = 'waiting'"
+    " UNION ALL SELECT 'study', k.first, k.second, NULL,"
+    " t.issuer, t.patient_id, t.patient_name, t.birth_date, t.sex"
+    " FROM unnest(CAST(:study_first AS text[]), CAST(:study_second AS text[])) AS k(first, second)"
+    " JOIN validation.studies t ON t.source = k.first AND t.study_uid = k.second"
+    " UNION ALL SELECT 'person', k.first, k.second, NULL,"
+    " t.issuer, t.patient_id, t.patient_name, t.birth_date, t.sex"
+    " FROM unnest(CAST(:person_first AS text[]), CAST(:person_second AS text[])) AS k(first, second)"
+    " JOIN validation.persons t ON t.issuer = k.first AND t.patient_id = k.second"
+)
 
 
 class Repository:
@@ -29,30 +49,34 @@ class Repository:
         rows = await select_rows(self._connection, instances, set(keys), ("source", "sop_instance_uid"))
         return {(row.source, row.sop_instance_uid): Copy(row.event_id, row.digest) for row in rows}
 
-    async def waiting(self, keys: Iterable[Key]) -> dict[Key, tuple[Copy, ...]]:
-        """The bytes in quarantine by (source, SOP Instance UID)."""
-        rows = await select_rows(
-            self._connection,
-            quarantine,
-            set(keys),
-            ("source", "sop_instance_uid"),
-            where="t.state = 'waiting'",
+    async def known(
+        self, instances: Collection[Key], studies: Collection[Key], people: Collection[Key]
+    ) -> Known:
+        """What is known of instances and studies by source and UID, and of people by issuer and identifier.
+
+        One round trip: a batch waits for each one, and an emergency with it.
+        """
+        found = Known()
+        rows = await self._connection.execute(
+            _KNOWN,
+            {
+                **_columns("instance", instances),
+                **_columns("study", studies),
+                **_columns("person", people),
+            },
         )
-        found: dict[Key, tuple[Copy, ...]] = {}
-        for row in rows:
-            key = (row.source, row.sop_instance_uid)
-            found[key] = (*found.get(key, ()), Copy(row.event_id, row.digest))
+        for kind, first, second, *rest in rows:
+            key = (first, second)
+            match kind:
+                case "accepted":
+                    found.accepted[key] = Copy(rest[0], rest[1])
+                case "waiting":
+                    found.waiting[key] = (*found.waiting.get(key, ()), Copy(rest[0], rest[1]))
+                case "study":
+                    found.studies[key] = Demographics(*rest[1:])
+                case "person":
+                    found.persons[key] = Demographics(*rest[1:])
         return found
-
-    async def studies(self, keys: Iterable[Key]) -> dict[Key, Demographics]:
-        """The demographics of studies by (source, Study Instance UID)."""
-        rows = await select_rows(self._connection, studies, set(keys), ("source", "study_uid"))
-        return {(row.source, row.study_uid): _demographics(row) for row in rows}
-
-    async def persons(self, keys: Iterable[Key]) -> dict[Key, Demographics]:
-        """Who is known, by (issuer, identifier)."""
-        rows = await select_rows(self._connection, persons, set(keys), ("issuer", "patient_id"))
-        return {(row.issuer, row.patient_id): _demographics(row) for row in rows}
 
     async def add_instances(self, rows: Sequence[dict[str, Any]]) -> None:
         """Remember accepted bytes.
@@ -133,5 +157,5 @@ class Repository:
         )
 
 
-def _demographics(row: Any) -> Demographics:
-    return Demographics(row.issuer, row.patient_id, row.patient_name, row.birth_date, row.sex)
+def _columns(name: str, keys: Collection[Key]) -> dict[str, list[str]]:
+    return {f"{name}_first": [first for first, _ in keys], f"{name}_second": [second for _, second in keys]}
