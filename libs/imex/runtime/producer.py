@@ -34,7 +34,8 @@ class Outgoing:
 class Producer:
     """Sends events; a send that returns has been acknowledged.
 
-    `linger_ms` 0 or 1 suits an express lane, 5 a bulk lane. `timeout_s` bounds every wait: aiokafka alone
+    `linger_ms` is how long a record waits for others: 0 where they come in batches anyway, as a relay's do,
+    or where somebody waits for each. `timeout_s` bounds every wait: aiokafka alone
     would hang while Kafka is away. After a timeout the record may still arrive, as an idempotent producer
     repeats until it succeeds; order within a partition holds all the same.
     """
@@ -45,7 +46,7 @@ class Producer:
         self,
         settings: KafkaSettings,
         client_id: str = "imex",
-        linger_ms: int = 5,
+        linger_ms: int = 0,
         timeout_s: float = 15.0,
     ) -> None:
         """Nothing is connected yet."""

@@ -68,7 +68,7 @@ def components(
     traces = Traces(NAME, settings.traces, metrics=metrics)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     store = MinioStore(settings.s3)
-    producer = Producer(settings.kafka, f"imex-{NAME}", linger_ms=0)
+    producer = Producer(settings.kafka, f"imex-{NAME}")
     meters = Meters(metrics)
     background = BackgroundPublisher(producer.send, meters)
     tuning = Tuning()
