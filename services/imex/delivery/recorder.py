@@ -13,7 +13,7 @@ from imex.delivery.decide import Answer
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.delivery.repository import Repository, Standing
 
-BATCH: Final = 50
+BATCH: Final = 100
 SOON_S: Final = 0.3
 _MOST_UNWRITTEN: Final = 4 * BATCH
 _RETRY_S: Final = 0.5
@@ -22,9 +22,9 @@ _RETRY_S: Final = 0.5
 class Recorder:
     """The outcomes of one attempt on their way to the database.
 
-    The first outcome is written at once, so that people see that the first image has come; later ones at 50
+    The first outcome is written at once, so that people see that the first image has come; later ones at 100
     or after 300 ms. What is not written when the process is killed is sent again. While the database is away
-    sending stops at 200 unwritten outcomes, and writing is repeated until it is back.
+    sending stops at 400 unwritten outcomes, and writing is repeated until it is back.
     """
 
     def __init__(self, repository: Repository, job: Job) -> None:
