@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from imex.db import is_outage
@@ -18,6 +19,7 @@ from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository, Standing
 from imex.delivery.supply import Supply
 from imex.delivery.targets import CannotDeliver, Context, Refused, Target
+from imex.delivery.turns import Turns
 from imex.delivery.wake import Arrivals
 from imex.directory.model import Endpoint
 from imex.storage import StoreError
@@ -45,6 +47,10 @@ class Means:
     """How long an association for an emergency stays open for the next part of its manifest."""
 
 
+async def _nobody(_: Job) -> None:
+    """There is no other delivery."""
+
+
 @dataclass(frozen=True, slots=True)
 class Width:
     """How many associations an attempt may use."""
@@ -54,6 +60,10 @@ class Width:
     """Ask for one more, which the destination has to have free and nobody else to wait for."""
     narrow: Callable[[Job], Awaitable[None]]
     """Give one back."""
+    turns: Turns = field(default_factory=Turns)
+    """Who uses an association when."""
+    hand_on: Callable[[Job], Awaitable[None]] = _nobody
+    """Have one of this attempt's counted for another delivery, which is using it."""
 
 
 class LeaseLost(Exception):
@@ -68,6 +78,17 @@ async def attempt(  # noqa: PLR0917  what, where to, with what, and within which
     Raises:
         LeaseLost: what has been confirmed is written, and the delivery is another's now.
     """
+    try:
+        for _ in range(job.associations):
+            width.turns.bring(job)
+        return await _attempt(job, target, endpoint, means, stop, width)
+    finally:
+        await width.turns.leave(job, sys.maxsize, width.hand_on)
+
+
+async def _attempt(  # noqa: PLR0917  as above
+    job: Job, target: Target, endpoint: Endpoint, means: Means, stop: Stop, width: Width
+) -> Result:
     count = Count()
     reason = ""
     exhausted = False
@@ -96,6 +117,8 @@ async def attempt(  # noqa: PLR0917  what, where to, with what, and within which
                     pace=means.rates.pace(job.destination, endpoint.accepts.max_mbps),
                     refused=refused,
                     learn=partial(_learn, means.refusals, job, place, refused),
+                    turns=width.turns,
+                    widen=width.widen,
                 )
                 await _Lanes(errand, width).run()
             except CannotDeliver as error:
@@ -183,6 +206,7 @@ class _Lanes:
             and len(self._further) + 1 < self._width.most
             and now >= self._widening_from
             and not self._errand.stop.narrow
+            and not self._wanted()
         ):
             self._widening_from = now + _WIDEN_AGAIN_S
             task = asyncio.create_task(self._further_lane())
@@ -193,6 +217,7 @@ class _Lanes:
         """One more association, as long as there is something at hand; never the attempt's trouble."""
         try:
             if await self._width.widen(self._errand.job):
+                self._width.turns.bring(self._errand.job)
                 await self._use_further()
         except Exception as error:
             # the destination takes one only, or it is the first one's trouble too, which says so
@@ -206,10 +231,14 @@ class _Lanes:
             lane = Lane(
                 self._errand,
                 lingers=False,
-                given_up=lambda: self._over or stop.narrow,
+                given_up=lambda: self._over or stop.narrow or self._wanted(),
                 on_sent=self._perhaps_widen,
             )
             await lane.run()
         finally:
+            await self._width.turns.leave(self._errand.job, 1, self._width.hand_on)
             await self._width.narrow(self._errand.job)
             stop.narrow = False
+
+    def _wanted(self) -> bool:
+        return self._width.turns.wanted(self._errand.job.destination)

@@ -37,6 +37,8 @@ class Job:
     """Of the attempt's span, else of the study's root: W3C trace context."""
     sends: bool = False
     """Whether there is something to send, so that this claim counts as an attempt."""
+    associations: int = 1
+    """That the database counts for it; a guest has none and uses those of others in turns."""
 
     @property
     def destination(self) -> tuple[str, str]:
@@ -82,6 +84,7 @@ def job_of(row: Row[Any]) -> Job:
         ae_title=row.ae_title,
         lease=row.leased_by or "",
         traceparent=ids.root_traceparent(row.source, row.study_uid),
+        associations=row.associations,
     )
 
 

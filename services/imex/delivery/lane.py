@@ -17,6 +17,7 @@ from imex.delivery.recorder import Recorder
 from imex.delivery.repository import Standing
 from imex.delivery.supply import Supply
 from imex.delivery.targets import CannotDeliver, Context, Refused, Session, Target
+from imex.delivery.turns import Turn, Turns
 from imex.directory.model import Endpoint
 
 _BARREN: Final = 2
@@ -89,6 +90,9 @@ class Errand:
     """What the destination is known not to accept."""
     learn: Callable[[Refused], Awaitable[None]]
     """Remember more of it."""
+    turns: Turns
+    widen: Callable[[Job], Awaitable[bool]]
+    """Ask for an association of its own."""
 
     def must_stop(self) -> bool:
         """Whether nothing more is to be sent in this attempt."""
@@ -141,6 +145,11 @@ class Lane:
         while not self._must_stop() and await self._supply.ready(lingers=self._lingers):
             if not await self._may_be_sent():
                 continue
+            turn = await errand.turns.take(
+                errand.job, poke=self._supply.poke, widen=errand.widen, must_stop=self._must_stop
+            )
+            if turn is None:
+                return
             opened = False
             before = self._confirmed
             contexts = self._supply.contexts
@@ -151,7 +160,7 @@ class Lane:
                     opened = True
                     if session.learnt:
                         await errand.learn(session.learnt)
-                    await self._use(session)
+                    await self._use(session, turn)
             except _Stale:
                 continue
             except PayloadBroken:
@@ -160,6 +169,8 @@ class Lane:
                 self._barren = 0 if self._confirmed > before else self._barren + 1
                 if not opened or self._barren >= _BARREN:
                     raise
+            finally:
+                errand.turns.give_back(turn)
 
     def _must_stop(self) -> bool:
         return self._given_up() or self._errand.must_stop()
@@ -176,16 +187,20 @@ class Lane:
         self._supply.back(instance)
         return True
 
-    async def _use(self, session: Session) -> None:
+    async def _use(self, session: Session, turn: Turn) -> None:
         ahead: deque[Reading] = deque()
         self._proven = not session.reused
         try:
             while not self._must_stop():
-                goes_on = await self._read_ahead(session, ahead)
+                # what has been read ahead is sent, even when the turn is over: reading it again costs more
+                goes_on = not turn.over and await self._read_ahead(session, ahead)
                 if ahead:
                     await self._send(session, ahead)
+                    turn.sent += 1
                     self._on_sent()
-                elif not goes_on or not await self._supply.ready(lingers=self._lingers):
+                elif not goes_on or not await self._supply.ready(
+                    lingers=self._lingers, unless=lambda: turn.wanted
+                ):
                     return
         finally:
             for reading in reversed(ahead):

@@ -58,18 +58,21 @@ class Leases:
             rows = await connection.execute(_DESTINATIONS_DUE)
         return [Due(row.recipient, row.endpoint, row.rank == 0) for row in rows]
 
-    async def claim(self, due: Due, slots: Slots, address: str = "", kept_here: int = 0) -> list[Job]:
+    async def claim(
+        self, due: Due, slots: Slots, address: str = "", kept_here: int = 0, guests: int = 0
+    ) -> list[Job]:
         """Lease deliveries to one destination: emergencies first, then urgent ones, then by age.
 
-        Each may open one association, and takes one of those `kept_here` first. `address` is where they go,
-        as the receipt names it.
+        Each may open one association, and takes one of those `kept_here` first. So many further emergencies
+        may come as `guests`, without an association. `address` is where they go, as the receipt names it.
         """
         there = _there(due.recipient, due.endpoint)
         async with self._database.unit() as unit:
             if not await _lock_destination(unit, due.recipient, due.endpoint):
                 return []
             used = await self._used(unit, due.recipient, due.endpoint)
-            most = slots(used, True)
+            own = slots(used, True)
+            most = max(own, guests)
             if most == 0:
                 return []
             candidates = await unit.connection.execute(
@@ -86,8 +89,9 @@ class Leases:
                 if row.priority == "emergency" or place < ordinary
             ]
             if kept_here and chosen:
-                await self._use_kept(unit, due, len(chosen))
-            return await self._lease_all(unit, chosen, address)
+                await self._use_kept(unit, due, min(len(chosen), own))
+            hosted = await self._lease_all(unit, chosen[:own], address)
+            return hosted + await self._lease_all(unit, chosen[own:], address, associations=0)
 
     async def _use_kept(self, unit: UnitOfWork, due: Due, number: int) -> None:
         await unit.connection.execute(
@@ -137,7 +141,9 @@ class Leases:
             await unit.connection.scalar(select(running.scalar_subquery() + others.scalar_subquery())) or 0
         )
 
-    async def _lease_all(self, unit: UnitOfWork, chosen: Sequence[UUID], address: str) -> list[Job]:
+    async def _lease_all(
+        self, unit: UnitOfWork, chosen: Sequence[UUID], address: str, associations: int = 1
+    ) -> list[Job]:
         if not chosen:
             return []
         rows = await unit.connection.execute(
@@ -149,7 +155,7 @@ class Leases:
                 leased_by=self.name,
                 lease_until=func.now() + self._lease,
                 attempts=deliveries.c.attempts + case((_SENDS, 1), else_=0),
-                associations=case((_SENDS, 1), else_=0),
+                associations=case((_SENDS, associations), else_=0),
                 ae_title=case((_SENDS, address or deliveries.c.ae_title), else_=deliveries.c.ae_title),
             )
             .returning(deliveries, _SENDS.label("sends"))
@@ -170,6 +176,11 @@ class Leases:
             if slots(used + (waiting or 0), job.priority == "emergency") == 0:
                 return False
             return await self._change(unit, job, 1)
+
+    async def count_for(self, job: Job) -> None:
+        """It uses an association that was another delivery's, which ends."""
+        async with self._database.unit() as unit:
+            await self._change(unit, job, 1)
 
     async def narrow(self, job: Job) -> None:
         """Give one of its associations back."""

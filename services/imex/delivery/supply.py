@@ -70,10 +70,15 @@ class Supply:
         """An instance has its outcome, and does not wait any more."""
         self._unsettled -= 1
 
-    async def ready(self, *, lingers: bool) -> bool:
+    def poke(self) -> None:
+        """Wake whoever waits for something to come."""
+        self._inlet.came.set()
+
+    async def ready(self, *, lingers: bool, unless: Callable[[], bool] = lambda: False) -> bool:
         """Wait until there is something at hand; false when nothing more is to be sent.
 
-        Only one that `lingers` waits for parts that are still to come, and only those of an emergency do.
+        Only one that `lingers` waits for parts that are still to come, and only those of an emergency do,
+        as long as `unless` is not true.
         """
         while not self._must_stop():
             if self._inlet.came.is_set():
@@ -82,7 +87,7 @@ class Supply:
                 return True
             if self._may_be_more:
                 await self._look()
-            elif not lingers or not await self._comes():
+            elif not lingers or not await self._comes(unless):
                 return False
         return False
 
@@ -107,12 +112,12 @@ class Supply:
                 self._seen.add(key)
                 self._pending.append(one)
 
-    async def _comes(self) -> bool:
+    async def _comes(self, unless: Callable[[], bool]) -> bool:
         """Wait for the next part of an emergency, while its association is open anyway."""
         if self._job.lane != "express":
             return False
         deadline = asyncio.get_running_loop().time() + self._linger_s
-        while await self._expects_more() and not self._must_stop():
+        while not unless() and await self._expects_more() and not self._must_stop():
             left = deadline - asyncio.get_running_loop().time()
             if left <= 0:
                 return False

@@ -20,6 +20,7 @@ from imex.delivery.decide import PoolLimits, free_slots
 from imex.delivery.jobs import Due, Job
 from imex.delivery.leases import Leases
 from imex.delivery.meters import Meters
+from imex.delivery.turns import Turns
 from imex.delivery.wake import Bell, heard
 from imex.directory.index import is_open
 from imex.runtime.errors import is_transient
@@ -80,6 +81,7 @@ class Worker:
         self._meters = meters
         self._pace = pace
         self._running: dict[UUID, _Running] = {}
+        self._turns = Turns()
         self._without: set[tuple[str, str]] = set()
         """Destinations that had work and no room for it at the last look."""
         self._loops: list[asyncio.Task[None]] = []
@@ -164,7 +166,9 @@ class Worker:
                 continue
             address = self._carrying.address(due.recipient, due.endpoint)
             kept = self._carrying.kept(due.recipient, due.endpoint)
-            jobs = await self._leases.claim(due, self._slots(due.destination), address, kept)
+            jobs = await self._leases.claim(
+                due, self._slots(due.destination), address, kept, self._guests(due)
+            )
             for job in jobs:
                 self._begin(job)
             if not jobs:
@@ -176,6 +180,13 @@ class Worker:
                 await self._share()
 
         self._without = without
+
+    def _guests(self, due: Due) -> int:
+        """How many emergencies may use in turns what others, all emergencies too, have there."""
+        there = [one.job for one in self._running.values() if one.job.destination == due.destination]
+        if not self._turns.owned(due.destination) or any(job.priority != "emergency" for job in there):
+            return 0
+        return self._pace.pool.total - len(self._running)
 
     def _slots(self, destination: tuple[str, str]) -> Callable[[int, bool], int]:
         directory = self._directory()
@@ -206,7 +217,13 @@ class Worker:
 
     async def _carry(self, job: Job, stop: Stop) -> None:
         try:
-            width = Width(self._pace.associations_per_delivery, self._widen, self._narrow)
+            width = Width(
+                self._pace.associations_per_delivery,
+                self._widen,
+                self._narrow,
+                self._turns,
+                self._leases.count_for,
+            )
             await self._carrying.carry(job, stop, width)
         except Exception:
             # a fault of ours: its lease runs out, and it is tried again then

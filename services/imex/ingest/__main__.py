@@ -9,6 +9,7 @@ from imex.ingest.adapters import CountingObserver, DicomServer, Eventually, Trac
 from imex.ingest.background import BackgroundPublisher
 from imex.ingest.budget import Budget, Receiving
 from imex.ingest.certificates import Certificates, Files, SenderCertificates
+from imex.ingest.company import Company
 from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.limits.bounds import Bounds, BoundsTable, bytes_per_s
@@ -41,6 +42,8 @@ NAME = "ingest"
 RECEIVING = 4
 """This part of the memory is for connections to receive into."""
 RECEIVE_WINDOW = 1024 * 1024
+EVENTS_WAIT_S = 0.004
+"""About what storing an image takes: less is saved by half as much, more is felt by the sender."""
 LOOK_BACK_S = 60.0
 """Several times what a process may be silent before it is forgotten, and some difference of clocks."""
 
@@ -65,7 +68,7 @@ def components(
     traces = Traces(NAME, settings.traces, metrics=metrics)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     store = MinioStore(settings.s3)
-    producer = Producer(settings.kafka, f"imex-{NAME}", linger_ms=1)
+    producer = Producer(settings.kafka, f"imex-{NAME}", linger_ms=0)
     meters = Meters(metrics)
     background = BackgroundPublisher(producer.send, meters)
     tuning = Tuning()
@@ -96,6 +99,7 @@ def components(
         return sealer.seal(identity, object_key.encode())
 
     around = Surroundings(
+        company=Company(EVENTS_WAIT_S),
         own_ae_title=settings.dicom.ae_title,
         directory=directory,
         store=store,

@@ -9,6 +9,7 @@ from uuid import UUID
 from imex.directory import DirectoryIndex
 from imex.directory.certificates import CertificateFacts
 from imex.events import Event, Identity, Lane, Sealed
+from imex.ingest.company import Company
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.meters import LimitMeters, Meters
 from imex.ingest.traffic import Traffic
@@ -89,6 +90,7 @@ class Surroundings:
     traffic: Traffic
     doors: Doors
     fill: Fill
+    company: Company
     limit_meters: LimitMeters
     now: Callable[[], datetime]
     new_id: Callable[[], UUID]

@@ -113,11 +113,13 @@ class InstanceSink:
         try:
             lane = self._admit_to_store(header, study_uid)
             async with asyncio.timeout(self._around.tuning.safe_within_s):
-                with self._around.meters.step("store"):
-                    await self._put()
-                event = self._event(header, study_uid, lane)
-                with self._around.meters.step("broker"):
-                    await self._around.publish(event)
+                with self._around.company.under_way():
+                    with self._around.meters.step("store"):
+                        await self._put()
+                    event = self._event(header, study_uid, lane)
+                    with self._around.meters.step("broker"):
+                        await self._around.company.wait()
+                        await self._around.publish(event)
         except Exception as error:  # noqa: BLE001  whatever went wrong, it is not safe, and the sender is told so
             comment = self._unsafe(error)
             self._carried.refused(study_uid)

@@ -19,6 +19,7 @@ from imex.events import Event, Identity, Lane, Sealed
 from imex.events.audit import AuditRecordedData
 from imex.events.instances import AssociationEndedData, InstanceReceivedData
 from imex.ingest.budget import Budget
+from imex.ingest.company import Company
 from imex.ingest.handler import IngestPolicy
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.limits.bounds import Bounds, BoundsTable
@@ -200,6 +201,7 @@ def make_world(tuning: Tuning | None = None, budget: int = 64 * MIB) -> World:
     bounds = BoundsTable(Bounds(), Bounds(), lambda: directory[0])
     memory = Budget(budget, 2 * tuning.single_put_bytes)
     around = Surroundings(
+        company=Company(0.001),
         own_ae_title="IMEX",
         directory=lambda: directory[0],
         store=store,
