@@ -6,6 +6,7 @@ from importlib.metadata import version
 from inspect import signature
 from typing import Any
 
+import pynetdicom  # noqa: F401  it adds to the dictionary of pydicom, whoever imports it first
 from pydantic_settings import BaseSettings
 from pydicom._uid_dict import UID_dictionary
 from pydicom.uid import UID
