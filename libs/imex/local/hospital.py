@@ -18,6 +18,7 @@ from imex.local.process import Launch, Probe, write_private
 NAME = "hospital-b"
 AE_TITLE = "RT3_PACS"
 _SEARCH_PATH = "/usr/sbin:/usr/local/sbin"
+_SYSTEM_PATH = "/usr/bin:/usr/local/bin"
 
 
 class Receiver(Protocol):
@@ -40,7 +41,8 @@ def receiver(data: Path, log: Path, port: int, http_port: int) -> Receiver:
     orthanc = shutil.which("Orthanc") or shutil.which("Orthanc", path=_SEARCH_PATH)
     if orthanc is not None:
         return Orthanc(orthanc, data / "orthanc", log, port, http_port)
-    storescp = shutil.which("storescp")
+    # pynetdicom installs a program of the same name into a virtual environment
+    storescp = shutil.which("storescp", path=_SYSTEM_PATH) or shutil.which("storescp")
     if storescp is not None:
         return StoreScp(storescp, data / "storescp", log, port)
     raise PartUnavailable("no PACS to receive with; run: apt-get install -y orthanc (or dcmtk)")
@@ -104,18 +106,24 @@ class Orthanc:
 
 
 class StoreScp:
-    """DCMTK's `storescp`, writing each data set as it came, a folder for each study."""
+    """DCMTK's `storescp`, writing each data set as it came."""
 
     product = "DCMTK storescp"
 
     def __init__(self, program: str, data: Path, log: Path, port: int) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self._data = data
-        options = ("--bit-preserving", "--accept-unknown", "--sort-on-study-uid", "study")
+        options = ("--bit-preserving", "--accept-all", "--promiscuous")
         argv = (program, "-aet", AE_TITLE, *options, "-od", str(data), str(port))
         self.launch = Launch(NAME, argv, Probe("tcp", f"127.0.0.1:{port}"), data, log)
 
     def held(self, study_uid: str) -> Mapping[str, str]:
-        """`storescp` names a file `<modality>.<SOP Instance UID>` in the study's folder."""
-        files = (self._data / f"study_{study_uid}").glob("*.*")
-        return {file.name.partition(".")[2]: digest_of(file.read_bytes()) for file in files}
+        """Files are named `<modality>.<SOP Instance UID>`; `storescp` sorts by study only what it re-encodes."""
+        from pydicom import dcmread
+
+        found = {}
+        for file in self._data.glob("*.*"):
+            of = dcmread(file, specific_tags=["StudyInstanceUID"], stop_before_pixels=True)
+            if of.get("StudyInstanceUID") == study_uid:
+                found[file.name.partition(".")[2]] = digest_of(file.read_bytes())
+        return found
