@@ -118,7 +118,7 @@ class StoreScp:
         self.launch = Launch(NAME, argv, Probe("tcp", f"127.0.0.1:{port}"), data, log)
 
     def held(self, study_uid: str) -> Mapping[str, str]:
-        """Files are named `<modality>.<SOP Instance UID>`; `storescp` sorts by study only what it re-encodes."""
+        """Files are named `<modality>.<SOP Instance UID>`; only what is re-encoded is sorted by study."""
         from pydicom import dcmread
 
         found = {}
