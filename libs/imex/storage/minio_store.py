@@ -72,12 +72,11 @@ class MinioStore:
 
     async def get(self, key: str) -> bytes:
         """See :meth:`imex.storage.port.ObjectStore.get`."""
-        body, _ = await self.call("GET", key)
-        return body
+        return bytes(await self.load(key))
 
     async def load(self, key: str) -> memoryview:
         """See :meth:`imex.storage.port.ObjectStore.load`."""
-        body, _ = await self._call("GET", key)
+        body, _ = await self.call("GET", key)
         return memoryview(body)
 
     async def stream(self, key: str, offset: int = 0) -> AsyncIterator[bytes]:
@@ -147,7 +146,7 @@ class MinioStore:
         sha256: str = EMPTY_SHA256,
         within_s: float | None = None,
         once: bool = False,
-    ) -> tuple[bytes, dict[str, str]]:
+    ) -> tuple[bytes | bytearray, dict[str, str]]:
         """One S3 request: body and header fields of a 2xx answer.
 
         A store that refuses connections or answers 503 is tried again for ``patience_s``, all within
@@ -156,23 +155,6 @@ class MinioStore:
         Raises:
             StoreError: its kinds, by the answer.
         """
-        came, answer = await self._call(
-            method, key, query=query, headers=headers, body=body, sha256=sha256, within_s=within_s, once=once
-        )
-        return bytes(came), answer
-
-    async def _call(
-        self,
-        method: str,
-        key: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        headers: Mapping[str, str] | None = None,
-        body: Buffer = b"",
-        sha256: str = EMPTY_SHA256,
-        within_s: float | None = None,
-        once: bool = False,
-    ) -> tuple[bytes | bytearray, dict[str, str]]:
         deadline = asyncio.get_running_loop().time() + (within_s or self.tuning.request_s)
         patient_until = asyncio.get_running_loop().time() + (0 if once else self.tuning.patience_s)
         pause = _FIRST_PAUSE_S
@@ -187,7 +169,7 @@ class MinioStore:
                     content = await response.load()
                 if response.status < 300:
                     return content, response.headers
-                failure = self._error(response.status, bytes(content), key)
+                failure = self._error(response.status, content, key)
             except (OSError, TimeoutError) as error:
                 failure = self._away(error)
             now = asyncio.get_running_loop().time()
@@ -218,7 +200,7 @@ class MinioStore:
             deadline.reschedule(None)
             yield response
 
-    def _error(self, status: int, body: bytes, key: str) -> StoreError:
+    def _error(self, status: int, body: bytes | bytearray, key: str) -> StoreError:
         code = xml.error_code(body)
         said = f"object store answered {status} {code}".strip()
         if status == 507 or code in _FULL_CODES:

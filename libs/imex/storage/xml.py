@@ -17,7 +17,7 @@ class Page:
     token: str | None
 
 
-def _root(body: bytes) -> ET.Element | None:
+def _root(body: bytes | bytearray) -> ET.Element | None:
     # Expat of Python 3.11 bounds entity expansion, and the store is a part of our own.
     try:
         return ET.fromstring(body)  # noqa: S314
@@ -30,13 +30,13 @@ def _text(element: ET.Element, name: str) -> str:
     return "" if found is None or found.text is None else found.text
 
 
-def error_code(body: bytes) -> str:
+def error_code(body: bytes | bytearray) -> str:
     """The code of an error body; empty when there is none."""
     root = _root(body) if body else None
     return "" if root is None or not root.tag.endswith("Error") else _text(root, "Code")
 
 
-def upload_id(body: bytes) -> str:
+def upload_id(body: bytes | bytearray) -> str:
     """The id of a multipart upload that was begun."""
     root = _root(body)
     return "" if root is None else _text(root, "UploadId")
@@ -51,7 +51,7 @@ def completion(etags: Sequence[str]) -> bytes:
     return f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
 
 
-def listing(body: bytes) -> Page:
+def listing(body: bytes | bytearray) -> Page:
     """A page of ListObjectsV2."""
     root = _root(body)
     if root is None:
