@@ -64,12 +64,12 @@ async def test_nothing_asks_the_database_nothing(database: Database) -> None:
         assert await select_rows(unit.connection, database.common.inbox, [], ("event_id",)) == ()
 
 
-async def test_a_further_condition_narrows_what_is_selected(database: Database) -> None:
+async def test_a_key_of_several_columns_narrows_what_is_selected(database: Database) -> None:
     parked = database.common.parked
     async with database.unit() as unit:
         await insert_rows(unit.connection, parked, [_parked(1, b"k"), _parked(2, b"k")])
-        found = await select_rows(unit.connection, parked, [("k",)], ("reason",), where='t."offset" = 2')
-        by_key = await select_rows(unit.connection, parked, [(b"k",)], ("key",), where='t."offset" = 2')
+        found = await select_rows(unit.connection, parked, [("k",)], ("reason",))
+        by_key = await select_rows(unit.connection, parked, [(b"k", 2)], ("key", "offset"))
 
     assert found == []
     assert [row.offset for row in by_key] == [2]

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 Conflict = Literal["fail", "skip"]
 
+_LOCK = "lock_key"
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -26,21 +27,25 @@ async def insert_rows(
     *,
     returning: tuple[str, ...] = (),
     conflict: Conflict = "fail",
+    lock: int | None = None,
 ) -> Sequence[Row[Any]]:
     """Insert rows that all name the same columns; gives back `returning` of those that were new.
 
-    `conflict` says what becomes of a row whose key is there already. Array columns are not for this:
-    `unnest` would flatten them.
+    `conflict` says what becomes of a row whose key is there already. With `lock` the transaction shares
+    that advisory lock before the first of the rows draws a number from a sequence. Array columns are not
+    for this: `unnest` would flatten them.
     """
     if not rows:
         return ()
     columns = tuple(rows[0])
-    statement, json_columns = _insert(table, columns, returning, conflict)
-    arrays = {
+    statement, json_columns = _insert(table, columns, returning, conflict, locks=lock is not None)
+    parameters: dict[str, Any] = {
         name: [json.dumps(row[name]) for row in rows] if name in json_columns else [row[name] for row in rows]
         for name in columns
     }
-    result = await connection.execute(statement, arrays)
+    if lock is not None:
+        parameters[_LOCK] = lock
+    result = await connection.execute(statement, parameters)
     return result.all() if returning else ()
 
 
@@ -49,19 +54,18 @@ async def select_rows(
     table: Table,
     keys: Collection[tuple[Any, ...]],
     key_columns: tuple[str, ...],
-    where: str = "",
 ) -> Sequence[Row[Any]]:
-    """The rows of `table` (as `t`) with any of `keys`; `where` is a further condition on `t`, a constant."""
+    """The rows of `table` with any of `keys`."""
     if not keys:
         return ()
     columns = zip(*keys, strict=True)
     arrays = {name: list(values) for name, values in zip(key_columns, columns, strict=True)}
-    return (await connection.execute(_select(table, key_columns, where), arrays)).all()
+    return (await connection.execute(_select(table, key_columns), arrays)).all()
 
 
 @cache
 def _insert(
-    table: Table, columns: tuple[str, ...], returning: tuple[str, ...], conflict: Conflict
+    table: Table, columns: tuple[str, ...], returning: tuple[str, ...], conflict: Conflict, *, locks: bool
 ) -> tuple[TextClause, frozenset[str]]:
     json_columns = frozenset(name for name in columns if isinstance(table.c[name].type, postgresql.JSON))
     arrays = ", ".join(
@@ -69,10 +73,15 @@ def _insert(
         for name in columns
     )
     names = ", ".join(f'"{name}"' for name in columns)
-    # in the order of the rows: sequences draw their numbers so
+    # in the order of the rows: sequences draw their numbers so, for rows that come out of the sort, which has
+    # read the lock's row before
+    entered = (
+        f"WITH entered AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:{_LOCK})) " if locks else ""
+    )
     statement = (
-        f'INSERT INTO {table.schema}."{table.name}" ({names})'  # noqa: S608 - names of our own tables
-        f" SELECT {names} FROM unnest({arrays}) WITH ORDINALITY AS r({names}, place) ORDER BY place"
+        f'{entered}INSERT INTO {table.schema}."{table.name}" ({names})'  # noqa: S608 - names of our own tables
+        f" SELECT {names} FROM {'entered, ' if locks else ''}unnest({arrays})"
+        f" WITH ORDINALITY AS r({names}, place) ORDER BY place"
     )
     if conflict == "skip":
         statement += " ON CONFLICT DO NOTHING"
@@ -82,13 +91,13 @@ def _insert(
 
 
 @cache
-def _select(table: Table, key_columns: tuple[str, ...], where: str) -> TextClause:
+def _select(table: Table, key_columns: tuple[str, ...]) -> TextClause:
     arrays = ", ".join(_array(table, name) for name in key_columns)
     names = ", ".join(f'"{name}"' for name in key_columns)
     same = " AND ".join(f't."{name}" = k."{name}"' for name in key_columns)
     return text(
         f'SELECT t.* FROM {table.schema}."{table.name}" t'  # noqa: S608 - names of our own tables
-        f" JOIN unnest({arrays}) AS k({names}) ON {same}" + (f" WHERE {where}" if where else "")
+        f" JOIN unnest({arrays}) AS k({names}) ON {same}"
     )
 
 

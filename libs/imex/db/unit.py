@@ -1,30 +1,15 @@
 """One unit of work: state, inbox and outbox in one transaction."""
 
-import json
 from collections.abc import Callable, Iterable
-from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.bulk import insert_rows
 from imex.db.locks import lock_key
 from imex.db.tables.common import Common
 from imex.events import Event, topic_of
-
-
-@cache
-def _enter_outbox(schema: str) -> TextClause:
-    # The numbers are drawn for rows that come out of the sort, which has read the lock's row before.
-    return text(
-        "WITH entered AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(:lock))"  # noqa: S608 - our own schemas
-        f" INSERT INTO {schema}.outbox (topic, key, value, headers)"
-        " SELECT r.topic, r.key, r.value, r.headers FROM entered, unnest(CAST(:topic AS text[]),"
-        " CAST(:key AS text[]), CAST(:value AS bytea[]), CAST(CAST(:headers AS text[]) AS jsonb[]))"
-        " WITH ORDINALITY AS r(topic, key, value, headers, place) ORDER BY r.place"
-    )
 
 
 class UnitOfWork:
@@ -90,11 +75,9 @@ class UnitOfWork:
         """
         if not self._outgoing:
             return False
-        schema = str(self.common.outbox.schema)
-        columns = {name: [row[name] for row in self._outgoing] for name in ("topic", "key", "value")}
-        headers = [json.dumps(row["headers"]) for row in self._outgoing]
-        await self.connection.execute(
-            _enter_outbox(schema), {"lock": lock_key("outbox", schema), "headers": headers, **columns}
+        outbox = self.common.outbox
+        await insert_rows(
+            self.connection, outbox, self._outgoing, lock=lock_key("outbox", str(outbox.schema))
         )
         self._outgoing = []
         return True
