@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 
-from imex.runtime.backoff import Interrupted, pause
+from imex.runtime.backoff import Interrupted, heard, pause
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
 
@@ -79,7 +79,4 @@ class Background:
                 continue
             failures, self._trouble = 0, ""
             if not more:
-                try:
-                    await asyncio.wait_for(self._woken.wait(), self._every_s)
-                except TimeoutError:
-                    continue
+                await heard(self._woken, self._every_s)

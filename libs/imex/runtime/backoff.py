@@ -1,6 +1,7 @@
 """Waiting between tries."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -13,17 +14,22 @@ class Interrupted(Exception):
     """The work is no longer ours, or the service stops."""
 
 
+async def heard(event: asyncio.Event, timeout: float) -> bool:
+    """Whether the event was set within `timeout` seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout):  # wait_for may swallow a cancellation
+            await event.wait()
+    return event.is_set()
+
+
 async def pause(seconds: float, stop: asyncio.Event) -> None:
     """Sleep, but not past `stop`.
 
     Raises:
         Interrupted: `stop` was set.
     """
-    try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
-    raise Interrupted
+    if await heard(stop, seconds):
+        raise Interrupted
 
 
 async def persist(

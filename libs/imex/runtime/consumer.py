@@ -5,7 +5,6 @@ aiokafka) has one deadline for finishing what runs and committing it.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -19,12 +18,12 @@ from opentelemetry.trace import Tracer, get_tracer
 from imex.db import Database
 from imex.observability.metrics import Metrics
 from imex.runtime.assignment import Assignment
-from imex.runtime.backoff import Interrupted, persist
+from imex.runtime.backoff import Interrupted, pause, persist
 from imex.runtime.deadletter import DeadLetters
 from imex.runtime.dispatch import Dispatcher
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
-from imex.runtime.kafka_client import close, connection
+from imex.runtime.kafka_client import FETCH_WAIT_MS, close, connection
 from imex.runtime.loops import Loops
 from imex.runtime.message import DeadLetterHook, Handler, RawRecord, StatelessHandler
 from imex.runtime.meters import Meters
@@ -38,8 +37,6 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 200
 _GATHER_MS = 10
-_FETCH_WAIT_MS = 500
-"""How long the broker holds a fetch when there is nothing: it answers at once when there is."""
 _MEASURE_S = 1.0
 _LOOK_AGAIN_S = 5.0
 _SESSION_TIMEOUT_MS = 45_000
@@ -228,7 +225,7 @@ class Consumer:
             rebalance_timeout_ms=_REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
             max_partition_fetch_bytes=self._policy.fetch_bytes,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
         )
         client.subscribe(self._topics, listener=_Listener(self))
         try:
@@ -265,12 +262,7 @@ class Consumer:
                     pace.taken(len(records), time.monotonic())
                     self._take_in(client, partition, records)
             if fetched:
-                await self._pause(pace.pause_s(time.monotonic()))
-
-    async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+                await pause(pace.pause_s(time.monotonic()), self._stopping)
 
     def _take_in(self, client: AIOKafkaConsumer, partition: TopicPartition, records: Iterable[Any]) -> None:
         assignment = self._assignment

@@ -18,7 +18,7 @@ from imex.observability.metrics import Metrics
 from imex.runtime.backoff import Interrupted, pause
 from imex.runtime.errors import Transient
 from imex.runtime.health import Health
-from imex.runtime.kafka_client import close, connection
+from imex.runtime.kafka_client import following
 from imex.runtime.loops import Loops
 from imex.settings import KafkaSettings
 from imex.storage.port import ObjectStore, StoreError
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 
 TOPIC = "directory"
 _POLL_MS = 200
-_FETCH_WAIT_MS = 500
 _WAIT_S = 5.0
 _ALONE_AFTER_S = 3.0
 _STALLED_S = 90.0
@@ -142,22 +141,14 @@ class DirectoryFeed:
                     return
 
     async def _follow(self) -> None:
-        client = AIOKafkaConsumer(
-            **connection(self._settings, "imex-directory"),
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-        )
-        try:
-            await asyncio.wait_for(client.start(), 20)
-            client.assign([self._partition])
+        async with following(self._settings, self._partition) as client:
             # from the beginning: the topic is compacted, so that this is short, and no offset can be stale
             await client.seek_to_beginning(self._partition)
             self._client = client
-            await self._read(client)
-        finally:
-            self._client = None
-            await close(client, client._client)
+            try:
+                await self._read(client)
+            finally:
+                self._client = None
 
     async def _read(self, client: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():

@@ -2,12 +2,19 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from imex.settings import KafkaSettings
 
 REQUEST_TIMEOUT_MS = 15_000
+_CONNECT_S = 20.0
 _CLOSE_S = 3.0
+FETCH_WAIT_MS = 500
+"""How long the broker holds a fetch when there is nothing: it answers at once when there is."""
 
 
 def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
@@ -34,6 +41,26 @@ def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     if settings.tls_ca:
         arguments["ssl_context"] = ssl.create_default_context(cafile=settings.tls_ca)
     return arguments
+
+
+@asynccontextmanager
+async def following(settings: KafkaSettings, partition: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
+    """A reader of one partition without a group and without commits; its user says where it begins.
+
+    Raises KafkaError, OSError or TimeoutError where there is no connection.
+    """
+    client = AIOKafkaConsumer(
+        **connection(settings, f"imex-{partition.topic}"),
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+    )
+    try:
+        await asyncio.wait_for(client.start(), _CONNECT_S)
+        client.assign([partition])
+        yield client
+    finally:
+        await close(client, client._client)
 
 
 class _Stops(Protocol):

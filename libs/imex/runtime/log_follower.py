@@ -13,15 +13,13 @@ from aiokafka.errors import KafkaError
 from imex.events import Event, UndecodableEvent, decode
 from imex.runtime.backoff import Interrupted, pause
 from imex.runtime.health import Health
-from imex.runtime.kafka_client import close, connection
+from imex.runtime.kafka_client import following
 from imex.runtime.loops import Loops
 from imex.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
 _POLL_MS = 200
-_FETCH_WAIT_MS = 500
-_CONNECT_S = 20.0
 _AGAIN_S = 0.5
 
 
@@ -87,15 +85,7 @@ class LogFollower:
                     return
 
     async def _follow(self) -> None:
-        client = AIOKafkaConsumer(
-            **connection(self._settings, f"imex-{self._partition.topic}"),
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=_FETCH_WAIT_MS,
-        )
-        try:
-            await asyncio.wait_for(client.start(), _CONNECT_S)
-            client.assign([self._partition])
+        async with following(self._settings, self._partition) as client:
             await self._begin(client)
             self._trouble = ""
             while not self._stopping.is_set():
@@ -104,8 +94,6 @@ class LogFollower:
                 if records:
                     self._next = records[-1].offset + 1
                     self._take([found for record in records if (found := _decoded(record)) is not None])
-        finally:
-            await close(client, client._client)
 
     async def _begin(self, client: AIOKafkaConsumer) -> None:
         if self._next is not None:

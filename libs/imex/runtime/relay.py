@@ -11,7 +11,7 @@ from imex.db import Database
 from imex.db.locks import lock_key
 from imex.db.outbox import mark_published, settled_rows, waiting_rows
 from imex.observability.metrics import Metrics
-from imex.runtime.backoff import Interrupted, pause
+from imex.runtime.backoff import Interrupted, heard, pause
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
 from imex.runtime.meters import RelayMeters
@@ -127,11 +127,7 @@ class Relay:
     async def _wait(self) -> bool:
         """Until a unit of this process has written, which is true, or it is time to look for others' rows."""
         others_write = time.monotonic() - self._last_foreign < _FOREIGN_S
-        try:
-            async with asyncio.timeout(_BUSY_POLL_S if others_write else _IDLE_POLL_S):
-                return await self._database.written.wait()
-        except TimeoutError:
-            return False
+        return await heard(self._database.written, _BUSY_POLL_S if others_write else _IDLE_POLL_S)
 
     async def _turn(self, connection: AsyncConnection) -> int:
         rows = await settled_rows(connection, self._database.common, _BATCH_ROWS)

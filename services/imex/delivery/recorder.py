@@ -12,6 +12,7 @@ from imex.db import is_outage
 from imex.delivery.decide import Answer
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.delivery.repository import Repository, Standing
+from imex.runtime.backoff import heard
 
 BATCH: Final = 100
 SOON_S: Final = 0.3
@@ -71,9 +72,7 @@ class Recorder:
             self._added.clear()
             self._full.clear()
             await self.flush()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SOON_S):  # wait_for may swallow the cancellation
-                    await self._full.wait()
+            await heard(self._full, SOON_S)
 
     async def finish(self, background: asyncio.Task[None]) -> None:
         """Write what is left, once the background has ended between two writes."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from imex.delivery.jobs import Instance, Job
 from imex.delivery.recorder import Recorder
 from imex.delivery.repository import PAGE, Repository
-from imex.delivery.wake import Inlet, heard
+from imex.delivery.wake import Inlet
+from imex.runtime.backoff import heard
 
 _OTHER_PROCESSES_S = 0.5
 """How often to look for parts that another process may have written."""

@@ -14,7 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from imex.delivery.jobs import Job
-from imex.delivery.wake import heard
+from imex.runtime.backoff import heard
 
 SLICE: Final = 16
 """Instances that one may send in its turn while others wait."""

@@ -25,14 +25,6 @@ class Bell:
         return self._event
 
 
-async def heard(event: asyncio.Event, timeout: float) -> bool:
-    """Whether the event was set within `timeout` seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout):
-            await event.wait()
-    return event.is_set()
-
-
 class Inlet:
     """What comes to one delivery while an attempt at it runs."""
 

@@ -21,8 +21,9 @@ from imex.delivery.jobs import Due, Job
 from imex.delivery.leases import Leases
 from imex.delivery.meters import Meters
 from imex.delivery.turns import Turns
-from imex.delivery.wake import Bell, heard
+from imex.delivery.wake import Bell
 from imex.directory.index import is_open
+from imex.runtime.backoff import heard
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
 

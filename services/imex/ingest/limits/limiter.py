@@ -18,6 +18,7 @@ from imex.ingest.limits.ledger import EVERYBODY, Ledger, Verdict, Wants
 from imex.ingest.limits.records import Records
 from imex.ingest.limits.shares import Needs, entitlement
 from imex.ingest.meters import LimitMeters
+from imex.runtime.backoff import heard
 from imex.runtime.health import Health
 from imex.runtime.log_follower import LogRecord
 
@@ -373,10 +374,7 @@ class Limiter:
     async def _next(self, until: float) -> None:
         """Wait for more to be read."""
         self._moved.clear()
-        try:
-            await asyncio.wait_for(self._moved.wait(), max(until - self._clock(), 0.0))
-        except TimeoutError:
-            return
+        await heard(self._moved, max(until - self._clock(), 0.0))
 
     async def _until(self, true: Callable[[], bool], until: float) -> bool:
         """Wait for something that changes with what is read; False when it did not in time."""
@@ -385,8 +383,6 @@ class Limiter:
             if left <= 0:
                 return False
             self._moved.clear()
-            try:
-                await asyncio.wait_for(self._moved.wait(), left)
-            except TimeoutError:
+            if not await heard(self._moved, left):
                 return true()
         return True
