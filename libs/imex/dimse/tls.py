@@ -40,6 +40,20 @@ def client_context(ca: Path, certificate: Path | None = None, key: Path | None =
     return _context(ssl.PROTOCOL_TLS_CLIENT, certificate, key, ca)
 
 
+def stamps(*files: Path | None) -> dict[Path, tuple[int, int, int]]:
+    """What tells that a file was changed or replaced; a file that is missing has no entry."""
+    found = {}
+    for path in files:
+        if path is None:
+            continue
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        found[path] = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
+    return found
+
+
 def _context(protocol: int, certificate: Path | None, key: Path | None, ca: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -119,6 +119,7 @@ async def _attempt(  # noqa: PLR0917  as above
                     learn=partial(_learn, means.refusals, job, place, refused),
                     turns=width.turns,
                     widen=width.widen,
+                    must_stop=must_stop,
                 )
                 await _Lanes(errand, width).run()
             except CannotDeliver as error:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
@@ -21,6 +21,8 @@ from imex.observability.logs import about
 from imex.observability.names import SpanName
 from imex.observability.traces import Traces, traceparent_of
 from imex.runtime.errors import is_transient
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -62,21 +64,20 @@ class Carrying:
 
     def address(self, recipient: str, endpoint: str) -> str:
         """How the receipt names a destination; empty when it is none."""
-        directory = self._directory()
-        found = directory.endpoint_for(recipient, endpoint) if directory else None
-        try:
-            return target_for(self._targets, found).address(found) if found else ""
-        except CannotDeliver:
-            return ""
+        return self._ask(recipient, endpoint, lambda target, found: target.address(found), "")
 
     def kept(self, recipient: str, endpoint: str) -> int:
         """How many associations with a destination are kept open."""
+        return self._ask(recipient, endpoint, lambda target, found: target.kept(found), 0)
+
+    def _ask(self, recipient: str, endpoint: str, ask: Callable[[Target, Endpoint], T], otherwise: T) -> T:
+        """Ask the target about a destination; `otherwise` where there is none."""
         directory = self._directory()
         found = directory.endpoint_for(recipient, endpoint) if directory else None
         try:
-            return target_for(self._targets, found).kept(found) if found else 0
+            return ask(target_for(self._targets, found), found) if found else otherwise
         except CannotDeliver:
-            return 0
+            return otherwise
 
     @property
     def keeps(self) -> bool:

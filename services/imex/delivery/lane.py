@@ -14,7 +14,6 @@ from imex.delivery.meters import Meters
 from imex.delivery.pace import Pace
 from imex.delivery.payloads import Payload, PayloadBroken, Reader, Reading
 from imex.delivery.recorder import Recorder
-from imex.delivery.repository import Standing
 from imex.delivery.supply import Supply
 from imex.delivery.targets import CannotDeliver, Context, Refused, Session, Target
 from imex.delivery.turns import Turn, Turns
@@ -93,10 +92,8 @@ class Errand:
     turns: Turns
     widen: Callable[[Job], Awaitable[bool]]
     """Ask for an association of its own."""
-
-    def must_stop(self) -> bool:
-        """Whether nothing more is to be sent in this attempt."""
-        return self.stop.asked.is_set() or self.recorder.standing is not Standing.HELD or self.count.full
+    must_stop: Callable[[], bool]
+    """Whether nothing more is to be sent in this attempt."""
 
     async def note(self, instance: Instance, answer: Answer) -> None:
         """What became of an instance; waits while too much is not written."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 from cryptography import x509
 
-from imex.dimse.tls import TlsFilesInvalid, server_context
+from imex.dimse.tls import TlsFilesInvalid, server_context, stamps
 from imex.directory.certificates import CertificateFacts
 from imex.ingest.meters import CertificateMeters
 from imex.runtime.health import Health
@@ -28,6 +28,25 @@ class Files:
     certificate: Path
     key: Path
     ca: Path
+
+
+class Reminders:
+    """Which certificates are to be warned of now: near their end, and not warned of for a day."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, datetime] = {}
+
+    def due(self, which: str, left: timedelta, now: datetime) -> bool:
+        """Whether to warn of one that is good for as long as `left`; then it has been warned of."""
+        last = self._last.get(which)
+        if left > WARN_BEFORE or (last is not None and now - last < _REMIND):
+            return False
+        self._last[which] = now
+        return True
+
+    def forget(self) -> None:
+        """They are other certificates now."""
+        self._last.clear()
 
 
 class Certificates:
@@ -50,9 +69,9 @@ class Certificates:
         self._meters = meters
         self._every_s = every_s
         self._now = now
-        self._reminded: dict[str, datetime] = {}
+        self._reminders = Reminders()
         self._problem = ""
-        self._seen = _stamps(files)
+        self._seen = stamps(files.certificate, files.key, files.ca)
         self._watching: asyncio.Task[None] | None = None
         self._ends: dict[str, datetime] = {}
         self._load()
@@ -77,9 +96,9 @@ class Certificates:
 
     def look(self) -> None:
         """Take up changed files, and warn of certificates near their end."""
-        stamps = _stamps(self._files)
-        if stamps != self._seen:
-            self._seen = stamps
+        found = stamps(self._files.certificate, self._files.key, self._files.ca)
+        if found != self._seen:
+            self._seen = found
             try:
                 self._load()
             except TlsFilesInvalid as error:
@@ -100,19 +119,16 @@ class Certificates:
         context = server_context(files.certificate, files.key, files.ca)
         ends = {"server": _end(files.certificate), "ca": _end(files.ca)}
         self._context, self._ends, self._problem = context, ends, ""
-        self._reminded.clear()
+        self._reminders.forget()
 
     def _judge_ends(self) -> None:
         now = self._now()
         for which, end in self._ends.items():
             left = end - now
             self._meters.expires(which, left.total_seconds())
-            reminded = self._reminded.get(which)
-            if left > WARN_BEFORE or (reminded is not None and now - reminded < _REMIND):
-                continue
-            self._reminded[which] = now
-            said = log.error if left < timedelta(0) else log.warning
-            said("certificate expires", certificate=which, at=end.isoformat(), days_left=left.days)
+            if self._reminders.due(which, left, now):
+                said = log.error if left < timedelta(0) else log.warning
+                said("certificate expires", certificate=which, at=end.isoformat(), days_left=left.days)
 
 
 class SenderCertificates:
@@ -121,7 +137,7 @@ class SenderCertificates:
     def __init__(self, meters: CertificateMeters, now: Callable[[], datetime]) -> None:
         self._meters = meters
         self._now = now
-        self._reminded: dict[str, datetime] = {}
+        self._reminders = Reminders()
 
     def shown(self, institution: str, certificate: CertificateFacts) -> None:
         """An institution has begun an association with it."""
@@ -130,29 +146,14 @@ class SenderCertificates:
         now = self._now()
         left = certificate.ends - now
         self._meters.sender_expires(institution, left.total_seconds())
-        reminded = self._reminded.get(institution)
-        if left > WARN_BEFORE or (reminded is not None and now - reminded < _REMIND):
-            return
-        self._reminded[institution] = now
-        log.warning(
-            "a sender's certificate expires",
-            institution=institution,
-            certificate=f"sha256:{certificate.fingerprint}",
-            at=certificate.ends.isoformat(),
-            days_left=left.days,
-        )
-
-
-def _stamps(files: Files) -> dict[Path, tuple[int, int, int]]:
-    """What tells that a file was changed or replaced; a file that is missing has no entry."""
-    found = {}
-    for path in (files.certificate, files.key, files.ca):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        found[path] = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
-    return found
+        if self._reminders.due(institution, left, now):
+            log.warning(
+                "a sender's certificate expires",
+                institution=institution,
+                certificate=f"sha256:{certificate.fingerprint}",
+                at=certificate.ends.isoformat(),
+                days_left=left.days,
+            )
 
 
 def _end(pem: Path) -> datetime:

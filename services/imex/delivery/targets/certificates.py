@@ -3,7 +3,7 @@
 import ssl
 from pathlib import Path
 
-from imex.dimse.tls import client_context
+from imex.dimse.tls import client_context, stamps
 
 
 class Certificates:
@@ -17,22 +17,15 @@ class Certificates:
         self._certificate = certificate
         self._key = key
         self._check_host = check_host
-        self._read: tuple[int, ...] = ()
+        self._read: dict[Path, tuple[int, int, int]] = {}
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
         """For the next association. Raises TlsFilesInvalid."""
-        changed = tuple(_changed(path) for path in (self._ca, self._certificate, self._key))
-        if self._context is None or changed != self._read:
+        found = stamps(self._ca, self._certificate, self._key)
+        if self._context is None or found != self._read:
             assert self._ca is not None
             context = client_context(self._ca, self._certificate, self._key)
             context.check_hostname = self._check_host
-            self._context, self._read = context, changed
+            self._context, self._read = context, found
         return self._context
-
-
-def _changed(path: Path | None) -> int:
-    try:
-        return path.stat().st_mtime_ns if path is not None else 0
-    except OSError:
-        return -1  # reading it will tell
