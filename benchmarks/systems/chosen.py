@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.systems import dcmtk, orthanc
+from benchmarks.systems import dcmtk
 from benchmarks.systems.dcmtk import Dcmtk
 from benchmarks.systems.imex import Imex
 from benchmarks.systems.orthanc import Orthanc
 from benchmarks.systems.port import System
 from benchmarks.systems.pynetdicom import Pynetdicom
+from imex.local import programs
 
 NAMES = ("imex", "orthanc", "dcmtk", "pynetdicom")
 
@@ -18,7 +19,7 @@ NAMES = ("imex", "orthanc", "dcmtk", "pynetdicom")
 def missing() -> list[str]:
     """Those that are not installed."""
     return [
-        name for name, program in (("orthanc", orthanc.program()), ("dcmtk", dcmtk.program())) if not program
+        name for name, program in (("orthanc", programs.orthanc()), ("dcmtk", dcmtk.program())) if not program
     ]
 
 

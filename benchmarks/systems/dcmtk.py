@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks.corpus import Corpus, Study
 from benchmarks.systems.port import RECEIVER, empty, end, listening
 from imex.local.ports import free_ports
+from imex.local.programs import dcmtk
 
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 """Without it DCMTK waits for acknowledgements that the peer delays, and the delay is what is measured."""
@@ -20,7 +21,7 @@ _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
 
 def program() -> str | None:
     """Where it is installed."""
-    return shutil.which("storescp") and shutil.which("dcmsend")
+    return dcmtk("storescp") and dcmtk("dcmsend")
 
 
 class Dcmtk:
@@ -42,7 +43,8 @@ class Dcmtk:
         self._folder.mkdir(parents=True)
         self._process = subprocess.Popen(
             [
-                "storescp", "--fork", "-aet", self.called, "--max-pdu", "131072", "--bit-preserving",
+                str(dcmtk("storescp")), "--fork", "-aet", self.called, "--max-pdu", "131072",
+                "--bit-preserving",
                 "-od", str(self._folder), str(self.port),
             ],
             env=_ENVIRONMENT,
@@ -73,7 +75,8 @@ class Dcmtk:
 
     def _dcmsend(self, files_of_each: Sequence[Sequence[Path]]) -> None:
         assert self._shell is not None and self._shell.stdin is not None and self._shell.stdout is not None
-        argv = ["dcmsend", "-aet", self.called, "-aec", RECEIVER, "127.0.0.1", str(self._receiver_port)]
+        ends = ["-aet", self.called, "-aec", RECEIVER, "127.0.0.1", str(self._receiver_port)]
+        argv = [str(dcmtk("dcmsend")), *ends]
         for files in files_of_each:
             line = shlex.join([*argv, *(str(file) for file in files)]) + " >/dev/null 2>&1 &\n"
             self._shell.stdin.write(line.encode())

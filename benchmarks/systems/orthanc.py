@@ -16,15 +16,10 @@ import httpx2
 from benchmarks.corpus import Corpus, Study
 from benchmarks.ends import Sending, order
 from benchmarks.systems.port import RECEIVER, end, listening
+from imex.local import programs
 from imex.local.ports import free_ports
 
-_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin"
 _FORWARD = "function OnStoredInstance(instanceId, tags, metadata)\n  SendToModality(instanceId, 'b')\nend\n"
-
-
-def program() -> str | None:
-    """Where it is installed."""
-    return shutil.which("Orthanc") or shutil.which("Orthanc", path=_PATH)
 
 
 class Orthanc:
@@ -99,7 +94,7 @@ class _Node:
         configuration.write_text(json.dumps(self._settings(script)))
         with (self._folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [str(program()), str(configuration)],
+                [str(programs.orthanc()), str(configuration)],
                 # its DIMSE is DCMTK's, which has Nagle's delay switched on without it
                 env={**os.environ, "TCP_NODELAY": "1"},
                 stdout=log,

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import signal
 import socket
 import ssl
@@ -20,6 +19,7 @@ from pydicom import dcmread
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from imex.local import programs
 from imex.local.certificates import Certificates
 from imex.testing.dicom import synthetic_study
 from imex.testing.network import Institution, Network
@@ -43,7 +43,7 @@ def dcmtk(
     """A DCMTK tool on the TLS port, with an institution's certificate or with none."""
     described = network.stack.described
     tls = tls or described["tls"]
-    path = shutil.which(program)
+    path = programs.dcmtk(program)
     assert path, "DCMTK is not installed; run: apt-get install -y dcmtk"
     shown = ["+tla"]
     if owner is not None:

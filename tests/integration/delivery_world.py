@@ -45,6 +45,7 @@ from imex.events.manifests import (
     ManifestWithdrawnData,
 )
 from imex.local.ports import free_ports
+from imex.local.programs import dcmtk
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.settings import TracesSettings
@@ -317,7 +318,7 @@ async def storescp(directory: Path, *options: str) -> AsyncIterator[int]:
     """DCMTK's receiver, writing what it gets into `directory` as it came; yields its port."""
     [port] = free_ports(1)
     process = await asyncio.create_subprocess_exec(
-        *("storescp", *options, "--bit-preserving", "-od", str(directory), str(port)),
+        *(str(dcmtk("storescp")), *options, "--bit-preserving", "-od", str(directory), str(port)),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

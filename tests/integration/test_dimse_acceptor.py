@@ -1,7 +1,6 @@
 """The acceptor on real sockets: refusals, slow and failing sinks, limits, ends of every kind, draining."""
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import psutil
@@ -23,9 +22,9 @@ from imex.dimse import (
     connect,
 )
 from imex.dimse import pdu as codec
-from imex.dimse.command import CommandField, Tag, decode, echo_request, encode, store_request
-from imex.dimse.items import ProposedContext, UserInformation
+from imex.dimse.command import CommandField, Tag, echo_request, encode, store_request
 from imex.testing.dimse import DimseRecorder, acceptor
+from imex.testing.raw_peer import RawPeer
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 VERIFICATION, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
@@ -53,42 +52,10 @@ async def store(port: int, instance: str, data: bytes = DATA) -> StoreResponse:
         return await association.store(CT, instance, EXPLICIT, chunks(data), len(data))
 
 
-class RawPeer:
-    """A peer that speaks PDUs, byte by byte as the test says."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def associated(cls, port: int) -> "RawPeer":
-        peer = cls(*await asyncio.open_connection("127.0.0.1", port))
-        contexts = (ProposedContext(1, CT, (EXPLICIT,)), ProposedContext(3, VERIFICATION, (IMPLICIT,)))
-        request = codec.AssociateRequest("B", "A", contexts, UserInformation(16384, "1.2.3"))
-        peer.writer.write(codec.encode_associate_request(request))
-        assert (await peer.pdu())[0] == 2
-        return peer
-
-    async def pdu(self) -> tuple[int, bytes]:
-        """The next PDU; (0, b"") when the connection is closed."""
-        async with asyncio.timeout(10):
-            try:
-                kind, length = struct.unpack(">BxI", await self.reader.readexactly(6))
-                return kind, await self.reader.readexactly(length)
-            except (asyncio.IncompleteReadError, ConnectionError):
-                return 0, b""
-
-    def command(self, context_id: int, data: bytes) -> None:
-        self.writer.write(codec.data_header(context_id, len(data), command=True, last=True) + data)
-
-    def data(self, context_id: int, data: bytes, *, last: bool) -> None:
-        self.writer.write(codec.data_header(context_id, len(data), command=False, last=last) + data)
-
-    async def status(self) -> tuple[int, int, str | None]:
-        """Command field, status and comment of the next response."""
-        kind, body = await self.pdu()
-        assert kind == 4, (kind, body)
-        answer = decode(body[6:])
-        return answer.field, answer.require_number(Tag.STATUS), answer.text(Tag.ERROR_COMMENT)
+async def status(peer: RawPeer) -> tuple[int, int, str | None]:
+    """Command field, status and comment of the next response."""
+    answer = await peer.response()
+    return answer.field, answer.require_number(Tag.STATUS), answer.text(Tag.ERROR_COMMENT)
 
 
 async def test_an_instance_uid_that_is_too_long_costs_the_sender_that_instance_only() -> None:
@@ -221,20 +188,20 @@ async def test_unknown_operations_and_wrong_classes_get_their_status() -> None:
         find = {Tag.COMMAND_FIELD: 0x0020, Tag.MESSAGE_ID: 1, Tag.DATA_SET_TYPE: 1}
         peer.command(1, encode(dict(find)))
         peer.data(1, b"query!", last=True)
-        assert await peer.status() == (0x8020, 0x0211, "operation 0020 is not served here")
+        assert await status(peer) == (0x8020, 0x0211, "operation 0020 is not served here")
 
         peer.command(1, encode({Tag.COMMAND_FIELD: CommandField.C_CANCEL_RQ, Tag.DATA_SET_TYPE: 0x0101}))
         peer.command(1, store_request(2, "1.2.840.10008.5.1.4.1.1.4", "1.2.3"))
         peer.data(1, b"mr", last=True)
-        assert (await peer.status())[:2] == (0x8001, 0x0122)
+        assert (await status(peer))[:2] == (0x8001, 0x0122)
 
         store_without_instance = {Tag.COMMAND_FIELD: 1, Tag.MESSAGE_ID: 3, Tag.DATA_SET_TYPE: 1}
         peer.command(1, encode({**store_without_instance, Tag.AFFECTED_SOP_CLASS_UID: CT}))
         peer.data(1, b"ct", last=True)
-        assert (await peer.status())[:2] == (0x8001, 0x0117)
+        assert (await status(peer))[:2] == (0x8001, 0x0117)
 
         peer.command(3, echo_request(4, VERIFICATION))
-        assert await peer.status() == (0x8030, 0, None)
+        assert await status(peer) == (0x8030, 0, None)
         peer.writer.write(codec.encode_release_request())
         assert (await peer.pdu())[0] == 6
         peer.writer.close()

@@ -24,10 +24,9 @@ from imex.dimse import (
 from imex.dimse import pdu as codec
 from imex.dimse.items import ProposedContext, UserInformation
 from imex.dimse.proxy import SIGNATURE
-from imex.dimse.service import AssociationRequest, FailedStage, Reject
 from imex.dimse.tls import client_context, server_context
 from imex.local.certificates import Certificates
-from imex.testing.dimse import DimseRecorder
+from imex.testing.dimse import DimseRecorder, Failures
 
 VERIFICATION, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
 CONTEXTS = [(VERIFICATION, [IMPLICIT])]
@@ -54,20 +53,6 @@ def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLo
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """A CA with a server's and a sender's certificate."""
     return Certificates(tmp_path_factory.mktemp("tls"))
-
-
-class Failures:
-    """What the acceptor says of connections that came to nothing."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, FailedStage, str]] = []
-
-    def rejected(self, request: AssociationRequest, reject: Reject) -> None:
-        """Not asked for here."""
-
-    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
-        """A connection ended early."""
-        self.seen.append((peer_host, stage, words))
 
 
 def proxy_header(address: str, port: int = 50123) -> bytes:

@@ -17,11 +17,10 @@ from imex.dimse import Acceptor, Edge, Limits, StoreCommand, serve
 from imex.dimse import pdu as codec
 from imex.dimse.command import echo_request, store_request
 from imex.dimse.items import ProposedContext, UserInformation
-from imex.dimse.service import AssociationRequest, FailedStage, Reject
 from imex.dimse.tls import TlsFilesInvalid, client_context, server_context
 from imex.local.certificates import Certificates, Pair
 from imex.testing.dicom import synthetic_study
-from imex.testing.dimse import DimseRecorder, read_instance
+from imex.testing.dimse import DimseRecorder, Failures, read_instance
 from imex.testing.runtime import until
 
 VERIFICATION, IMPLICIT = "1.2.840.10008.1.1", "1.2.840.10008.1.2"
@@ -44,20 +43,6 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     made.server()
     made.clients(["RQM", "RT3"])
     return made
-
-
-class Failures:
-    """What the acceptor says of connections that came to nothing."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, FailedStage, str]] = []
-
-    def rejected(self, request: AssociationRequest, reject: Reject) -> None:
-        """Not asked for here."""
-
-    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
-        """A connection ended early."""
-        self.seen.append((peer_host, stage, words))
 
 
 def context_of(issued: Certificates) -> ssl.SSLContext:

@@ -1,6 +1,5 @@
 """The receiving hospital of the demonstration where there is no Orthanc."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,13 +8,12 @@ import pytest
 from imex.local.hospital import AE_TITLE, StoreScp
 from imex.local.ports import free_ports
 from imex.local.process import Part
+from imex.local.programs import dcmtk
 from imex.testing.dicom import synthetic_study
-
-DCMTK = "/usr/bin:/usr/local/bin"
 
 
 def test_it_says_what_it_holds_of_a_study(tmp_path: Path) -> None:
-    storescp, dcmsend = (shutil.which(name, path=DCMTK) for name in ("storescp", "dcmsend"))
+    storescp, dcmsend = (dcmtk(name) for name in ("storescp", "dcmsend"))
     if storescp is None or dcmsend is None:
         pytest.skip("DCMTK is not installed")
     [port] = free_ports(1)

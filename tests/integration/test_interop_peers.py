@@ -8,14 +8,15 @@ from tests.integration.delivery_world import delivery_world
 from tests.integration.interop_world import Exchange, exchange
 from tests.interop.matrix import Transport, check_receiver, check_sender
 
+from imex.local import programs
 from imex.settings import KafkaSettings
 from imex.testing.interop.dcmtk import Dcmsend, Storescp, Storescu
-from imex.testing.interop.orthanc import OrthancReceiver, OrthancSender, program
+from imex.testing.interop.orthanc import OrthancReceiver, OrthancSender
 from imex.testing.interop.peer import Receiver, Sender
 from imex.testing.interop.pynetdicom import PynetdicomReceiver, PynetdicomSender
 from imex.testing.parts import MinioPart
 
-with_orthanc = pytest.mark.skipif(program() is None, reason="Orthanc is not installed")
+with_orthanc = pytest.mark.skipif(programs.orthanc() is None, reason="Orthanc is not installed")
 SENDERS = [
     Dcmsend(),
     Storescu(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,7 @@ from imex.local import hospital, layout
 from imex.local.demo_times import where_the_time_went
 from imex.local.home import Home
 from imex.local.parties import ensure_running
+from imex.local.programs import dcmtk
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 
 SLICES = 120
@@ -63,7 +63,7 @@ def run(home: Home, say: Say) -> int:
 def _send(home: Home, study: SyntheticStudy) -> str:
     """Send as hospital A; gives back what sent it. Raises `DemoFailed` unless every instance was taken."""
     target = layout.describe(home)["dicom"]
-    program = shutil.which("dcmsend")
+    program = dcmtk("dcmsend")
     if program is None:
         raise DemoFailed("dcmsend is not installed; run: apt-get install -y dcmtk")
     with tempfile.TemporaryDirectory() as scratch:

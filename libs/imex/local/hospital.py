@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -12,13 +11,12 @@ from typing import Protocol
 import httpx2
 
 from imex.dicom.part10 import dataset_offset
+from imex.local import programs
 from imex.local.cache import PartUnavailable
 from imex.local.process import Launch, Probe, write_private
 
 NAME = "hospital-b"
 AE_TITLE = "RT3_PACS"
-_SEARCH_PATH = "/usr/sbin:/usr/local/sbin"
-_SYSTEM_PATH = "/usr/bin:/usr/local/bin"
 
 
 class Receiver(Protocol):
@@ -38,11 +36,10 @@ class Receiver(Protocol):
 
 def receiver(data: Path, log: Path, port: int, http_port: int) -> Receiver:
     """The best PACS that is installed; raises `PartUnavailable` when there is none."""
-    orthanc = shutil.which("Orthanc") or shutil.which("Orthanc", path=_SEARCH_PATH)
+    orthanc = programs.orthanc()
     if orthanc is not None:
         return Orthanc(orthanc, data / "orthanc", log, port, http_port)
-    # pynetdicom installs a program of the same name into a virtual environment
-    storescp = shutil.which("storescp", path=_SYSTEM_PATH) or shutil.which("storescp")
+    storescp = programs.dcmtk("storescp")
     if storescp is not None:
         return StoreScp(storescp, data / "storescp", log, port)
     raise PartUnavailable("no PACS to receive with; run: apt-get install -y orthanc (or dcmtk)")

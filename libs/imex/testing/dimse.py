@@ -22,6 +22,7 @@ from imex.dimse import (
     StoreSink,
     serve,
 )
+from imex.dimse.service import FailedStage
 
 
 @dataclass
@@ -148,3 +149,18 @@ def read_instance(path: Path) -> Instance:
         return Instance(
             meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID, file.read()
         )
+
+
+class Failures:
+    """What the acceptor says of connections that came to nothing."""
+
+    def __init__(self) -> None:
+        """Nothing has failed; `seen`: who, at which stage, in which words."""
+        self.seen: list[tuple[str, FailedStage, str]] = []
+
+    def rejected(self, request: AssociationRequest, reject: Reject) -> None:
+        """Not asked for here."""
+
+    def failed(self, peer_host: str, words: str, stage: FailedStage) -> None:
+        """A connection ended early."""
+        self.seen.append((peer_host, stage, words))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -15,10 +14,9 @@ from typing import Any
 import httpx2
 
 from imex.dimse import Association, StoreResponse, connect
+from imex.local import programs
 from imex.local.hospital import digest_of, held_by_orthanc, orthanc_settings
 from imex.testing.dicom import SyntheticInstance
-
-_ORTHANC_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin"
 
 
 class _Program:
@@ -60,7 +58,7 @@ class StoreScp(_Program):
     def __init__(self, ae_title: str, port: int, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        program = shutil.which("storescp")
+        program = programs.dcmtk("storescp")
         assert program, "DCMTK is not installed; run: apt-get install -y dcmtk"
         self.received = 0
         # a name of its own for each C-STORE, so that a second one of the same instance can be counted
@@ -86,7 +84,7 @@ class Orthanc(_Program):
     ) -> None:
         """`peers`: name → (AE title, port) of those it may send to."""
         folder.mkdir(parents=True, exist_ok=True)
-        program = shutil.which("Orthanc") or shutil.which("Orthanc", path=_ORTHANC_PATH)
+        program = programs.orthanc()
         assert program, "Orthanc is not installed; run: apt-get install -y orthanc"
         configuration = folder / "orthanc.json"
         modalities = {name: [title, "127.0.0.1", at] for name, (title, at) in peers.items()}
@@ -136,7 +134,7 @@ def dcmsend(
     port: int, files: Iterable[Path], calling: str, called: str = "IMEX", *, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     """Send files in one association with DCMTK's `dcmsend`."""
-    program = shutil.which("dcmsend")
+    program = programs.dcmtk("dcmsend")
     assert program, "DCMTK is not installed; run: apt-get install -y dcmtk"
     argv = [program, "-v", "-aet", calling, "-aec", called, "--no-halt"]
     done = subprocess.run(
@@ -154,7 +152,7 @@ def storescu(
     port: int, files: Iterable[Path], calling: str, called: str = "IMEX"
 ) -> subprocess.CompletedProcess[str]:
     """Send files with DCMTK's `storescu`, which shows statuses and Error Comments; never raises."""
-    program = shutil.which("storescu")
+    program = programs.dcmtk("storescu")
     assert program, "DCMTK is not installed; run: apt-get install -y dcmtk"
     return subprocess.run(
         [program, "-d", "-aet", calling, "-aec", called, "127.0.0.1", str(port), *map(str, files)],

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Sequence
 
 from imex.dimse import pdu as codec
-from imex.dimse.command import Tag, decode, store_request
+from imex.dimse.command import Command, Tag, decode, store_request
 from imex.dimse.items import ProposedContext, UserIdentity, UserInformation
 
 CT, EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
@@ -90,11 +90,15 @@ class RawPeer:
             piece = data[start : start + 65536]
             self.data(STORE_CONTEXT, piece, last=start + 65536 >= len(data))
 
-    async def answer(self) -> tuple[int, int, str | None]:
-        """Message id, status and comment of the next response."""
+    async def response(self) -> Command:
+        """The next response, in a PDU of its own."""
         kind, body = await self.pdu()
         assert kind == codec.PduType.DATA_TF, (kind, body)
-        answer = decode(body[6:])
+        return decode(body[6:])
+
+    async def answer(self) -> tuple[int, int, str | None]:
+        """Message id, status and comment of the next response."""
+        answer = await self.response()
         number = answer.require_number
         return (
             number(Tag.MESSAGE_ID_RESPONDED_TO),

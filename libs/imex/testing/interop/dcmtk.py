@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom.filereader
 
+from imex.local import programs
 from imex.local.ports import free_ports
-from imex.testing.dimse import Instance, read_instance
-from imex.testing.interop.peer import Node, PeerFailed, PeerTls, Program, run
+from imex.testing.interop.peer import KeepsFiles, Node, PeerFailed, PeerTls, Program, run
 
 PROPOSE: Mapping[str, str] = {
     "1.2.840.10008.1.2": "-xi",
@@ -33,8 +32,12 @@ PROPOSE: Mapping[str, str] = {
 
 def version() -> str:
     """Such as `DCMTK 3.6.7`."""
-    found = re.search(r"v(\d+\.\d+\.\d+)", run(["storescu", "--version"]))
+    found = re.search(r"v(\d+\.\d+\.\d+)", run([_tool("storescu"), "--version"]))
     return f"DCMTK {found.group(1)}" if found else "DCMTK"
+
+
+def _tool(name: str) -> str:
+    return programs.dcmtk(name) or name  # which says itself that it is not there
 
 
 def _secured(tls: PeerTls | None) -> list[str]:
@@ -43,7 +46,7 @@ def _secured(tls: PeerTls | None) -> list[str]:
 
 def _call(program: str, node: Node, *options: str) -> list[str]:
     titles = ["-aet", node.calling_ae, "-aec", node.called_ae]
-    return [program, *_secured(node.tls), *titles, *options, node.host, str(node.port)]
+    return [_tool(program), *_secured(node.tls), *titles, *options, node.host, str(node.port)]
 
 
 class Dcmsend:
@@ -98,15 +101,6 @@ def _syntax(path: Path) -> str:
     return str(pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID)
 
 
-@dataclass(frozen=True)
-class _Listening:
-    port: int
-    folder: Path
-
-    def instances(self) -> list[Instance]:
-        return [read_instance(path) for path in self.folder.iterdir()]
-
-
 class Storescp:
     """`storescp`, which keeps what it gets bit by bit."""
 
@@ -118,12 +112,12 @@ class Storescp:
         return version()
 
     @contextmanager
-    def receiving(self, ae_title: str, folder: Path, tls: PeerTls | None) -> Iterator[_Listening]:
+    def receiving(self, ae_title: str, folder: Path, tls: PeerTls | None) -> Iterator[KeepsFiles]:
         """Takes all transfer syntaxes; each C-STORE is a file of its own."""
         (port,) = free_ports(1)
         kept = folder / "kept"
         kept.mkdir(parents=True)
         options = ["--bit-preserving", "--accept-all", "--unique-filenames", "-od", str(kept)]
-        argv = ["storescp", *_secured(tls), "-aet", ae_title, *options, str(port)]
+        argv = [_tool("storescp"), *_secured(tls), "-aet", ae_title, *options, str(port)]
         with Program(argv, port, folder / "storescp.log").running():
-            yield _Listening(port, kept)
+            yield KeepsFiles(port, kept)

@@ -6,13 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from imex.local.cache import PartUnavailable, cached, run_shown
 from imex.local.ports import free_ports
-from imex.testing.dimse import Instance, read_instance
-from imex.testing.interop.peer import Node, PeerTls, Program, run
+from imex.testing.interop.peer import KeepsFiles, Node, PeerTls, Program, run
 
 VERSION = "0.10.1"
 _TOOLS = (
@@ -77,15 +75,6 @@ class DicomRsSender:
         run([str(tools() / "dicom-storescu"), *options, f"{host}:{node.port}", *map(str, files)])
 
 
-@dataclass(frozen=True)
-class _Listening:
-    port: int
-    folder: Path
-
-    def instances(self) -> list[Instance]:
-        return [read_instance(path) for path in self.folder.iterdir()]
-
-
 class DicomRsReceiver:
     """`dicom-storescp`."""
 
@@ -97,7 +86,7 @@ class DicomRsReceiver:
         return f"dicom-rs {VERSION}"
 
     @contextmanager
-    def receiving(self, ae_title: str, folder: Path, tls: PeerTls | None) -> Iterator[_Listening]:
+    def receiving(self, ae_title: str, folder: Path, tls: PeerTls | None) -> Iterator[KeepsFiles]:
         """Writes a file for each instance."""
         (port,) = free_ports(1)
         kept = folder / "kept"
@@ -106,4 +95,4 @@ class DicomRsReceiver:
         where = ["-o", str(kept), "-p", str(port)]
         argv = [str(tools() / "dicom-storescp"), *_secured(tls), *options, *where]
         with Program(argv, port, folder / "storescp.log").running():
-            yield _Listening(port, kept)
+            yield KeepsFiles(port, kept)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,21 +15,15 @@ import httpx2
 import pydicom
 
 from imex.dicom import dataset_offset
+from imex.local import programs
 from imex.local.hospital import orthanc_settings
 from imex.local.ports import free_ports
 from imex.testing.dimse import Instance
 from imex.testing.interop.peer import Node, PeerFailed, PeerTls, Program, run
 
-_PATH = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin"
-
-
-def program() -> str | None:
-    """Where Orthanc is installed; None where it is not."""
-    return shutil.which("Orthanc") or shutil.which("Orthanc", path=_PATH)
-
 
 def _program() -> str:
-    found = program()
+    found = programs.orthanc()
     if found is None:
         raise PeerFailed("Orthanc is not installed; run: apt-get install -y orthanc")
     return found

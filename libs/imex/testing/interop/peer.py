@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imex.local.process import Probe
-from imex.testing.dimse import Instance
+from imex.testing.dimse import Instance, read_instance
 
 TIMEOUT_S = 90
 _TCP_NODELAY = {"TCP_NODELAY": "1"}
@@ -52,6 +52,18 @@ class Receiving(Protocol):
 
     def instances(self) -> list[Instance]:
         """What it has received, as it keeps it."""
+
+
+@dataclass(frozen=True)
+class KeepsFiles:
+    """A receiver that writes a file for each instance into a folder of its own."""
+
+    port: int
+    folder: Path
+
+    def instances(self) -> list[Instance]:
+        """What the files are."""
+        return [read_instance(path) for path in self.folder.iterdir()]
 
 
 class Receiver(Protocol):
