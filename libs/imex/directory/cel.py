@@ -37,12 +37,28 @@ def _environment() -> Any:
     )
 
 
+@cache
+def _series_environment() -> Any:
+    kind = cel.Type
+    one = kind.Map(kind.STRING, kind.DYN)
+    return cel.NewEnv(variables={"series": kind.List(one)})
+
+
 def check_expression(expression: str) -> str | None:
     """What is wrong with an expression, in words, or None where it can be used as a rule's ``when``."""
+    return _check(_environment(), expression)
+
+
+def check_series_expression(expression: str) -> str | None:
+    """What is wrong with an expression over a study's series, or None where it can be used."""
+    return _check(_series_environment(), expression)
+
+
+def _check(environment: Any, expression: str) -> str | None:
     if len(expression) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters"
     try:
-        compiled = _environment().compile(expression)
+        compiled = environment.compile(expression)
     except RuntimeError as error:
         return f"is no valid CEL expression: {_words(str(error))}"
     if compiled.return_type() != cel.Type.BOOL:

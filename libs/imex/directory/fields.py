@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from imex.directory.cel import check_expression
+from imex.directory.cel import check_expression, check_series_expression
 from imex.directory.certificates import normal_form
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,15}")
@@ -152,6 +152,12 @@ def _expression(value: str) -> str:
     return value
 
 
+def _series_expression(value: str) -> str:
+    if problem := check_series_expression(value):
+        raise ValueError(problem)
+    return value
+
+
 class OneOrMore:
     """Marks a tuple that may be written as one value; with ``any_word``, "any" leaves it open (None)."""
 
@@ -190,10 +196,12 @@ Url = Annotated[str, AfterValidator(_url)]
 Hours = Annotated[str, AfterValidator(_hours), _like(_HOURS)]
 CodeString = Annotated[str, AfterValidator(_code_string)]
 Expression = Annotated[str, AfterValidator(_expression)]
+SeriesExpression = Annotated[str, AfterValidator(_series_expression)]
 Text = Annotated[str, Field(max_length=500), AfterValidator(_text)]
 Certificate = Annotated[str, Field(max_length=500), AfterValidator(_text), AfterValidator(normal_form)]
 
 OneOrMoreCodes = Annotated[tuple[Code, ...], Field(min_length=1), OneOrMore()]
+Codes = Annotated[tuple[Code, ...], OneOrMore()]
 OneOrMoreUids = Annotated[tuple[Uid, ...], Field(min_length=1), OneOrMore()]
 OneOrMorePurposes = Annotated[tuple[Purpose, ...], Field(min_length=1), OneOrMore()]
 OneOrMoreCodeStrings = Annotated[tuple[CodeString, ...], Field(min_length=1), OneOrMore()]

@@ -2,12 +2,24 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from imex.directory import fields
+from imex.directory.part import Part
+from imex.directory.policies import (
+    DIRECT_CARE,
+    Alternate,
+    Completeness,
+    Deidentification,
+    Escalation,
+    IdentityPolicy,
+    Priority,
+    Priors,
+    Severity,
+)
 
 
 class Kind(StrEnum):
@@ -22,25 +34,7 @@ class Kind(StrEnum):
     FORENSIC = "forensic"
 
 
-class Priority(StrEnum):
-    """How urgent a share is; an emergency is sent instance by instance and overtakes everything."""
-
-    ROUTINE = "routine"
-    URGENT = "urgent"
-    EMERGENCY = "emergency"
-
-
-DIRECT_CARE = "direct-care"
-"""The purpose where nothing states one."""
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
-    )
-
-
-class Sender(_Part):
+class Sender(Part):
     """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides.
 
     Without ``certificate`` it is one with the subject alternative name ``URI:urn:imex:institution:<code>``.
@@ -55,7 +49,7 @@ class Sender(_Part):
     )
 
 
-class Accepts(_Part):
+class Accepts(Part):
     """What an endpoint takes, and how fast. What is left out is unlimited. Hours are UK local time."""
 
     max_associations: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -67,8 +61,10 @@ class Accepts(_Part):
     hours: fields.Hours | None = Field(default=None, description='When it may be sent to, "08:00-18:30"')
 
 
-class DicomEndpoint(_Part):
+class DicomEndpoint(Part):
     """A DICOM node that takes C-STORE."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"identity"})
 
     name: fields.Token
     type: Literal["dicom"]
@@ -77,30 +73,37 @@ class DicomEndpoint(_Part):
     port: Annotated[int, Field(ge=1, le=65535)]
     tls: bool = False
     accepts: Accepts = Accepts()
+    identity: IdentityPolicy = IdentityPolicy()
 
 
-class DicomwebEndpoint(_Part):
+class DicomwebEndpoint(Part):
     """A DICOMweb server that takes STOW-RS at its base URL (PS3.18)."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"identity"})
 
     name: fields.Token
     type: Literal["dicomweb"]
     url: fields.Url
     accepts: Accepts = Accepts()
+    identity: IdentityPolicy = IdentityPolicy()
 
 
-class InboxEndpoint(_Part):
+class InboxEndpoint(Part):
     """The portal's inbox; it may ask for acceptance before anything is put there."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"identity"})
 
     name: fields.Token
     type: Literal["inbox"]
     acceptance: bool = Field(default=False, description="Whether a person accepts each share first")
     accepts: Accepts = Accepts()
+    identity: IdentityPolicy = IdentityPolicy()
 
 
 Endpoint = Annotated[DicomEndpoint | DicomwebEndpoint | InboxEndpoint, Field(discriminator="type")]
 
 
-class SendingLimits(_Part):
+class SendingLimits(Part):
     """How much an institution may send at a time, over all its senders; what is left out is the default."""
 
     max_associations: Annotated[int, Field(ge=1, le=10_000)] | None = None
@@ -112,8 +115,10 @@ class SendingLimits(_Part):
     )
 
 
-class Institution(_Part):
+class Institution(Part):
     """An organisation that sends or receives, known by its ODS code."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"checks", "header_revisions"})
 
     code: fields.Code
     name: fields.Text
@@ -121,22 +126,37 @@ class Institution(_Part):
     senders: tuple[Sender, ...] = ()
     endpoints: tuple[Endpoint, ...] = ()
     limits: SendingLimits = SendingLimits()
+    checks: dict[fields.Token, Severity] = Field(
+        default_factory=dict, description="What a finding on what it sends does, by the check's name"
+    )
+    header_revisions: Literal["hold", "replace"] = Field(
+        default="hold",
+        description="What becomes of an instance that came before with another header, but the same pixels "
+        "and patient",
+    )
 
 
-class Group(_Part):
+class Group(Part):
     """Institutions that can be named together."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"kind"})
 
     code: fields.Code
     name: fields.Text
+    kind: Literal["network", "mdt", "stroke", "trauma"] = "network"
     members: fields.OneOrMoreCodes
 
 
-class Agreement(_Part):
+class Agreement(Part):
     """Who may share what with whom, for which purposes, on which legal basis, from when to when.
 
     Both dates count in full, in UK local time; a date left out is no bound. ``modalities`` narrows it to
     studies that have no other modality.
     """
+
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"controllers", "processors", "deidentify", "clinician_required", "opt_out", "sensitive"}
+    )
 
     id: fields.Token
     from_: fields.OneOrMoreCodes = Field(alias="from")
@@ -146,6 +166,20 @@ class Agreement(_Part):
     valid_from: date | None = None
     valid_until: date | None = None
     modalities: fields.OneOrMoreCodeStrings | None = None
+    controllers: fields.Codes = Field(default=(), description="Who decides why and how the data is processed")
+    processors: fields.Codes = Field(default=(), description="Who processes it for a controller")
+    deidentify: Deidentification | None = Field(
+        default=None, description="Where given, everything is de-identified before it leaves"
+    )
+    clinician_required: bool = Field(
+        default=False, description="Whether a share has to name the clinician it is meant for"
+    )
+    opt_out: Literal["applies", "exempt"] | None = Field(
+        default=None, description="Of the national data opt-out; by the purpose where left out"
+    )
+    sensitive: bool = Field(
+        default=False, description="Whether it also covers records that are marked as sensitive"
+    )
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:
@@ -156,7 +190,7 @@ class Agreement(_Part):
         return self
 
 
-class Match(_Part):
+class Match(Part):
     """Conditions on a study as a whole: each one value, or a list of which one suffices; all must hold."""
 
     source: fields.OneOrMoreCodes | None = Field(default=None, description="Institutions or groups")
@@ -176,8 +210,12 @@ class Match(_Part):
         return self
 
 
-class Rule(_Part):
+class Rule(Part):
     """A standing rule: which studies go to whom. With both ``match`` and ``when``, both must hold."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"clinician", "alternates", "priors", "unless_held", "completeness", "escalate"}
+    )
 
     id: fields.Token
     match: Match | None = None
@@ -189,6 +227,12 @@ class Rule(_Part):
         default=None, description="Seconds with nothing coming in before a study counts as complete"
     )
     endpoint: fields.Token | None = Field(default=None, description="Another than the recipient's first")
+    clinician: fields.Text | None = Field(default=None, description="Whom the recipient is to give it to")
+    alternates: tuple[Alternate, ...] = Field(default=(), description="The first whose condition holds")
+    priors: Priors | None = None
+    unless_held: bool = Field(default=False, description="Not to a recipient that has the study already")
+    completeness: Completeness = Completeness()
+    escalate: Escalation | None = None
 
     @model_validator(mode="after")
     def _has_condition(self) -> Self:
@@ -197,7 +241,7 @@ class Rule(_Part):
         return self
 
 
-class Directory(_Part):
+class Directory(Part):
     """The whole directory; a version of it is named by its digest."""
 
     institutions: tuple[Institution, ...] = ()

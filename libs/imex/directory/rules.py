@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from imex.directory.facts import Called, Lane, RuleMatch, Standing, StudyFacts
 from imex.directory.index import DirectoryIndex
-from imex.directory.model import Priority, Rule
+from imex.directory.model import Rule
+from imex.directory.policies import Priority
 
 Outcome = tuple[bool | None, str]
 """Whether one condition holds (None: not known), and in words."""

@@ -15,14 +15,15 @@ from imex.directory import StudyFacts
 from imex.events import ids
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
-from imex.routing import decide, studies
+from imex.routing import studies
 from imex.routing.completeness import closing, grace_ends
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
-from imex.routing.model import Study, StudyKey
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.surroundings import Surroundings
+from imex.sharing import decide
+from imex.sharing.model import Study, StudyKey
 
 _CLAIMED = 50
 _COUNT_S = 5.0

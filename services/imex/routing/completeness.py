@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from imex.routing.model import Share, Study
 from imex.routing.states import Fact
 from imex.routing.studies import quiet_of
+from imex.sharing.model import Share, Study
 
 
 @dataclass(frozen=True, slots=True)

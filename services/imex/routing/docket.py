@@ -12,12 +12,12 @@ from imex.db import UnitOfWork
 from imex.events import ids
 from imex.events.shares import FINAL_STATES
 from imex.routing import publish
-from imex.routing.decide import Addressed, Open
-from imex.routing.model import Share, Study
 from imex.routing.publish import Announcement, Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.studies import STUDY_KEPT
+from imex.sharing.decide import Addressed, Open
+from imex.sharing.model import Share, Study
 
 DELIVERY = "delivery"
 

@@ -8,10 +8,10 @@ from imex.directory import DirectoryIndex
 from imex.routing import publish
 from imex.routing.completeness import missing, missing_words
 from imex.routing.docket import Docket
-from imex.routing.model import Share, Study
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact
+from imex.sharing.model import Share, Study
 
 
 class HandOver:

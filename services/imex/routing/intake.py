@@ -9,11 +9,10 @@ from imex.directory import DirectoryIndex
 from imex.events.validations import AssociationValidated
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
-from imex.routing import decide, publish, studies
+from imex.routing import publish, studies
 from imex.routing.completeness import settled
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
-from imex.routing.model import Share, Study, StudyKey
 from imex.routing.news import InstanceEvent, JudgedEvent, News, OpenIdentity, first_of, read
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
@@ -21,6 +20,8 @@ from imex.routing.states import Fact
 from imex.routing.storing import store_facts
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
+from imex.sharing import decide
+from imex.sharing.model import Share, Study, StudyKey
 
 
 class Intake:

@@ -2,7 +2,7 @@
 
 from imex.observability import names
 from imex.observability.metrics import Metrics
-from imex.routing.model import Share
+from imex.sharing.model import Share
 
 
 class Meters:

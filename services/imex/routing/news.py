@@ -14,8 +14,8 @@ from imex.events.validations import (
     InstanceValidated,
 )
 from imex.routing import studies
-from imex.routing.model import Study
 from imex.runtime import Message
+from imex.sharing.model import Study
 
 OpenIdentity = Callable[[Sealed, str], Identity]
 """Opens the sealed field that belongs to an object key."""

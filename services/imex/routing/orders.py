@@ -9,15 +9,16 @@ from imex.db import UnitOfWork
 from imex.events.commands import ShareCommanded, ShareCommandedData
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
-from imex.routing import decide, publish, studies
-from imex.routing.decide import Addressed
+from imex.routing import publish, studies
 from imex.routing.docket import Docket
-from imex.routing.model import Share, Study
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
+from imex.sharing import decide
+from imex.sharing.decide import Addressed
+from imex.sharing.model import Share, Study
 
 
 @dataclass(frozen=True, slots=True)

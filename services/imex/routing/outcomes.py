@@ -13,16 +13,16 @@ from imex.events.deliveries import (
 )
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
-from imex.routing.decide import latest
 from imex.routing.docket import DELIVERY, Docket
 from imex.routing.handover import HandOver
-from imex.routing.model import Share, Study
 from imex.routing.publish import Cause
 from imex.routing.repository import Outcome, Repository
 from imex.routing.states import Fact
 from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
+from imex.sharing.decide import latest
+from imex.sharing.model import Share, Study
 
 DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded
 

@@ -21,7 +21,7 @@ from imex.events.manifests import (
     ManifestWithdrawnData,
 )
 from imex.events.shares import ShareState
-from imex.routing.model import Share
+from imex.sharing.model import Share
 
 SERVICE = "routing"
 _HELD_IN_EVENT = 500

@@ -16,7 +16,7 @@ from imex.db.bulk import insert_rows
 from imex.db.tables import routing as tables
 from imex.events.instances import InstanceFacts
 from imex.events.manifests import HeldInstance, ManifestInstance
-from imex.routing.model import Share, Study, StudyKey
+from imex.sharing.model import Share, Study, StudyKey
 
 PART_INSTANCES = 200
 """Instances in one part of a manifest: some 80 KB of event."""

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 
 from imex.events import Identity
 from imex.events.instances import InstanceFacts
-from imex.routing.model import Share, Study
 from imex.routing.states import SETTLED_STATES
+from imex.sharing.model import Share, Study
 
 STUDY_KEPT = timedelta(days=14)
 """How long a study waits for a recipient, and a share for its delivery."""

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from imex.directory import DirectoryIndex
 from imex.observability.traces import Traces
-from imex.routing.model import Share
 from imex.runtime import Transient
+from imex.sharing.model import Share
 
 
 class Directories(Protocol):

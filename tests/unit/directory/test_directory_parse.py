@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imex.directory import Directory, DirectoryErrors, digest, parse, render_schema, to_yaml
-from imex.directory.model import DicomEndpoint, InboxEndpoint, Priority
+from imex.directory.model import DicomEndpoint, InboxEndpoint
+from imex.directory.policies import Priority
 from imex.directory.source import MAX_BYTES
 
 REPOSITORY = Path(__file__).parents[3]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imex.routing.completeness import Closing, closing, missing, missing_words, settled
-from imex.routing.model import Share, Study
 from imex.routing.states import Fact
 from imex.routing.studies import due, finished
+from imex.sharing.model import Share, Study
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 STUDY = Study(

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from imex.directory import DIRECT_CARE, DirectoryIndex, StudyFacts, covering_agreement, rules_that_match
 from imex.events.envelope import Priority
-from imex.routing.model import Origin, Share, Study
+from imex.sharing.model import Origin, Share, Study
 
 _RANK: dict[Priority, int] = {"routine": 0, "urgent": 1, "emergency": 2}
 

@@ -7,7 +7,7 @@ import pytest
 
 from imex.directory import DirectoryIndex, StudyFacts, parse
 from imex.events.ids import share_id
-from imex.routing.decide import (
+from imex.sharing.decide import (
     Addressed,
     Open,
     Raise,
@@ -18,7 +18,7 @@ from imex.routing.decide import (
     plan_by_hand,
     withhold,
 )
-from imex.routing.model import Share
+from imex.sharing.model import Share
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-"""What routing knows of a study and of a share, as values."""
+"""What is known of a study and of a share, as values: rows of the schema `routing`."""
 
 from dataclasses import dataclass
 from datetime import datetime
