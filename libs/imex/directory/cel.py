@@ -7,7 +7,7 @@ decide where the rest suffices (three-valued logic).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -79,6 +79,24 @@ class Condition:
         """Whether it holds; None where facts are missing or the bounded evaluation gave an error."""
         try:
             value = self._compiled.eval(data=dict(facts)).value()
+        except RuntimeError:
+            return None
+        return value if isinstance(value, bool) else None
+
+
+class SeriesCondition:
+    """A compiled, checked expression over a study's series, such as a rule's ``required_series``."""
+
+    def __init__(self, expression: str) -> None:
+        self.expression = expression
+        self._compiled = _series_environment().compile(expression)
+
+    def holds(self, series: Sequence[Mapping[str, object]]) -> bool | None:
+        """Whether it holds for these series, each with ``modality``, ``description`` and ``body_part``
+        (texts) and ``instances`` (a number); None where the bounded evaluation gave an error.
+        """
+        try:
+            value = self._compiled.eval(data={"series": [dict(one) for one in series]}).value()
         except RuntimeError:
             return None
         return value if isinstance(value, bool) else None

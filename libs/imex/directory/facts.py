@@ -7,9 +7,10 @@ from imex.directory.model import Agreement, Institution, Rule
 
 
 class Lane(StrEnum):
-    """Which topics carry a study's events; express overtakes bulk."""
+    """Which topics carry a study's events; express overtakes urgent, and urgent overtakes bulk."""
 
     EXPRESS = "express"
+    URGENT = "urgent"
     BULK = "bulk"
 
 
@@ -24,6 +25,15 @@ class StudyFacts:
     description: str = ""
     series_descriptions: frozenset[str] = frozenset()
     called_ae: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What is marked of a person's record; None where it could not be looked up, and then it counts as so."""
+
+    opted_out: bool | None = None
+    """Of the national data opt-out."""
+    sensitive: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

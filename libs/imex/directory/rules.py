@@ -36,8 +36,9 @@ def lane(
 ) -> Lane:
     """The lane of a study, judged by its first instance; what is not known (None) counts as matching.
 
-    Express where the sender asked for the standing rules and an emergency rule matches or could. A recipient
-    named as called AE title is sent to with routine priority, so such a study takes bulk.
+    Express where the sender asked for the standing rules and an emergency rule matches or could, else urgent
+    where an urgent one does. A recipient named as called AE title is sent to with routine priority, so such a
+    study takes bulk.
     """
     if not isinstance(called, Standing):
         return Lane.BULK
@@ -51,8 +52,11 @@ def lane(
     ):
         if value is not None:
             known[name] = [value] if value else []
-    urgent = (rule for rule in index.rules_for(source) if rule.priority is Priority.EMERGENCY)
-    return Lane.EXPRESS if any(_could_match(index, rule, known) for rule in urgent) else Lane.BULK
+    rules = index.rules_for(source)
+    for priority, chosen in ((Priority.EMERGENCY, Lane.EXPRESS), (Priority.URGENT, Lane.URGENT)):
+        if any(rule.priority is priority and _could_match(index, rule, known) for rule in rules):
+            return chosen
+    return Lane.BULK
 
 
 def _could_match(index: DirectoryIndex, rule: Rule, known: Mapping[str, object]) -> bool:

@@ -1,73 +1,30 @@
 """Who gets a study, and on which agreement. Pure: facts and a directory in, decisions out."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from imex.directory import DIRECT_CARE, DirectoryIndex, StudyFacts, covering_agreement, rules_that_match
 from imex.events.envelope import Priority
-from imex.sharing.model import Origin, Share, Study
+from imex.sharing.decisions import Addressed, Decision, Judgement, Open, Raise, Withhold
+from imex.sharing.model import Share, Study
+
+__all__ = [
+    "Addressed",
+    "Decision",
+    "Judgement",
+    "Open",
+    "Raise",
+    "Withhold",
+    "addressed",
+    "judge",
+    "latest",
+    "plan",
+    "plan_by_hand",
+    "rule_facts",
+    "withhold",
+]
 
 _RANK: dict[Priority, int] = {"routine": 0, "urgent": 1, "emergency": 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Addressed:
-    """A wish: this study to this recipient, whoever expressed it."""
-
-    recipient: str
-    purpose: str
-    priority: Priority
-    origin: Origin
-    rule: str | None = None
-    quiet_s: int | None = None
-    endpoint: str | None = None
-    reference: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Whether a wish may be granted, and by what. `reason` always names the word "agreement"."""
-
-    agreement: str | None
-    legal_basis: str | None
-    directory_version: str
-    reason: str
-    asks_recipient: bool = False
-    """The endpoint is an inbox that wants each share accepted by a person."""
-
-    @property
-    def covered(self) -> bool:
-        """Default deny: only an agreement lets anything leave."""
-        return self.agreement is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Open:
-    """Make a share."""
-
-    addressed: Addressed
-    judgement: Judgement
-    episode: int
-
-
-@dataclass(frozen=True, slots=True)
-class Raise:
-    """A more urgent rule claims a share of which nothing has been handed over yet."""
-
-    share: Share
-    addressed: Addressed
-
-
-@dataclass(frozen=True, slots=True)
-class Withhold:
-    """What has become known of the study is not covered any more."""
-
-    share: Share
-    reason: str
-
-
-Decision = Open | Raise | Withhold
 
 
 def rule_facts(study: Study) -> StudyFacts:
@@ -103,6 +60,11 @@ def addressed(
                     rule=rule.id,
                     quiet_s=rule.quiet_s,
                     endpoint=rule.endpoint,
+                    clinician=rule.clinician,
+                    completeness=rule.completeness,
+                    escalate=rule.escalate,
+                    priors=rule.priors,
+                    unless_held=rule.unless_held,
                 )
                 for recipient in match.recipients
             ]
@@ -131,6 +93,9 @@ def judge(index: DirectoryIndex, facts: StudyFacts, wish: Addressed, at: datetim
         directory_version=index.version,
         reason=coverage.words,
         asks_recipient=endpoint is not None and endpoint.type == "inbox" and endpoint.acceptance,
+        controllers=agreement.controllers if agreement else (),
+        processors=agreement.processors if agreement else (),
+        deidentify=agreement.deidentify if agreement else None,
     )
 
 

@@ -1,0 +1,136 @@
+"""What decisions are made of: wishes, what is known around a study, judgements, and what follows. Values."""
+
+from dataclasses import dataclass
+
+from imex.directory import Completeness, Deidentification, Escalation, Marks, Priors
+from imex.events.envelope import Priority
+from imex.sharing.model import Origin, Share
+
+_UNKNOWN = Marks()
+_QUIET_ONLY = Completeness()
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What is known around a study when its shares are decided, beyond what rules see of it.
+
+    As it is made without arguments nobody could look anything up, and decisions fail closed.
+    """
+
+    marks: Marks = _UNKNOWN
+    """Of the person's record: the national data opt-out, and whether it is sensitive."""
+    passed_through: frozenset[str] = frozenset()
+    """Institutions from which it came to its source through Imex, by one share or several: rules never
+    send it back to them (`imex.sharing.passage.passed_through`)."""
+    held_by: frozenset[str] = frozenset()
+    """Institutions that have it already: they sent it themselves, or a share of it was delivered to them."""
+
+
+UNMARKED = Background(Marks(opted_out=False, sensitive=False))
+"""Of a study of whose person nothing is marked, and that was nowhere before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A wish: this study to this recipient, whoever expressed it."""
+
+    recipient: str
+    purpose: str
+    priority: Priority
+    origin: Origin
+    rule: str | None = None
+    quiet_s: int | None = None
+    endpoint: str | None = None
+    reference: str | None = None
+    clinician: str | None = None
+    """Whom the recipient is to give it to; some agreements ask for it."""
+    completeness: Completeness = _QUIET_ONLY
+    """When the study is whole for this share, beyond the quiet period."""
+    escalate: Escalation | None = None
+    """When the share becomes more urgent."""
+    priors: Priors | None = None
+    """Which earlier studies of the person travel along (`imex.sharing.priors`)."""
+    alternate_of: str | None = None
+    """The recipient in whose place it goes."""
+    because: str = ""
+    """Why it goes in somebody's place, in words."""
+    unless_held: bool = False
+    """Not where the recipient has the study already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Whether a wish may be granted, and by what. `reason` always names the word "agreement"."""
+
+    agreement: str | None
+    legal_basis: str | None
+    directory_version: str
+    reason: str
+    asks_recipient: bool = False
+    """The endpoint is an inbox that wants each share accepted by a person."""
+    controllers: tuple[str, ...] = ()
+    """Codes of the institutions that decide why and how the data is processed."""
+    processors: tuple[str, ...] = ()
+    """Codes of those that process it for a controller."""
+    deidentify: Deidentification | None = None
+    """Where given, nothing of the study leaves under this share but de-identified."""
+
+    @property
+    def covered(self) -> bool:
+        """Default deny: only an agreement lets anything leave."""
+        return self.agreement is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Make a share."""
+
+    addressed: Addressed
+    judgement: Judgement
+    episode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Raise:
+    """A more urgent rule claims a share of which nothing has been handed over yet."""
+
+    share: Share
+    addressed: Addressed
+
+
+@dataclass(frozen=True, slots=True)
+class Withhold:
+    """What has become known of the study, or of its person, is not covered any more."""
+
+    share: Share
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The agreement that allowed a share covers it no more, but another does, with the same demands."""
+
+    share: Share
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """A wish of a rule that makes no share, and why."""
+
+    addressed: Addressed
+    reason: str
+
+
+Decision = Open | Raise | Withhold
+"""What a plan may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything that is decided of a study at one time, in the order in which it is to be done."""
+
+    withheld: tuple[Withhold, ...] = ()
+    rested: tuple[Rest, ...] = ()
+    planned: tuple[Open | Raise, ...] = ()
+    spared: tuple[Spared, ...] = ()
