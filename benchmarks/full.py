@@ -88,7 +88,7 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
     home = arguments.home or scratch / "home"
     systems = chosen(arguments.systems, scratch, home, receiver.port)
     benches = [Bench(system, receiver, Meter(system.processes)) for system in systems]
-    this = _Run(arguments, benches, results.begun(arguments.rounds))
+    this = _Run(arguments, benches, results.begun())
     corpora = [{"ct": ct, "mixed": mixed}[name](scratch) for name in arguments.corpora]
     try:
         for system in systems:
@@ -99,6 +99,7 @@ def run(arguments: argparse.Namespace, scratch: Path) -> int:
             for corpus in corpora:
                 _round(this, corpus)
             benches.reverse()
+            this.results.rounds = number + 1
             _write(this)
         if "latency" in arguments.scenarios:
             _latency(this, corpora[0])

@@ -65,7 +65,8 @@ class Results(BaseModel):
 
     began: str
     machine: str
-    rounds: int
+    rounds: int = 0
+    """How many are done."""
     series: list[Series] = Field(default_factory=list)
     idle_cores: dict[str, float] = Field(default_factory=dict)
     """What each system uses when nothing is asked of it, while the others are measured, too."""
@@ -111,9 +112,9 @@ class Results(BaseModel):
         )
 
 
-def begun(rounds: int) -> Results:
+def begun() -> Results:
     """An empty document that says where and when."""
-    return Results(began=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), machine=_machine(), rounds=rounds)
+    return Results(began=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), machine=_machine())
 
 
 def _machine() -> str:
