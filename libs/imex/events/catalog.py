@@ -17,7 +17,7 @@ from imex.events import (
     shares,
     validations,
 )
-from imex.events.envelope import Event
+from imex.events.envelope import LANES, Event
 
 _MINUTE_MS = 60 * 1000
 _DAY_MS = 24 * 60 * _MINUTE_MS
@@ -124,7 +124,7 @@ def _lanes(
             identifying=identifying,
             description=f"{description} The {lane} lane.",
         )
-        for lane in ("express", "bulk")
+        for lane in LANES
     )
 
 

@@ -4,7 +4,7 @@ CloudEvents 1.0 in structured JSON mode: one body serves Kafka, webhooks and the
 """
 
 from datetime import UTC, datetime
-from typing import ClassVar, Generic, Literal, Self, TypeVar
+from typing import ClassVar, Generic, Literal, Self, TypeVar, get_args
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
@@ -14,7 +14,10 @@ SCHEMA_BASE = "https://schemas.imex.example/events"
 OdsCode = str
 """An institution's code, an ODS code in the UK."""
 
-Lane = Literal["express", "bulk"]
+Lane = Literal["express", "urgent", "bulk"]
+"""Which topics carry a study: emergencies, what is urgent, and everything else."""
+LANES: tuple[Lane, ...] = get_args(Lane)
+"""The lanes, the most urgent first."""
 Priority = Literal["routine", "urgent", "emergency"]
 
 

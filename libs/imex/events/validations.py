@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from imex.events.envelope import Event, StudyPayload, schema_url
+from imex.events.envelope import Event, Lane, StudyPayload, schema_url
 from imex.events.instances import AssociationCounts, InstanceFacts
 
 
@@ -71,7 +71,7 @@ class InstanceDiscardedData(StudyPayload):
     """A held instance that will not go on."""
 
     sop_instance_uid: str
-    lane: Literal["express", "bulk"]
+    lane: Lane
     quarantine: UUID
     reason: str
     actor: str = Field(description="account that decided")

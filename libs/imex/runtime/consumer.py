@@ -29,6 +29,7 @@ from imex.runtime.message import DeadLetterHook, Handler, RawRecord, StatelessHa
 from imex.runtime.meters import Meters
 from imex.runtime.pace import Pace
 from imex.runtime.policy import Policy
+from imex.runtime.precedence import Place
 from imex.runtime.producer import Producer
 from imex.runtime.worker import Worker
 from imex.settings import KafkaSettings
@@ -64,12 +65,13 @@ class Consumer:
         instance_id: str | None = None,
         tracer: Tracer | None = None,
         metrics: Metrics | None = None,
+        place: Place | None = None,
     ) -> None:
         """Nothing is connected yet.
 
         Give `handler` with `database`, or `stateless` alone. `group` begins with `imex-<service>`.
         `producer` writes dead letters; without one the consumer keeps its own. `instance_id` makes the
-        member static, for replicas with stable names.
+        member static, for replicas with stable names. `place` says which consumers of the process go first.
 
         Raises:
             ValueError: not exactly one kind of handler is given.
@@ -97,7 +99,7 @@ class Consumer:
             meters=self._meters,
             on_park=self._may_be_parked.set,
         )
-        self._dispatcher = Dispatcher(self._worker, self._policy, self._done)
+        self._dispatcher = Dispatcher(self._worker, self._policy, self._done, place)
         self._client: AIOKafkaConsumer | None = None
         self._assignment: Assignment | None = None
         self._stopping = asyncio.Event()

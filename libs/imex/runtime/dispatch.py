@@ -12,6 +12,7 @@ from imex.runtime.errors import Halted
 from imex.runtime.loops import Loops
 from imex.runtime.message import RawRecord
 from imex.runtime.policy import Policy
+from imex.runtime.precedence import Place, Precedence
 from imex.runtime.queues import Item, KeyQueues
 from imex.runtime.worker import Worker
 
@@ -35,9 +36,13 @@ class Dispatcher:
     """Runs batches through a worker: at most `policy.concurrency` at once, no key in two of them."""
 
     def __init__(
-        self, worker: Worker, policy: Policy, on_done: Callable[[Assignment, RawRecord], None]
+        self,
+        worker: Worker,
+        policy: Policy,
+        on_done: Callable[[Assignment, RawRecord], None],
+        place: Place | None = None,
     ) -> None:
-        """`on_done` is called for each record whose offset may move."""
+        """`on_done` is called for each record whose offset may move; `place` is the one among other lanes."""
         self._worker = worker
         self._policy = policy
         self._on_done = on_done
@@ -48,6 +53,8 @@ class Dispatcher:
         self._running: set[asyncio.Task[None]] = set()
         self._feeding = Loops()
         self.halted = False
+        self._place = place or Precedence().place(0)
+        self._place.watch(lambda: not self.halted and bool(self._running or len(self._queues)))
 
     def start(self) -> None:
         """Begin to run what is added."""
@@ -106,14 +113,22 @@ class Dispatcher:
             await self._wake.wait()
             await self._slots.acquire()
             await self._linger()
-            items = [] if self.halted else self._queues.take(self._policy.batch_records)
+            if len(self._queues):
+                await self._place.turn()
+            most = self._place.limit(self._policy.batch_records)
+            items = [] if self.halted else self._queues.take(most)
             if not items:
                 self._wake.clear()
                 self._slots.release()
                 continue
             task = asyncio.create_task(self._run(items))
             self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            task.add_done_callback(self._ended)
+            self._place.worked()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._place.worked()
 
     async def _linger(self) -> None:
         count, oldest = self._queues.ready(self._policy.batch_records)

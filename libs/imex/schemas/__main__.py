@@ -1,7 +1,8 @@
 """`python -m imex.schemas [--check] [--unreleased]`: render `schemas/`, or fail on drift.
 
 Rendering refuses a change that breaks a version which is committed already: such a change is a new
-version beside the old one. `--unreleased` allows it for versions that no release has carried yet.
+version beside the old one. `accepted.yaml` there names the breaks that are accepted all the same, and why
+(`imex.schemas.accepted`). `--unreleased` allows any, for versions that no release has carried yet.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from imex.directory.document import render_schema
 from imex.events.compatibility import breaks
 from imex.events.examples import examples
 from imex.events.render import event_schemas, topic_definitions
+from imex.schemas.accepted import ACCEPTED, is_accepted, read, unacceptable
 
 
 def documents() -> dict[str, str]:
@@ -42,7 +44,7 @@ def drift(root: Path) -> list[str]:
     wanted = documents()
     present = {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
     problems = [f"{name}: missing" for name in sorted(wanted.keys() - present)]
-    problems += [f"{name}: nothing renders it" for name in sorted(present - wanted.keys())]
+    problems += [f"{name}: nothing renders it" for name in sorted(present - wanted.keys() - {ACCEPTED})]
     problems += [
         f"{name}: differs from the code"
         for name in sorted(wanted.keys() & present)
@@ -53,11 +55,13 @@ def drift(root: Path) -> list[str]:
 
 def broken(root: Path) -> list[str]:
     """How the code breaks versions that are committed below `root`."""
-    problems = []
+    accepted = read(root)
+    problems = unacceptable(accepted)
     for path, schema in event_schemas().items():
         committed = root / "events" / path
         if committed.exists():
-            problems += [f"{path}{found}" for found in breaks(json.loads(committed.read_text()), schema)]
+            found = breaks(json.loads(committed.read_text()), schema)
+            problems += [f"{path}{one}" for one in found if not is_accepted(path, one, accepted)]
     return problems
 
 
@@ -65,7 +69,7 @@ def write(root: Path) -> None:
     """Make `root` what the code says."""
     wanted = documents()
     for path in [path for path in root.rglob("*") if path.is_file()]:
-        if str(path.relative_to(root)) not in wanted:
+        if str(path.relative_to(root)) not in wanted.keys() | {ACCEPTED}:
             path.unlink()
     for name, text in wanted.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +84,7 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path("schemas"))
     arguments = parser.parse_args()
     if arguments.check:
-        problems = drift(arguments.root)
+        problems = drift(arguments.root) + unacceptable(read(arguments.root))
         advice = "run `make schemas` and commit what it changes"
     else:
         problems = [] if arguments.unreleased else broken(arguments.root)

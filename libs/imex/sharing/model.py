@@ -1,5 +1,6 @@
 """What is known of a study and of a share, as values: rows of the schema `routing`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -11,6 +12,9 @@ from imex.events.shares import FINAL_STATES, ShareState
 Origin = Literal["rule", "called", "command"]
 StudyKey = tuple[str, str]
 """Source institution and Study Instance UID."""
+
+
+_LANES: Mapping[Priority, Lane] = {"emergency": "express", "urgent": "urgent", "routine": "bulk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,7 @@ class Share:
     @property
     def lane(self) -> Lane:
         """The lane of its manifests."""
-        return "express" if self.priority == "emergency" else "bulk"
+        return _LANES[self.priority]
 
     @property
     def streams(self) -> bool:

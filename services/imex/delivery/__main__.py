@@ -29,16 +29,19 @@ from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.directory_feed import DirectoryFeed
+from imex.runtime.precedence import Precedence
 from imex.runtime.resources import Resources
 from imex.settings import decoded_key
 from imex.storage import MinioStore
 
 NAME = "delivery"
 POLICIES = {
-    "manifests.express": Policy(batch_records=32, linger_s=0.0),
-    "manifests.bulk": Policy(batch_records=64, linger_s=0.005),
-    "commands": Policy(batch_records=32, linger_s=0.0),
+    "manifests.express": Policy(batch_records=32, linger_s=0.0, concurrency=2),
+    "manifests.urgent": Policy(batch_records=64, linger_s=0.005, concurrency=1),
+    "manifests.bulk": Policy(batch_records=64, linger_s=0.005, concurrency=2),
+    "commands": Policy(batch_records=32, linger_s=0.0, concurrency=1),
 }
+RANKS = {"manifests.urgent": 1, "manifests.bulk": 2}
 
 
 def main() -> None:
@@ -57,6 +60,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     producer = Producer(settings.kafka, f"imex-{NAME}")
     bell = Bell()
     arrivals = Arrivals(bell)
+    precedence = Precedence()
     consumers = [
         Consumer(
             settings.kafka,
@@ -70,6 +74,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             instance_id=settings.instance.instance,
             tracer=traces.tracer,
             metrics=metrics,
+            place=precedence.place(RANKS.get(topic, 0)),
         )
         for topic, policy in POLICIES.items()
     ]

@@ -14,13 +14,13 @@ from imex.db.tables.delivery import deliveries, instances
 from imex.delivery import facts
 from imex.delivery.jobs import job_of
 from imex.delivery.manifests import NO_PART, issue
-from imex.events import UndecodableEvent, decode, ids
+from imex.events import LANES, UndecodableEvent, decode, ids
 from imex.events.manifests import DeliveryPayload, ManifestIssued, ManifestIssuedData
 from imex.runtime.message import RawRecord
 
 log = logging.getLogger(__name__)
 
-_TOPICS: Final = ("manifests.express", "manifests.bulk")
+_TOPICS: Final = tuple(f"manifests.{lane}" for lane in LANES)
 
 
 async def mark_lost(raw: RawRecord, reason: str, unit: UnitOfWork | None) -> None:

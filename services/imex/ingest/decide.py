@@ -1,10 +1,12 @@
 """Pure decisions: who may come in, what may be stored, and which lane and key it takes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from imex import directory
 from imex.dicom import Header, valid_uid
 from imex.directory import (
     DIRECT_CARE,
@@ -105,4 +107,11 @@ def lane_of(index: DirectoryIndex, source: str, called: Called, header: Header, 
         body_part=header.elements.body_part or None,
         sop_class=sop_class,
     )
-    return "express" if chosen.value == "express" else "bulk"
+    return _LANES[chosen]
+
+
+_LANES: Mapping[directory.Lane, Lane] = {
+    directory.Lane.EXPRESS: "express",
+    directory.Lane.URGENT: "urgent",
+    directory.Lane.BULK: "bulk",
+}

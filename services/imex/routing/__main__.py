@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from imex.db import Database
-from imex.events import Identity, Sealed
+from imex.events import LANES, Identity, Sealed
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
@@ -19,6 +19,7 @@ from imex.runtime import Component, Consumer, Handler, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
 from imex.runtime.directory_feed import DirectoryFeed
+from imex.runtime.precedence import Precedence
 from imex.runtime.progress import Progress, Source
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
@@ -27,13 +28,13 @@ from imex.storage.port import ObjectStore
 
 NAME = "routing"
 EXPRESS = Policy(batch_records=64, linger_s=0.0, concurrency=2)
-BULK = Policy(batch_records=128, linger_s=0.01, concurrency=3)
+URGENT = Policy(batch_records=64, linger_s=0.005, concurrency=1)
+BULK = Policy(batch_records=128, linger_s=0.01, concurrency=2)
 FACTS = Policy(batch_records=64, linger_s=0.005, concurrency=2)
 ORDERS = Policy(batch_records=16, linger_s=0.0, concurrency=1)
 
 UPSTREAM = {
-    "validations.express": Source("instances.express", "imex-validation-express"),
-    "validations.bulk": Source("instances.bulk", "imex-validation-bulk"),
+    f"validations.{lane}": Source(f"instances.{lane}", f"imex-validation-{lane}") for lane in LANES
 }
 """What validation reads, for each topic that it writes."""
 
@@ -72,7 +73,9 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     def open_identity(sealed: Sealed, object_key: str) -> Identity:
         return sealer.open_as(Identity, sealed, object_key.encode())
 
-    def consumer(suffix: str, topic: str, handler: Handler, policy: Policy) -> Consumer:
+    precedence = Precedence()
+
+    def consumer(suffix: str, topic: str, handler: Handler, policy: Policy, rank: int = 0) -> Consumer:
         return Consumer(
             settings.kafka,
             f"imex-{NAME}-{suffix}",
@@ -85,15 +88,17 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
             instance_id=settings.instance.instance,
             tracer=traces.tracer,
             metrics=metrics,
+            place=precedence.place(rank),
         )
 
     intake = Intake(around, open_identity)
     express = consumer("express", "validations.express", intake, EXPRESS)
-    bulk = consumer("bulk", "validations.bulk", intake, BULK)
+    urgent = consumer("urgent", "validations.urgent", intake, URGENT, 1)
+    bulk = consumer("bulk", "validations.bulk", intake, BULK, 2)
     upstream = Progress(settings.kafka, f"imex-{NAME}", UPSTREAM)
     closer = Closer(
         database,
-        [express, bulk],
+        [express, urgent, bulk],
         around,
         meters.collected,
         meters.open_studies,
@@ -106,6 +111,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         Relay(database, NAME, producer, metrics),
         feed,
         express,
+        urgent,
         bulk,
         consumer("deliveries", "deliveries", Outcomes(around), FACTS),
         consumer("commands", "commands", Orders(around), ORDERS),

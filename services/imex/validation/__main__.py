@@ -10,6 +10,7 @@ from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
+from imex.runtime.precedence import Precedence
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
 from imex.validation.handler import CommandsHandler, InstancesHandler
@@ -17,9 +18,11 @@ from imex.validation.repository import Repository
 from imex.validation.settings import Settings
 
 NAME = "validation"
-EXPRESS = Policy(batch_records=32, linger_s=0.0)
+EXPRESS = Policy(batch_records=32, linger_s=0.0, concurrency=2)
+URGENT = Policy(batch_records=64, linger_s=0.005, concurrency=2)
+BULK = Policy(batch_records=128, linger_s=0.01, concurrency=3)
+COMMANDS = Policy(batch_records=32, linger_s=0.0, concurrency=1)
 COUNT_EVERY_S = 15.0
-BULK = Policy(batch_records=128, linger_s=0.01)
 
 
 def main() -> None:
@@ -51,8 +54,10 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
 
     instances = InstancesHandler(open_identity, traces, counted)
 
+    precedence = Precedence()
+
     def consumer(
-        suffix: str, topic: str, handler: InstancesHandler | CommandsHandler, policy: Policy
+        suffix: str, topic: str, handler: InstancesHandler | CommandsHandler, policy: Policy, rank: int = 0
     ) -> Consumer:
         group = f"imex-{NAME}-{suffix}"
         return Consumer(
@@ -66,6 +71,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             instance_id=settings.instance.instance,
             tracer=traces.tracer,
             metrics=metrics,
+            place=precedence.place(rank),
         )
 
     return (
@@ -73,8 +79,9 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         producer,
         Relay(database, NAME, producer, metrics),
         consumer("express", "instances.express", instances, EXPRESS),
-        consumer("bulk", "instances.bulk", instances, BULK),
-        consumer("commands", "commands", CommandsHandler(), EXPRESS),
+        consumer("urgent", "instances.urgent", instances, URGENT, 1),
+        consumer("bulk", "instances.bulk", instances, BULK, 2),
+        consumer("commands", "commands", CommandsHandler(), COMMANDS),
         Background("quarantine gauge", count_waiting, COUNT_EVERY_S),
     )
 
