@@ -1,6 +1,6 @@
 """The directory: who may send, who receives, under which agreements and rules. Pure; no I/O."""
 
-from imex.directory.agreements import covering_agreement
+from imex.directory.agreements import AgreementTold, agreements_told, covering_agreement, opt_out_applies
 from imex.directory.diff import Change, diff
 from imex.directory.document import digest, render_schema, to_yaml
 from imex.directory.errors import DirectoryError, DirectoryErrors
@@ -41,13 +41,14 @@ from imex.directory.policies import (
     Priors,
     Severity,
 )
-from imex.directory.rules import lane, matching_rules, rules_that_match
+from imex.directory.rules import firing_rules, lane, matching_rules
 
 __all__ = [
     "DIRECT_CARE",
     "LEGAL_DUTIES",
     "PURPOSES_OF_CARE",
     "Agreement",
+    "AgreementTold",
     "Alternate",
     "Called",
     "Change",
@@ -77,14 +78,16 @@ __all__ = [
     "UnknownCalled",
     "UnknownSender",
     "WhyUnknown",
+    "agreements_told",
     "covering_agreement",
     "diff",
     "digest",
+    "firing_rules",
     "is_open",
     "lane",
     "matching_rules",
+    "opt_out_applies",
     "parse",
     "render_schema",
-    "rules_that_match",
     "to_yaml",
 ]

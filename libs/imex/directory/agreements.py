@@ -1,14 +1,41 @@
-"""Default deny: which agreement covers a share."""
+"""Default deny: which agreement covers a share, and why each other does not."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
+from typing import NamedTuple
 
-from imex.directory.facts import Coverage
+from imex.directory.facts import Coverage, Marks
 from imex.directory.index import DirectoryIndex, local_time
 from imex.directory.model import Agreement
+from imex.directory.policies import LEGAL_DUTIES, PURPOSES_OF_CARE
 
 MAX_NEAR_MISSES = 5
-"""Near misses told; the rest is counted."""
+"""Near misses told in a share's reason; the rest is counted."""
+
+_EXEMPT = PURPOSES_OF_CARE | LEGAL_DUTIES
+
+
+class _Asked(NamedTuple):
+    purpose: str
+    day: date
+    having: frozenset[str]
+    clinician: str | None
+    marks: Marks | None
+
+
+@dataclass(frozen=True, slots=True)
+class AgreementTold:
+    """What one agreement between a source and a recipient says of a share."""
+
+    agreement: Agreement
+    lacking: tuple[str, ...]
+    """What it wants and the share has not, in words; empty where it covers it."""
+
+    @property
+    def covers(self) -> bool:
+        """Whether nothing is lacking."""
+        return not self.lacking
 
 
 def covering_agreement(  # noqa: PLR0917 - the six facts that make the question
@@ -18,23 +45,27 @@ def covering_agreement(  # noqa: PLR0917 - the six facts that make the question
     purpose: str,
     at: datetime,
     modalities: Iterable[str] = (),
+    *,
+    clinician: str | None = None,
+    marks: Marks | None = None,
+    preferred: str | None = None,
 ) -> Coverage:
     """The first agreement, in the file's order, that lets ``source`` send to the institution ``recipient``.
 
+    Where the agreement ``preferred`` (an id) covers it too, it is that one.
+
     Both dates of an agreement count in full. An agreement limited to modalities covers only studies that have
-    no other; with no modalities known (at the C-STORE) that limit is not judged yet.
+    no other. At the C-STORE neither modalities nor ``marks`` are known (empty, None) and what depends on them
+    is not judged yet; a `Marks` that could not be looked up counts against it.
     """
-    day = local_time(at).date()
-    having = frozenset(modalities)
-    misses: list[str] = []
-    for agreement, recipients in index.agreements_from(source):
-        if recipient not in recipients or recipient == source:
-            continue
-        lacking = _lacking(agreement, purpose, day, having)
-        if not lacking:
+    asked = _Asked(purpose, local_time(at).date(), frozenset(modalities), clinician, marks)
+    between = index.agreements_between(source, recipient)
+    for agreement in sorted(between, key=lambda one: one.id != preferred) if preferred else between:
+        if _covers(agreement, asked):
             return Coverage(agreement, f"agreement {agreement.id}: {agreement.legal_basis}")
-        misses.append(f"agreement {agreement.id} {' and '.join(lacking)}")
-    if not misses and any(source in to for _, to in index.agreements_from(recipient)):
+    told = [AgreementTold(agreement, tuple(_lacking(agreement, asked))) for agreement in between]
+    misses = [f"agreement {one.agreement.id} {' and '.join(one.lacking)}" for one in told]
+    if not misses and index.agreements_between(recipient, source):
         misses.append(f"there is one only from {recipient} to {source}")
     words = f"no agreement covers {source} to {recipient} for {purpose}"
     if misses:
@@ -43,16 +74,84 @@ def covering_agreement(  # noqa: PLR0917 - the six facts that make the question
     return Coverage(None, words, tuple(misses))
 
 
-def _lacking(agreement: Agreement, purpose: str, day: date, modalities: frozenset[str]) -> list[str]:
+def agreements_told(
+    index: DirectoryIndex,
+    source: str,
+    recipient: str,
+    purpose: str,
+    at: datetime,
+    *,
+    modalities: Iterable[str] = (),
+    clinician: str | None = None,
+    marks: Marks | None = None,
+) -> tuple[AgreementTold, ...]:
+    """What every agreement from ``source`` to ``recipient`` says of a share, in the file's order."""
+    asked = _Asked(purpose, local_time(at).date(), frozenset(modalities), clinician, marks)
+    return tuple(
+        AgreementTold(agreement, tuple(_lacking(agreement, asked)))
+        for agreement in index.agreements_between(source, recipient)
+    )
+
+
+def opt_out_applies(agreement: Agreement, purpose: str) -> bool:
+    """Whether the national data opt-out keeps a person's data from going under an agreement.
+
+    As the agreement says; where it says nothing, for every purpose but care and what the law demands.
+    """
+    if agreement.opt_out is not None:
+        return agreement.opt_out == "applies"
+    return purpose not in _EXEMPT
+
+
+def _covers(agreement: Agreement, asked: _Asked) -> bool:
+    """Whether `_lacking` would find nothing, without its words: this is asked for every share."""
+    return (
+        asked.purpose in agreement.purposes
+        and (agreement.valid_from is None or agreement.valid_from <= asked.day)
+        and (agreement.valid_until is None or asked.day <= agreement.valid_until)
+        and (agreement.modalities is None or asked.having.issubset(agreement.modalities))
+        and (asked.clinician is not None or not agreement.clinician_required)
+        and (
+            asked.marks is None
+            or (
+                (asked.marks.sensitive is False or agreement.sensitive)
+                and (asked.marks.opted_out is False or not opt_out_applies(agreement, asked.purpose))
+            )
+        )
+    )
+
+
+def _lacking(agreement: Agreement, asked: _Asked) -> list[str]:
     lacking: list[str] = []
-    if purpose not in agreement.purposes:
+    if asked.purpose not in agreement.purposes:
         lacking.append(f"is for {', '.join(agreement.purposes)} only")
-    if agreement.valid_from and day < agreement.valid_from:
+    if agreement.valid_from and asked.day < agreement.valid_from:
         lacking.append(f"begins on {agreement.valid_from}")
-    if agreement.valid_until and day > agreement.valid_until:
+    if agreement.valid_until and asked.day > agreement.valid_until:
         lacking.append(f"ended on {agreement.valid_until}")
     if agreement.modalities is not None:
-        beyond = modalities - set(agreement.modalities)
+        beyond = asked.having - set(agreement.modalities)
         if beyond:
             lacking.append(f"does not include {', '.join(sorted(beyond))}")
+    if agreement.clinician_required and asked.clinician is None:
+        lacking.append("asks for a named clinician at the recipient")
+    if asked.marks is not None:
+        lacking += _marked(agreement, asked.purpose, asked.marks)
+    return lacking
+
+
+def _marked(agreement: Agreement, purpose: str, marks: Marks) -> list[str]:
+    lacking: list[str] = []
+    if marks.sensitive is not False and not agreement.sensitive:
+        lacking.append(
+            "does not include records that are marked as sensitive"
+            if marks.sensitive
+            else "does not include sensitive records, and whether this is one could not be looked up"
+        )
+    if marks.opted_out is not False and opt_out_applies(agreement, purpose):
+        lacking.append(
+            "respects the national data opt-out, which this person has chosen"
+            if marks.opted_out
+            else "respects the national data opt-out, which could not be looked up for this person"
+        )
     return lacking

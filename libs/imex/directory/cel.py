@@ -7,14 +7,17 @@ decide where the rest suffices (three-valued logic).
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from cel_expr_python import cel
 
 MAX_LENGTH = 2000
 """Longest expression accepted, in characters."""
+
+KEPT = 20_000
+"""Compiled expressions kept (about a kilobyte each); a directory of more only compiles some of them again."""
 
 _SYNTAX = re.compile(r"ERROR: <input>:(\d+):(\d+): (.+)")
 
@@ -44,21 +47,32 @@ def _series_environment() -> Any:
     return cel.NewEnv(variables={"series": kind.List(one)})
 
 
+@lru_cache(maxsize=KEPT)
+def _compiled(expression: str) -> Any:
+    """A rule's expression, compiled once for its check, its index, and the versions that still have it."""
+    return _environment().compile(expression)
+
+
+@lru_cache(maxsize=KEPT)
+def _compiled_series(expression: str) -> Any:
+    return _series_environment().compile(expression)
+
+
 def check_expression(expression: str) -> str | None:
     """What is wrong with an expression, in words, or None where it can be used as a rule's ``when``."""
-    return _check(_environment(), expression)
+    return _check(_compiled, expression)
 
 
 def check_series_expression(expression: str) -> str | None:
     """What is wrong with an expression over a study's series, or None where it can be used."""
-    return _check(_series_environment(), expression)
+    return _check(_compiled_series, expression)
 
 
-def _check(environment: Any, expression: str) -> str | None:
+def _check(compile_it: Callable[[str], Any], expression: str) -> str | None:
     if len(expression) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters"
     try:
-        compiled = environment.compile(expression)
+        compiled = compile_it(expression)
     except RuntimeError as error:
         return f"is no valid CEL expression: {_words(str(error))}"
     if compiled.return_type() != cel.Type.BOOL:
@@ -68,17 +82,25 @@ def _check(environment: Any, expression: str) -> str | None:
     return None
 
 
+class Facts:
+    """Facts of one study, handed to the engine once for all conditions that are asked."""
+
+    def __init__(self, facts: Mapping[str, object]) -> None:
+        """`facts` by their declared names; what is left out is not known."""
+        self.engine = _environment().Activation(dict(facts))
+
+
 class Condition:
     """A compiled, checked expression."""
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
-        self._compiled = _environment().compile(expression)
+        self._compiled = _compiled(expression)
 
-    def holds(self, facts: Mapping[str, object]) -> bool | None:
+    def holds(self, facts: Facts) -> bool | None:
         """Whether it holds; None where facts are missing or the bounded evaluation gave an error."""
         try:
-            value = self._compiled.eval(data=dict(facts)).value()
+            value = self._compiled.eval(facts.engine).value()
         except RuntimeError:
             return None
         return value if isinstance(value, bool) else None
@@ -89,7 +111,7 @@ class SeriesCondition:
 
     def __init__(self, expression: str) -> None:
         self.expression = expression
-        self._compiled = _series_environment().compile(expression)
+        self._compiled = _compiled_series(expression)
 
     def holds(self, series: Sequence[Mapping[str, object]]) -> bool | None:
         """Whether it holds for these series, each with ``modality``, ``description`` and ``body_part``

@@ -2,13 +2,12 @@
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
 
-from imex.directory.cel import Condition
 from imex.directory.certificates import CertificateFacts
 from imex.directory.checks import IPNetwork, networks_of
 from imex.directory.document import digest
@@ -17,12 +16,15 @@ from imex.directory.facts import (
     IdentifiedSender,
     Recipient,
     Standing,
+    StudyFacts,
     UnknownCalled,
     UnknownSender,
     WhyUnknown,
 )
 from imex.directory.fields import within_hours
-from imex.directory.model import Agreement, Directory, Endpoint, Group, Institution, Rule, Sender
+from imex.directory.model import Agreement, Directory, Endpoint, Group, Institution, Sender
+from imex.directory.policies import Priority
+from imex.directory.selection import Filed, Selection
 
 LOCAL_TIME = ZoneInfo("Europe/London")
 """In which the directory's dates and hours are meant."""
@@ -62,25 +64,17 @@ class DirectoryIndex:
         for institution in directory.institutions:
             for sender in institution.senders:
                 self._senders[sender.ae_title].append(_Entry(institution, sender, networks_of(sender)))
+        self._spelt: dict[tuple[str, ...], tuple[str, ...]] = {}
+        sets: dict[tuple[str, ...], frozenset[str]] = {}
         self._agreements: dict[str, list[tuple[Agreement, frozenset[str]]]] = defaultdict(list)
         for agreement in directory.agreements:
-            to = frozenset(self._everyone(agreement.to))
-            for source in dict.fromkeys(self._everyone(agreement.from_)):
+            # thousands of agreements name the same few lists and groups: each is spelt out once
+            to = sets.setdefault(agreement.to, frozenset(self._spell(agreement.to)))
+            for source in self._spell(agreement.from_):
                 self._agreements[source].append((agreement, to))
-        everyone = frozenset(self.institutions)
-        self._sources = {
-            rule.id: frozenset(self._everyone(rule.match.source))
-            if rule.match is not None and rule.match.source is not None
-            else everyone
-            for rule in directory.rules
-        }
-        self._rules: dict[str, list[Rule]] = defaultdict(list)
-        for rule in directory.rules:
-            for source in self._sources[rule.id]:
-                self._rules[source].append(rule)
-        self._conditions = {
-            rule.id: Condition(rule.when) for rule in directory.rules if rule.when is not None
-        }
+        self._agreements.default_factory = None
+        self._between: dict[tuple[str, str], tuple[Agreement, ...]] = {}
+        self._selection = Selection(directory.rules, self._spell)
 
     @cached_property
     def version(self) -> str:
@@ -152,10 +146,10 @@ class DirectoryIndex:
             f"called AE title {title!r} is neither {own_ae_title} nor a code of the directory",
         )
 
-    def recipients(self, codes: Iterable[str] | str, source: str) -> tuple[str, ...]:
+    def recipients(self, codes: Collection[str] | str, source: str) -> tuple[str, ...]:
         """Institutions behind codes of institutions and groups, in order, each once, never the source."""
-        named = (codes,) if isinstance(codes, str) else codes
-        return tuple(code for code in dict.fromkeys(self._everyone(named)) if code != source)
+        everyone = self.members((codes,) if isinstance(codes, str) else codes)
+        return tuple(code for code in everyone if code != source) if source in everyone else everyone
 
     def endpoint_for(self, recipient: str, name: str | None = None) -> Endpoint | None:
         """The named endpoint of an institution, or its first; None where there is none."""
@@ -164,28 +158,50 @@ class DirectoryIndex:
             return None
         return next((one for one in institution.endpoints if name in {None, one.name}), None)
 
-    def agreements_from(self, source: str) -> list[tuple[Agreement, frozenset[str]]]:
-        """Agreements under which an institution may send, each with the institutions it may send to."""
-        return self._agreements.get(source, [])
+    def agreements_between(self, source: str, recipient: str) -> tuple[Agreement, ...]:
+        """Agreements under which one institution may send to the other, in the file's order; whatever for."""
+        found = self._between.get((source, recipient))
+        if found is None:
+            ours = self._agreements.get(source, ()) if source != recipient else ()
+            found = tuple(agreement for agreement, to in ours if recipient in to)
+            if recipient in self.institutions:
+                self._between[source, recipient] = found
+        return found
 
-    def rules_for(self, source: str) -> list[Rule]:
-        """Rules that could match a study of this source, in the file's order."""
-        return self._rules.get(source, [])
+    def candidates(self, facts: StudyFacts) -> list[Filed]:
+        """The rules that could match a study, in the file's order; no other has to be looked at."""
+        return self._selection.candidates(facts)
 
-    def condition(self, rule: Rule) -> Condition | None:
-        """The rule's ``when``, compiled; None where it has none."""
-        return self._conditions.get(rule.id)
+    def hurrying(self, source: str, priority: Priority) -> Iterator[Filed]:
+        """Urgent, or emergency, rules that could match a study of this source."""
+        return self._selection.hurrying(source, priority)
 
-    def sources_of(self, rule: Rule) -> frozenset[str]:
-        """Institutions whose studies the rule could match by its ``match.source``."""
-        return self._sources[rule.id]
+    def filed(self) -> list[Filed]:
+        """Every rule, in the file's order."""
+        return self._selection.filed
 
-    def _everyone(self, codes: Iterable[str]) -> list[str]:
-        return [
-            member
-            for code in codes
-            for member in (self.groups[code].members if code in self.groups else (code,))
-        ]
+    def kind_of(self, code: str) -> str:
+        """An institution's kind, in its word; empty where there is no such institution."""
+        institution = self.institutions.get(code)
+        return institution.kind.value if institution else ""
+
+    def members(self, codes: Collection[str]) -> tuple[str, ...]:
+        """Institutions behind codes of institutions and groups, in order, each once."""
+        named = tuple(codes)
+        return self._spelt.get(named) or tuple(
+            dict.fromkeys(
+                member
+                for code in named
+                for member in (self.groups[code].members if code in self.groups else (code,))
+            )
+        )
+
+    def _spell(self, codes: tuple[str, ...]) -> tuple[str, ...]:
+        """`members` of codes that the directory itself names, kept."""
+        found = self._spelt.get(codes)
+        if found is None:
+            found = self._spelt[codes] = self.members(codes)
+        return found
 
 
 def is_open(endpoint: Endpoint, at: datetime) -> bool:

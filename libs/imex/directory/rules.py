@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
+from imex.directory.cel import Facts
 from imex.directory.facts import Called, Lane, RuleMatch, Standing, StudyFacts
 from imex.directory.index import DirectoryIndex
 from imex.directory.model import Rule
 from imex.directory.policies import Priority
+from imex.directory.selection import Filed
 
 Outcome = tuple[bool | None, str]
 """Whether one condition holds (None: not known), and in words."""
@@ -14,14 +16,24 @@ Outcome = tuple[bool | None, str]
 def matching_rules(index: DirectoryIndex, facts: StudyFacts) -> tuple[RuleMatch, ...]:
     """What every rule says of a study, matched or not and why, in the file's order."""
     known = _known(index, facts)
-    return tuple(_judge(index, rule, facts, known) for rule in index.directory.rules)
+    engine = Facts(known)
+    return tuple(_judge(index, filed, facts, known, engine) for filed in index.filed())
 
 
-def rules_that_match(index: DirectoryIndex, facts: StudyFacts) -> tuple[RuleMatch, ...]:
-    """Only the rules that match, in the file's order; looks at no rule of other sources."""
-    known = _known(index, facts)
-    judged = (_judge(index, rule, facts, known) for rule in index.rules_for(facts.source))
-    return tuple(one for one in judged if one.matched)
+def firing_rules(index: DirectoryIndex, facts: StudyFacts) -> list[Filed]:
+    """Only the rules that match, in the file's order, without the words: this is asked of every study."""
+    kind, description = index.kind_of(facts.source), facts.description.casefold()
+    engine: Facts | None = None
+    firing: list[Filed] = []
+    for filed in index.candidates(facts):
+        if not filed.fits(facts, kind, description):
+            continue
+        if filed.condition is not None:
+            engine = engine or Facts(_known(index, facts))
+            if filed.condition.holds(engine) is not True:
+                continue
+        firing.append(filed)
+    return firing
 
 
 def lane(
@@ -42,7 +54,7 @@ def lane(
     """
     if not isinstance(called, Standing):
         return Lane.BULK
-    known: dict[str, object] = {"source": source, "source_kind": _kind(index, source)}
+    known: dict[str, object] = {"source": source, "source_kind": index.kind_of(source)}
     if description is not None:
         known["study.description"] = description
     for name, value in (
@@ -52,24 +64,26 @@ def lane(
     ):
         if value is not None:
             known[name] = [value] if value else []
-    rules = index.rules_for(source)
+    engine = Facts(known)
     for priority, chosen in ((Priority.EMERGENCY, Lane.EXPRESS), (Priority.URGENT, Lane.URGENT)):
-        if any(rule.priority is priority and _could_match(index, rule, known) for rule in rules):
+        if any(_could_match(index, filed, known, engine) for filed in index.hurrying(source, priority)):
             return chosen
     return Lane.BULK
 
 
-def _could_match(index: DirectoryIndex, rule: Rule, known: Mapping[str, object]) -> bool:
-    if any(held is False for held, _ in _fields(index, rule, known)):
+def _could_match(index: DirectoryIndex, filed: Filed, known: Mapping[str, object], engine: Facts) -> bool:
+    if any(held is False for held, _ in _fields(index, filed.rule, known)):
         return False
-    condition = index.condition(rule)
-    return condition is None or condition.holds(known) is not False
+    return filed.condition is None or filed.condition.holds(engine) is not False
 
 
-def _judge(index: DirectoryIndex, rule: Rule, facts: StudyFacts, known: Mapping[str, object]) -> RuleMatch:
+def _judge(
+    index: DirectoryIndex, filed: Filed, facts: StudyFacts, known: Mapping[str, object], engine: Facts
+) -> RuleMatch:
+    rule = filed.rule
     outcomes = _fields(index, rule, known)
-    if condition := index.condition(rule):
-        holds = condition.holds(known)
+    if condition := filed.condition:
+        holds = condition.holds(engine)
         said = {True: "holds", False: "does not hold", None: "could not be evaluated"}[holds]
         outcomes.append((holds, f"when {said}: {condition.expression}"))
     matched = all(held is True for held, _ in outcomes)
@@ -84,7 +98,7 @@ def _fields(index: DirectoryIndex, rule: Rule, known: Mapping[str, object]) -> l
         return []
     outcomes: list[Outcome] = []
     if match.source is not None:
-        outcomes.append(_one_of("source", known.get("source"), index.sources_of(rule), match.source))
+        outcomes.append(_one_of("source", known.get("source"), index.members(match.source), match.source))
     if match.source_kind is not None:
         outcomes.append(_one_of("source kind", known.get("source_kind"), match.source_kind))
     if match.called_ae is not None:
@@ -104,7 +118,7 @@ def _fields(index: DirectoryIndex, rule: Rule, known: Mapping[str, object]) -> l
 def _known(index: DirectoryIndex, facts: StudyFacts) -> dict[str, object]:
     return {
         "source": facts.source,
-        "source_kind": _kind(index, facts.source),
+        "source_kind": index.kind_of(facts.source),
         "called_ae": facts.called_ae,
         "study.description": facts.description,
         "study.modalities": sorted(facts.modalities),
@@ -112,11 +126,6 @@ def _known(index: DirectoryIndex, facts: StudyFacts) -> dict[str, object]:
         "study.sop_classes": sorted(facts.sop_classes),
         "study.series_descriptions": sorted(facts.series_descriptions),
     }
-
-
-def _kind(index: DirectoryIndex, source: str) -> str:
-    institution = index.institutions.get(source)
-    return institution.kind.value if institution else ""
 
 
 def _one_of(

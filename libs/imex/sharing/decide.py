@@ -1,21 +1,43 @@
-"""Who gets a study, and on which agreement. Pure: facts and a directory in, decisions out."""
+"""Who gets a study, and on which agreement. Pure: a question and a directory in, decisions out."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from imex.directory import DIRECT_CARE, DirectoryIndex, StudyFacts, covering_agreement, rules_that_match
-from imex.events.envelope import Priority
-from imex.sharing.decisions import Addressed, Decision, Judgement, Open, Raise, Withhold
+from imex.directory import DirectoryIndex, StudyFacts
+from imex.sharing.decisions import (
+    UNMARKED,
+    Addressed,
+    Background,
+    Decision,
+    Judgement,
+    Open,
+    Outcome,
+    Question,
+    Raise,
+    Rest,
+    Spared,
+    Withhold,
+)
+from imex.sharing.judging import judge
 from imex.sharing.model import Share, Study
+from imex.sharing.wishes import RANK, latest, wishes_of
 
 __all__ = [
+    "UNMARKED",
     "Addressed",
+    "Background",
     "Decision",
     "Judgement",
     "Open",
+    "Outcome",
+    "Question",
     "Raise",
+    "Rest",
+    "Spared",
     "Withhold",
     "addressed",
+    "consider",
     "judge",
     "latest",
     "plan",
@@ -23,8 +45,6 @@ __all__ = [
     "rule_facts",
     "withhold",
 ]
-
-_RANK: dict[Priority, int] = {"routine": 0, "urgent": 1, "emergency": 2}
 
 
 def rule_facts(study: Study) -> StudyFacts:
@@ -40,69 +60,41 @@ def rule_facts(study: Study) -> StudyFacts:
     )
 
 
-def addressed(
-    index: DirectoryIndex, facts: StudyFacts, *, standing: bool, recipients: Collection[str]
-) -> tuple[Addressed, ...]:
-    """The recipients of a study, each once for a purpose: standing rules, then explicit recipients.
+def consider(index: DirectoryIndex, question: Question) -> Outcome:
+    """Everything that is to be decided of a study now.
 
-    Of two wishes for the same recipient and purpose the more urgent one stays; of equals, the first.
+    First the shares that live are held to what is now known; then what rules, called AE titles, or a person
+    ask for is planned, with those shares as they then are.
     """
-    wishes: list[Addressed] = []
-    if standing:
-        for match in rules_that_match(index, facts):
-            rule = match.rule
-            wishes += [
-                Addressed(
-                    recipient=recipient,
-                    purpose=rule.purpose,
-                    priority=rule.priority.value,
-                    origin="rule",
-                    rule=rule.id,
-                    quiet_s=rule.quiet_s,
-                    endpoint=rule.endpoint,
-                    clinician=rule.clinician,
-                    completeness=rule.completeness,
-                    escalate=rule.escalate,
-                    priors=rule.priors,
-                    unless_held=rule.unless_held,
-                )
-                for recipient in match.recipients
-            ]
-    wishes += [
-        Addressed(recipient=recipient, purpose=DIRECT_CARE, priority="routine", origin="called")
-        for recipient in index.recipients(sorted(recipients), facts.source)
-    ]
-    best: dict[tuple[str, str], Addressed] = {}
+    withheld, rested = _hold(index, question)
+    ended = {one.share.id for one in withheld}
+    shares = [replace(one, state="revoked") if one.id in ended else one for one in question.shares]
+    if question.by_hand is not None:
+        made = plan_by_hand(
+            index, question.facts, question.by_hand, shares, question.at, background=question.background
+        )
+        return Outcome(withheld, rested, (made,) if made else ())
+    left = replace(question, shares=tuple(shares)) if ended else question
+    wishes, spared = wishes_of(index, left)
+    planned: list[Open | Raise] = []
     for wish in wishes:
-        known = best.get((wish.recipient, wish.purpose))
-        if known is None or _RANK[wish.priority] > _RANK[known.priority]:
-            best[wish.recipient, wish.purpose] = wish
-    return tuple(best.values())
+        known = latest(shares, wish.recipient, wish.purpose) if shares else None
+        if wish.unless_held and (known is None or not known.live) and _holds(left, wish.recipient):
+            spared.append(Spared(wish, f"{wish.recipient} has the study already"))
+        elif (decision := _plan_one(index, left, wish, known)) is not None:
+            planned.append(decision)
+    return Outcome(withheld, rested, tuple(planned), tuple(spared))
 
 
-def judge(index: DirectoryIndex, facts: StudyFacts, wish: Addressed, at: datetime) -> Judgement:
-    """Default deny: which agreement covers this wish, or why none does."""
-    coverage = covering_agreement(
-        index, facts.source, wish.recipient, wish.purpose, at, sorted(facts.modalities)
+def addressed(
+    index: DirectoryIndex, facts: StudyFacts, *, standing: bool, recipients: Collection[str], at: datetime
+) -> tuple[Addressed, ...]:
+    """The wishes for a study that has no shares yet and was nowhere before."""
+    wishes, _ = wishes_of(
+        index,
+        Question("", facts, at, passage=1, standing=standing, recipients=frozenset(recipients)),
     )
-    agreement = coverage.agreement
-    endpoint = index.endpoint_for(wish.recipient, wish.endpoint)
-    return Judgement(
-        agreement=agreement.id if agreement else None,
-        legal_basis=agreement.legal_basis if agreement else None,
-        directory_version=index.version,
-        reason=coverage.words,
-        asks_recipient=endpoint is not None and endpoint.type == "inbox" and endpoint.acceptance,
-        controllers=agreement.controllers if agreement else (),
-        processors=agreement.processors if agreement else (),
-        deidentify=agreement.deidentify if agreement else None,
-    )
-
-
-def latest(shares: Collection[Share], recipient: str, purpose: str) -> Share | None:
-    """The share of the newest episode of one recipient and purpose."""
-    of_both = (share for share in shares if (share.recipient, share.purpose) == (recipient, purpose))
-    return max(of_both, key=lambda share: share.episode, default=None)
+    return wishes
 
 
 def plan(
@@ -113,51 +105,97 @@ def plan(
     *,
     passage: int,
     at: datetime,
-) -> tuple[Decision, ...]:
+    background: Background = UNMARKED,
+) -> tuple[Open | Raise, ...]:
     """What to make of the wishes for a study, given the shares it has.
 
     A share that lives, or was delivered, is never made twice. One that has ended gives way to a new
     episode when the study is sent once more; one that no agreement covered, also when a later directory
     has one that does.
     """
-    decisions: list[Decision] = []
-    for wish in wishes:
-        known = latest(shares, wish.recipient, wish.purpose)
-        if known is None:
-            decisions.append(Open(wish, judge(index, facts, wish, at), episode=1))
-        elif known.live:
-            if _RANK[wish.priority] > _RANK[known.priority] and known.parts == 0:
-                decisions.append(Raise(known, wish))
-        elif _may_reopen(known, passage, index.version):
-            judgement = judge(index, facts, wish, at)
-            # a further refusal would tell nobody anything new
-            if judgement.covered or not _was_uncovered(known):
-                decisions.append(Open(wish, judgement, episode=known.episode + 1))
-    return tuple(decisions)
+    question = Question("", facts, at, passage, background=background)
+    made = (_plan_one(index, question, wish, latest(shares, wish.recipient, wish.purpose)) for wish in wishes)
+    return tuple(one for one in made if one is not None)
 
 
 def plan_by_hand(
-    index: DirectoryIndex, facts: StudyFacts, wish: Addressed, shares: Collection[Share], at: datetime
+    index: DirectoryIndex,
+    facts: StudyFacts,
+    wish: Addressed,
+    shares: Collection[Share],
+    at: datetime,
+    *,
+    background: Background = UNMARKED,
 ) -> Open | None:
     """The share that a person asked for; None where one lives or was delivered already."""
     known = latest(shares, wish.recipient, wish.purpose)
     if known is not None and known.live:
         return None
-    return Open(wish, judge(index, facts, wish, at), episode=known.episode + 1 if known else 1)
+    judgement = judge(index, facts, wish, at, background)
+    return Open(wish, judgement, episode=known.episode + 1 if known else 1)
 
 
 def withhold(
-    index: DirectoryIndex, facts: StudyFacts, shares: Collection[Share], at: datetime
+    index: DirectoryIndex,
+    facts: StudyFacts,
+    shares: Collection[Share],
+    at: datetime,
+    *,
+    background: Background = UNMARKED,
 ) -> tuple[Withhold, ...]:
     """Shares that the agreements, asked with all that is now known of the study, do not cover."""
-    found: list[Withhold] = []
-    for share in shares:
-        if share.live and share.agreement is not None:
-            wish = Addressed(share.recipient, share.purpose, share.priority, share.origin)
-            judgement = judge(index, facts, wish, at)
-            if not judgement.covered:
-                found.append(Withhold(share, judgement.reason))
-    return tuple(found)
+    withheld, _ = _hold(index, Question("", facts, at, 1, background=background, shares=tuple(shares)))
+    return withheld
+
+
+def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ...], tuple[Rest, ...]]:
+    """What becomes of the shares that live, with all that is now known.
+
+    Its own agreement carries a share as long as it can; then any other that asks for nothing which should
+    have been done from the beginning.
+    """
+    withheld: list[Withhold] = []
+    rested: list[Rest] = []
+    for share in question.shares:
+        if not share.live or share.agreement is None:
+            continue
+        wish = Addressed(share.recipient, share.purpose, share.priority, share.origin)
+        judgement = judge(
+            index, question.facts, wish, question.at, question.background, preferred=share.agreement
+        )
+        if not judgement.covered:
+            withheld.append(Withhold(share, judgement.reason))
+        elif judgement.agreement != share.agreement:
+            if judgement.deidentify is None:
+                rested.append(Rest(share, judgement))
+            else:
+                words = f"agreement {share.agreement} covers it no more, and what {judgement.agreement}"
+                withheld.append(Withhold(share, f"{words} demands cannot be done to what has begun"))
+    return tuple(withheld), tuple(rested)
+
+
+def _plan_one(
+    index: DirectoryIndex, question: Question, wish: Addressed, known: Share | None
+) -> Open | Raise | None:
+    episode = 1
+    if known is not None:
+        if known.live:
+            more_urgent = RANK[wish.priority] > RANK[known.priority] and known.parts == 0
+            return Raise(known, wish) if more_urgent else None
+        if not _may_reopen(known, question.passage, index.version):
+            return None
+        episode = known.episode + 1
+    judgement = judge(index, question.facts, wish, question.at, question.background)
+    if known is not None and not judgement.covered and _was_uncovered(known):
+        return None  # a further refusal would tell nobody anything new
+    return Open(wish, judgement, episode)
+
+
+def _holds(question: Question, recipient: str) -> bool:
+    """Whether a recipient has the study: it sent it, or a share of it was delivered to it."""
+    return recipient in question.background.held_by or any(
+        share.recipient == recipient and share.state == "delivered" for share in question.shares
+    )
 
 
 def _was_uncovered(share: Share) -> bool:

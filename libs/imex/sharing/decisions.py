@@ -1,8 +1,9 @@
 """What decisions are made of: wishes, what is known around a study, judgements, and what follows. Values."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
-from imex.directory import Completeness, Deidentification, Escalation, Marks, Priors
+from imex.directory import Completeness, Deidentification, Escalation, Marks, Priors, StudyFacts
 from imex.events.envelope import Priority
 from imex.sharing.model import Origin, Share
 
@@ -74,6 +75,8 @@ class Judgement:
     """Codes of those that process it for a controller."""
     deidentify: Deidentification | None = None
     """Where given, nothing of the study leaves under this share but de-identified."""
+    undeliverable: str = ""
+    """Why there is nowhere to deliver it, in words: the recipient has no such endpoint."""
 
     @property
     def covered(self) -> bool:
@@ -124,6 +127,28 @@ class Spared:
 
 Decision = Open | Raise | Withhold
 """What a plan may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """All that decides who gets a study, apart from the directory: what `imex.sharing.decide.consider` asks.
+
+    The same question to the same version of the directory has the same outcome, always and everywhere.
+    """
+
+    study_uid: str
+    facts: StudyFacts
+    at: datetime
+    passage: int
+    standing: bool = False
+    """Whether it was sent to the standing rules."""
+    recipients: frozenset[str] = frozenset()
+    """Codes to which it was sent as called AE title: institutions and groups."""
+    background: Background = UNMARKED
+    shares: tuple[Share, ...] = ()
+    """All of the study's shares, also those that have ended."""
+    by_hand: Addressed | None = None
+    """What a person asks for now; then nothing else is asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,9 @@ class Closer:
             called_ae=study.called_ae,
         )
         index = self._around.index()
-        wishes = decide.addressed(index, facts, standing=study.standing, recipients=study.recipients)
+        wishes = decide.addressed(
+            index, facts, standing=study.standing, recipients=study.recipients, at=cause.at
+        )
         for decision in decide.plan(index, facts, wishes, [], passage=study.passage, at=cause.at):
             if isinstance(decision, decide.Open):
                 docket.open(study, decision, cause)

@@ -108,7 +108,9 @@ class _Work:
         for one in decide.withhold(self._index, facts, self._docket.of(study), self.now):
             fact = Fact.TAKEN_BACK if one.share.parts else Fact.UNCOVERED
             self._docket.move(one.share, fact, cause, reason=one.reason)
-        wishes = decide.addressed(self._index, facts, standing=study.standing, recipients=study.recipients)
+        wishes = decide.addressed(
+            self._index, facts, standing=study.standing, recipients=study.recipients, at=self.now
+        )
         opened: list[Share] = []
         for decision in decide.plan(
             self._index, facts, wishes, self._docket.of(study), passage=study.passage, at=self.now

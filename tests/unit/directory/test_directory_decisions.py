@@ -21,7 +21,7 @@ from imex.directory import (
     lane,
     matching_rules,
     parse,
-    rules_that_match,
+    firing_rules,
 )
 
 NOW = datetime(2027, 5, 1, 12, tzinfo=UTC)
@@ -137,7 +137,7 @@ def test_an_agreement_may_be_limited_to_modalities_and_name_groups(example: str)
 
 def test_a_study_matches_a_rule_as_a_whole(index: DirectoryIndex) -> None:
     facts = StudyFacts("RQM", modalities=frozenset({"SR", "CT"}))
-    found = rules_that_match(index, facts)
+    found = firing_rules(index, facts)
     assert [(one.rule.id, one.recipients) for one in found] == [("r1", ("RT3",))]
 
 
@@ -232,7 +232,7 @@ def test_what_an_emergency_rule_takes_is_never_classified_as_bulk(
     )
     index = DirectoryIndex(parse(text))
     facts = StudyFacts(source, modalities=frozenset({modality}), description=description)
-    if rules_that_match(index, facts):
+    if firing_rules(index, facts):
         assert lane(index, source, Standing(), modality) is Lane.EXPRESS
         assert lane(index, source, Standing(), modality, description=description) is Lane.EXPRESS
 

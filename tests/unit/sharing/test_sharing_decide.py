@@ -71,7 +71,7 @@ def share(index: DirectoryIndex, **more: Any) -> Share:
 
 
 def asked(index: DirectoryIndex, study: StudyFacts, *recipients: str, standing: bool = True) -> list[Any]:
-    found = addressed(index, study, standing=standing, recipients=recipients)
+    found = addressed(index, study, standing=standing, recipients=recipients, at=NOW)
     return [(one.recipient, one.purpose, one.priority, one.rule) for one in found]
 
 

@@ -1,0 +1,170 @@
+"""From rules and called AE titles to wishes: recipients, alternates, and what is not asked for. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from imex.directory import DIRECT_CARE, Alternate, DirectoryIndex, firing_rules, is_open
+from imex.directory.selection import Filed
+from imex.events.envelope import Priority
+from imex.sharing.decisions import Addressed, Question, Spared
+from imex.sharing.judging import judge
+from imex.sharing.model import Share
+
+RANK: dict[Priority, int] = {"routine": 0, "urgent": 1, "emergency": 2}
+"""Which of two priorities is the more urgent one."""
+
+
+def wishes_of(index: DirectoryIndex, question: Question) -> tuple[tuple[Addressed, ...], list[Spared]]:
+    """The recipients of a study, each once for a purpose, and the wishes of rules that are not asked for.
+
+    Standing rules come first, then recipients that the sender named. Of two wishes for the same recipient and
+    purpose the more urgent one stays; of equals, the first.
+    """
+    wishes: list[Addressed] = []
+    spared: list[Spared] = []
+    facts = question.facts
+    if question.standing:
+        for filed in firing_rules(index, facts):
+            for recipient in filed.recipients:
+                if recipient == facts.source:
+                    continue
+                wish = _wish(filed, recipient)
+                if recipient in question.background.passed_through:
+                    spared.append(Spared(wish, _came_from(recipient, facts.source)))
+                elif filed.rule.alternates:
+                    wishes += _placed(index, question, filed.rule.alternates, wish)
+                else:
+                    wishes.append(wish)
+    if question.recipients:
+        wishes += [
+            Addressed(recipient=recipient, purpose=DIRECT_CARE, priority="routine", origin="called")
+            for recipient in index.recipients(sorted(question.recipients), facts.source)
+        ]
+    if len(wishes) < 2:
+        return tuple(wishes), spared
+    best: dict[tuple[str, str], Addressed] = {}
+    for wish in wishes:
+        key = wish.recipient, wish.purpose
+        known = best.get(key)
+        best[key] = wish if known is None else _joined(known, wish)
+    return tuple(best.values()), spared
+
+
+def latest(shares: Iterable[Share], recipient: str, purpose: str) -> Share | None:
+    """The share of the newest episode of one recipient and purpose."""
+    of_both = (share for share in shares if share.recipient == recipient and share.purpose == purpose)
+    return max(of_both, key=lambda share: share.episode, default=None)
+
+
+def why_instead(
+    index: DirectoryIndex, question: Question, alternate: Alternate, wish: Addressed
+) -> str | None:
+    """Why an alternate takes the place of a wish's recipient, in words; None where its condition fails."""
+    facts, at = question.facts, question.at
+    if alternate.if_ == "uncovered":
+        judgement = judge(index, facts, wish, at, question.background)
+        return None if judgement.covered else judgement.reason
+    endpoint = index.endpoint_for(wish.recipient, wish.endpoint)
+    if endpoint is None:
+        return f"{wish.recipient} has no endpoint {wish.endpoint or ''}".rstrip()
+    if alternate.if_ == "closed":
+        if is_open(endpoint, at):
+            return None
+        return f"{wish.recipient}'s endpoint {endpoint.name} is closed outside {endpoint.accepts.hours}"
+    accepted = endpoint.accepts.sop_classes
+    if accepted is None or not facts.sop_classes or not facts.sop_classes.isdisjoint(accepted):
+        return None
+    return f"{wish.recipient}'s endpoint {endpoint.name} takes none of the study's SOP classes"
+
+
+def _wish(filed: Filed, recipient: str) -> Addressed:
+    rule = filed.rule
+    return Addressed(
+        recipient=recipient,
+        purpose=rule.purpose,
+        priority=rule.priority.value,
+        origin="rule",
+        rule=rule.id,
+        quiet_s=rule.quiet_s,
+        endpoint=rule.endpoint,
+        clinician=rule.clinician,
+        completeness=rule.completeness,
+        escalate=rule.escalate,
+        priors=rule.priors,
+        unless_held=rule.unless_held,
+    )
+
+
+def _placed(
+    index: DirectoryIndex, question: Question, alternates: Sequence[Alternate], wish: Addressed
+) -> list[Addressed]:
+    """The wish, or those for who gets the study in its recipient's place.
+
+    It is the first alternate whose condition holds and whom an agreement lets have it; where there is none
+    the recipient stays, so that nothing is lost by an alternate. What was once begun stays where it is: a
+    share that lives with one of them is not followed by another when the hour has struck.
+    """
+    begun = _begun(question, wish.rule, wish.purpose)
+    if wish.recipient in begun:
+        return [wish]
+    named = [(one, _others(index, question, one, wish.recipient)) for one in alternates]
+    for alternate, others in named:
+        if not begun.isdisjoint(others):
+            return [_instead(wish, other, "as before") for other in others if other in begun]
+        why = why_instead(index, question, alternate, wish)
+        if why is None:
+            continue
+        instead = [_instead(wish, other, why) for other in others]
+        covered = [one for one in instead if _covered(index, question, one)]
+        if covered:
+            return covered
+    return [wish]
+
+
+def _covered(index: DirectoryIndex, question: Question, wish: Addressed) -> bool:
+    return judge(index, question.facts, wish, question.at, question.background).covered
+
+
+def _begun(question: Question, rule: str | None, purpose: str) -> set[str]:
+    """Recipients with a live share by this rule, in this passage of the study."""
+    return {
+        share.recipient
+        for share in question.shares
+        if share.live
+        and share.purpose == purpose
+        and share.rule == rule
+        and share.passage >= question.passage
+    }
+
+
+def _others(index: DirectoryIndex, question: Question, alternate: Alternate, recipient: str) -> list[str]:
+    been = question.background.passed_through
+    return [
+        one
+        for one in index.recipients(alternate.to, question.facts.source)
+        if one != recipient and one not in been
+    ]
+
+
+def _instead(wish: Addressed, other: str, because: str) -> Addressed:
+    return replace(wish, recipient=other, endpoint=None, alternate_of=wish.recipient, because=because)
+
+
+def _joined(first: Addressed, second: Addressed) -> Addressed:
+    """One wish of two for the same recipient and purpose.
+
+    The less urgent one still says what the other leaves open: whom it is for, and which priors go along.
+    """
+    leading, other = (second, first) if RANK[second.priority] > RANK[first.priority] else (first, second)
+    clinician, priors = leading.clinician or other.clinician, leading.priors or other.priors
+    unless_held = leading.unless_held and other.unless_held
+    if (clinician, priors, unless_held) == (leading.clinician, leading.priors, leading.unless_held):
+        return leading
+    return replace(leading, clinician=clinician, priors=priors, unless_held=unless_held)
+
+
+def _came_from(recipient: str, source: str) -> str:
+    return (
+        f"it came from {recipient} to {source} through Imex: a rule never sends it back, "
+        "a person or the called AE title can"
+    )
