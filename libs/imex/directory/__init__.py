@@ -28,6 +28,7 @@ from imex.directory.model import (
     SendingLimits,
 )
 from imex.directory.parse import parse
+from imex.directory.part import Part
 from imex.directory.policies import (
     DIRECT_CARE,
     LEGAL_DUTIES,
@@ -66,6 +67,7 @@ __all__ = [
     "Institution",
     "Lane",
     "Marks",
+    "Part",
     "Priority",
     "Priors",
     "Recipient",
