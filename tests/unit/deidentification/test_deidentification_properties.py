@@ -1,4 +1,4 @@
-"""What holds whatever a data set holds: nobody is named, UIDs and intervals stay consistent, the way back works."""
+"""Whatever a data set holds: nobody is named, UIDs and intervals are consistent, the way back works."""
 
 import re
 from copy import deepcopy
