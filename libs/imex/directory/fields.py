@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from datetime import time
+from functools import lru_cache
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -100,6 +101,7 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+@lru_cache(maxsize=1024)
 def parse_hours(value: str) -> tuple[int, int]:
     """Minutes from midnight of opening and closing; closing may lie before opening (over midnight).
 

@@ -2,10 +2,11 @@
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from imex.directory.certificates import CertificateFacts
@@ -30,8 +31,12 @@ LOCAL_TIME = ZoneInfo("Europe/London")
 """In which the directory's dates and hours are meant."""
 
 
+@lru_cache(maxsize=64)
 def local_time(at: datetime) -> datetime:
-    """A moment in the directory's local time; one without a zone is taken as UTC."""
+    """A moment in the directory's local time; one without a zone is taken as UTC.
+
+    The last ones are kept: all that is asked in one decision is asked of the same moment.
+    """
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(LOCAL_TIME)
 
 
@@ -59,9 +64,15 @@ class DirectoryIndex:
         self.directory = directory
         self.institutions: dict[str, Institution] = {one.code: one for one in directory.institutions}
         self.groups: dict[str, Group] = {group.code: group for group in directory.groups}
+        self.kept: dict[Hashable, Any] = {}
+        """What others derive from this version and keep with it, under keys of their own."""
         self._version = version
+        self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
         self._senders: dict[str, list[_Entry]] = defaultdict(list)
         for institution in directory.institutions:
+            for endpoint in institution.endpoints:
+                self._endpoints.setdefault((institution.code, None), endpoint)
+                self._endpoints.setdefault((institution.code, endpoint.name), endpoint)
             for sender in institution.senders:
                 self._senders[sender.ae_title].append(_Entry(institution, sender, networks_of(sender)))
         self._spelt: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -153,10 +164,7 @@ class DirectoryIndex:
 
     def endpoint_for(self, recipient: str, name: str | None = None) -> Endpoint | None:
         """The named endpoint of an institution, or its first; None where there is none."""
-        institution = self.institutions.get(recipient)
-        if institution is None:
-            return None
-        return next((one for one in institution.endpoints if name in {None, one.name}), None)
+        return self._endpoints.get((recipient, name))
 
     def agreements_between(self, source: str, recipient: str) -> tuple[Agreement, ...]:
         """Agreements under which one institution may send to the other, in the file's order; whatever for."""

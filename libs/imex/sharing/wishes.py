@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from imex.directory import DIRECT_CARE, Alternate, DirectoryIndex, firing_rules, is_open
+from imex.directory import DIRECT_CARE, Alternate, DirectoryIndex, Rule, firing_rules, is_open
 from imex.directory.selection import Filed
 from imex.events.envelope import Priority
 from imex.sharing.decisions import Addressed, Question, Spared
@@ -22,14 +22,14 @@ def wishes_of(index: DirectoryIndex, question: Question) -> tuple[tuple[Addresse
     """
     wishes: list[Addressed] = []
     spared: list[Spared] = []
-    facts = question.facts
+    facts, been = question.facts, question.background.passed_through
     if question.standing:
         for filed in firing_rules(index, facts):
-            for recipient in filed.recipients:
+            for wish in _wishes(index, filed):
+                recipient = wish.recipient
                 if recipient == facts.source:
                     continue
-                wish = _wish(filed, recipient)
-                if recipient in question.background.passed_through:
+                if recipient in been:
                     spared.append(Spared(wish, _came_from(recipient, facts.source)))
                 elif filed.rule.alternates:
                     wishes += _placed(index, question, filed.rule.alternates, wish)
@@ -77,8 +77,15 @@ def why_instead(
     return f"{wish.recipient}'s endpoint {endpoint.name} takes none of the study's SOP classes"
 
 
-def _wish(filed: Filed, recipient: str) -> Addressed:
-    rule = filed.rule
+def _wishes(index: DirectoryIndex, filed: Filed) -> tuple[Addressed, ...]:
+    """What a rule asks for where it fires: the same for every study, so it is kept with the version."""
+    found: tuple[Addressed, ...] | None = index.kept.get(filed)
+    if found is None:
+        found = index.kept[filed] = tuple(_wish(filed.rule, recipient) for recipient in filed.recipients)
+    return found
+
+
+def _wish(rule: Rule, recipient: str) -> Addressed:
     return Addressed(
         recipient=recipient,
         purpose=rule.purpose,
