@@ -136,6 +136,19 @@ class World:
             },
         )
 
+    async def notice(self, study_uid: str, source: str = "RQM", **facts: Any) -> UUID:
+        """Something that somebody should know of; its id."""
+        row: dict[str, Any] = {
+            "id": uuid4(),
+            "kind": "stuck",
+            "source": source,
+            "study_uid": study_uid,
+            "reason": "a record of validations.bulk could not be handled",
+            "at": NOW + timedelta(minutes=self.counter),
+        }
+        await self.write(routing.notices, row | facts)
+        return UUID(str((row | facts)["id"]))
+
     async def held(self, study_uid: str, source: str = "RQM", **facts: Any) -> UUID:
         """An instance in quarantine; the entry's id."""
         entry = uuid4()

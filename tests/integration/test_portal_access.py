@@ -37,6 +37,7 @@ async def _everything(portal: World) -> dict[str, Any]:
         "study": study,
         "share": share,
         "held": await portal.held(study),
+        "notice": await portal.notice(study, share=share, recipient="RT3", kind="escalated"),
         "delivery": await portal.delivery(share, study),
         "unaddressed": await portal.study(accession="SECRET-2"),
     }

@@ -42,6 +42,8 @@ CODINGS: dict[AuditAction, Coding] = {
     "share_revoked": Coding(*_ORDER, "U"),
     "share_failed": Coding(*_ORDER, "U"),
     "share_expired": Coding(*_ORDER, "U"),
+    "share_escalated": Coding(*_ORDER, "U"),
+    "notice_acknowledged": Coding(*_ADMINISTRATION, "E"),
     "instances_sent": Coding(*_BEGIN_TRANSFER, "E"),
     "share_delivered": Coding(*_TRANSFERRED, "R"),
     "share_viewed": Coding(*_ACCESSED, "R"),

@@ -12,6 +12,7 @@ from imex.cli import (
     deliveries,
     directory,
     events,
+    notices,
     quarantine,
     reconcile,
     rules,
@@ -35,6 +36,7 @@ def build() -> typer.Typer:
     for name, part in (
         ("directory", directory),
         ("quarantine", quarantine),
+        ("notices", notices),
         ("deliveries", deliveries),
         ("deadletters", deadletters),
         ("rules", rules),

@@ -14,6 +14,7 @@ AuditAction = Literal[
     "instance_quarantined", "instance_released", "instance_discarded",
     "share_requested", "share_accepted", "share_refused", "share_cancelled", "share_revoked",
     "share_failed", "share_expired",
+    "share_escalated", "notice_acknowledged",
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",

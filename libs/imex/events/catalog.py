@@ -74,6 +74,7 @@ _MANIFESTS: tuple[EventClass, ...] = (
     manifests.ManifestAnnotated,
     manifests.ManifestClosed,
     manifests.ManifestWithdrawn,
+    manifests.ManifestPrioritised,
 )
 _DELIVERIES: tuple[EventClass, ...] = (
     deliveries.DeliveryAttempted,
@@ -99,6 +100,7 @@ _SHARES: tuple[EventClass, ...] = (
     shares.ShareCancelled,
     shares.ShareRevoked,
     shares.ShareExpired,
+    shares.ShareEscalated,
 )
 
 

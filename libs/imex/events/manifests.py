@@ -111,3 +111,22 @@ class ManifestWithdrawn(Event[ManifestWithdrawnData]):
     PRODUCER: ClassVar[str] = "routing"
     type: Literal["imex.manifest.withdrawn"] = "imex.manifest.withdrawn"
     dataschema: str = schema_url("imex.manifest.withdrawn")
+
+
+class ManifestPrioritisedData(DeliveryPayload):
+    """How urgent the delivery is from now on; it is never less urgent than before."""
+
+    priority: Priority
+    reason: str = Field(description="in words, for people")
+
+
+class ManifestPrioritised(Event[ManifestPrioritisedData]):
+    """The share's objective is at risk: its delivery overtakes those that are less urgent.
+
+    It is in the lane of the manifest's parts, behind them.
+    """
+
+    FAMILY: ClassVar[str] = "manifests"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.manifest.prioritised"] = "imex.manifest.prioritised"
+    dataschema: str = schema_url("imex.manifest.prioritised")

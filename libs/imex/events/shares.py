@@ -174,3 +174,19 @@ class ShareExpired(Event[ReasonPayload]):
     PRODUCER: ClassVar[str] = "routing"
     type: Literal["imex.share.expired"] = "imex.share.expired"
     dataschema: str = schema_url("imex.share.expired")
+
+
+class ShareEscalatedPayload(ReasonPayload):
+    """`priority` is the new one; both are the same where it could not be raised any further."""
+
+    from_priority: Priority
+    to_priority: Priority
+
+
+class ShareEscalated(Event[ShareEscalatedPayload]):
+    """It is not delivered when it should be: it overtakes others from now on, and people are told."""
+
+    FAMILY: ClassVar[str] = "shares"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.share.escalated"] = "imex.share.escalated"
+    dataschema: str = schema_url("imex.share.escalated")

@@ -137,6 +137,11 @@ VALIDATION_INSTANCES = CounterName(
 VALIDATION_WAITING = GaugeName("imex_validation_quarantine_entries", "Entries waiting for a person")
 
 ROUTING_SHARES = CounterName("imex_routing_shares_total", "Changes of a share's state", ("state", "priority"))
+ROUTING_ESCALATIONS = CounterName(
+    "imex_routing_escalations_total",
+    "Shares not delivered in their time, by what was made of them",
+    ("priority", "to"),
+)
 ROUTING_STUDIES_OPEN = GaugeName("imex_routing_studies_open", "Studies that are not complete yet")
 ROUTING_COLLECT_SECONDS = HistogramName(
     "imex_routing_collect_seconds",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 from uuid import UUID
 
 from imex.events.envelope import Lane, Priority
@@ -14,7 +14,14 @@ StudyKey = tuple[str, str]
 """Source institution and Study Instance UID."""
 
 
+PRIORITIES: tuple[Priority, ...] = get_args(Priority)
+"""From the least urgent to the most."""
 _LANES: Mapping[Priority, Lane] = {"emergency": "express", "urgent": "urgent", "routine": "bulk"}
+
+
+def more_urgent(one: Priority, other: Priority) -> Priority:
+    """The more urgent of two."""
+    return max(one, other, key=PRIORITIES.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +112,13 @@ class Share:
     receipt_revision: int | None = None
     completed_at: datetime | None = None
     first_image_at: datetime | None = None
+    last_image_at: datetime | None = None
     delivered_at: datetime | None = None
     expires_at: datetime | None = None
+    escalate_after_s: int | None = None
+    escalate_to: Priority | None = None
+    escalated_to: Priority | None = None
+    escalated_at: datetime | None = None
 
     @property
     def study(self) -> StudyKey:
@@ -119,8 +131,13 @@ class Share:
         return self.state not in FINAL_STATES
 
     @property
+    def current_priority(self) -> Priority:
+        """How urgent it is now: as it was decided, or as it has been raised to since."""
+        return more_urgent(self.priority, self.escalated_to or self.priority)
+
+    @property
     def lane(self) -> Lane:
-        """The lane of its manifests."""
+        """The lane of its manifests, so that they stay in order: that of the priority it was decided with."""
         return _LANES[self.priority]
 
     @property

@@ -24,6 +24,7 @@ from imex.events.manifests import (
     ManifestClosed,
     ManifestClosedData,
     ManifestIssued,
+    ManifestPrioritised,
     ManifestWithdrawn,
     ManifestWithdrawnData,
 )
@@ -67,7 +68,14 @@ async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arriva
                 await _apply(unit, event)
 
 
-_OURS = ManifestIssued | ManifestAnnotated | ManifestClosed | ManifestWithdrawn | DeliveryCommanded
+_OURS = (
+    ManifestIssued
+    | ManifestAnnotated
+    | ManifestClosed
+    | ManifestWithdrawn
+    | ManifestPrioritised
+    | DeliveryCommanded
+)
 
 
 def _is_ours(event: Event[Any]) -> bool:
@@ -82,6 +90,12 @@ async def _apply(unit: UnitOfWork, event: Event[Any]) -> None:
             await _close(unit, event.data)
         case ManifestWithdrawn():
             await _withdraw(unit, event.data, event.id)
+        case ManifestPrioritised():
+            await unit.connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == event.data.delivery)
+                .values(priority=event.data.priority)
+            )
         case DeliveryCommanded():
             await _command(unit, event)
         case _:

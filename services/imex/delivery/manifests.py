@@ -1,7 +1,7 @@
 """Parts of manifests into rows: any number of them, of any number of deliveries, in one statement."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import UUID
 
 from sqlalchemy import text
@@ -9,6 +9,7 @@ from sqlalchemy import text
 from imex.db import UnitOfWork
 from imex.delivery.decide import LIFETIME
 from imex.delivery.jobs import Instance
+from imex.events import Priority
 from imex.events.manifests import ManifestInstance, ManifestIssuedData
 
 # What an issue does to a delivery that is there already: a part beyond those that closed it opens its
@@ -29,7 +30,10 @@ _ISSUE = text(
                'waiting', now(), now() + CAST(:lifetime AS interval)
           FROM issued
         ON CONFLICT (id) DO UPDATE
-           SET priority = excluded.priority,
+           SET priority = CASE  -- a part that comes late, or again, makes nothing less urgent
+                   WHEN array_position(CAST(:priorities_known AS text[]), excluded.priority)
+                        > array_position(CAST(:priorities_known AS text[]), d.priority)
+                   THEN excluded.priority ELSE d.priority END,
                directory_version = excluded.directory_version,
                parts = CASE WHEN d.parts < (SELECT last FROM issued WHERE issued.id = d.id) THEN NULL
                             ELSE d.parts END,
@@ -83,6 +87,7 @@ async def issue(unit: UnitOfWork, parts: Sequence[ManifestIssuedData]) -> dict[U
         _ISSUE,
         {
             "lifetime": LIFETIME,
+            "priorities_known": list(get_args(Priority)),
             "ids": [data.delivery for data in about],
             "shares": [data.share for data in about],
             "sources": [data.source for data in about],

@@ -7,6 +7,7 @@ from imex.events import LANES, Identity, Sealed
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
+from imex.routing.escalation import Escalation, Objectives
 from imex.routing.intake import Intake
 from imex.routing.meters import Meters
 from imex.routing.orders import Orders
@@ -33,11 +34,10 @@ BULK = Policy(batch_records=128, linger_s=0.01, concurrency=2)
 FACTS = Policy(batch_records=64, linger_s=0.005, concurrency=2)
 ORDERS = Policy(batch_records=16, linger_s=0.0, concurrency=1)
 
-UPSTREAM = {
-    f"validations.{lane}": Source(f"instances.{lane}", f"imex-validation-{lane}") for lane in LANES
-}
+UPSTREAM = {f"validations.{lane}": Source(f"instances.{lane}", f"imex-validation-{lane}") for lane in LANES}
 """What validation reads, for each topic that it writes."""
 
+ESCALATE_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 UPSTREAM_EVERY_S = 0.5
 ROOTS_EVERY_S = 1.0
@@ -105,6 +105,9 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         judged_through=upstream.through,
     )
     sweeper = Sweeper(database, around)
+    own = settings.routing
+    objectives = Objectives(own.objective_emergency_s, own.objective_urgent_s, own.objective_routine_s)
+    escalation = Escalation(database, around, objectives, meters.escalated)
     return (
         Resources(database.close, traces.shutdown),
         producer,
@@ -117,6 +120,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         consumer("commands", "commands", Orders(around), ORDERS),
         Background("closer", closer.turn, settings.routing.close_every_s),
         Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
+        Background("escalation", escalation.turn, ESCALATE_EVERY_S),
         Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
         Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
     )

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
-from sqlalchemy import text, update
+from sqlalchemy import text
 
 from imex.db import Database, UnitOfWork, is_outage
-from imex.db.tables import routing as tables
 from imex.directory import StudyFacts
 from imex.events import ids
 from imex.observability.names import SpanName
@@ -21,6 +20,7 @@ from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.stuck import note_stuck
 from imex.routing.surroundings import Surroundings
 from imex.sharing import decide
 from imex.sharing.model import Study, StudyKey
@@ -180,8 +180,4 @@ class Closer:
     async def _set_aside(self, key: StudyKey, through: datetime, why: str) -> None:
         later = max(through, self._around.clock()) + _RETRY
         async with self._database.unit() as unit:
-            await unit.connection.execute(
-                update(tables.studies)
-                .where(tables.studies.c.source == key[0], tables.studies.c.study_uid == key[1])
-                .values(due_at=later, stuck=f"it cannot be closed: {why}")
-            )
+            await note_stuck(unit, key, f"it cannot be closed: {why}", later)

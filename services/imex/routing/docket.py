@@ -142,6 +142,8 @@ class Docket:
                 endpoint=wish.endpoint,
                 reference=wish.reference,
                 quiet_s=wish.quiet_s,
+                escalate_after_s=wish.escalate.after_s if wish.escalate else None,
+                escalate_to=wish.escalate.to.value if wish.escalate else None,
                 command_id=command,
                 created_at=cause.at,
                 updated_at=cause.at,
@@ -175,6 +177,8 @@ class Docket:
             priority=wish.priority,
             rule=wish.rule,
             quiet_s=wish.quiet_s,
+            escalate_after_s=wish.escalate.after_s if wish.escalate else None,
+            escalate_to=wish.escalate.to.value if wish.escalate else None,
             endpoint=wish.endpoint or share.endpoint,
             updated_at=cause.at,
         )

@@ -62,7 +62,7 @@ class Outcomes:
             share = _resume(docket, study, share, cause)
         match fact:
             case DeliveryProgressed():
-                _first_image(docket, share, fact, cause)
+                _images(docket, share, fact, cause)
             case DeliveryAttempted(data=data):
                 told = {
                     "endpoint": data.endpoint,
@@ -126,9 +126,14 @@ def _resume(docket: Docket, study: Study, share: Share, cause: Cause) -> Share:
     return docket.put(replace(resumed, expires_at=cause.at + STUDY_KEPT))
 
 
-def _first_image(docket: Docket, share: Share, fact: DeliveryProgressed, cause: Cause) -> None:
+def _images(docket: Docket, share: Share, fact: DeliveryProgressed, cause: Cause) -> None:
+    """When the first and the last image so far were confirmed; partners are told of the first."""
     confirmed = [one.at for one in fact.data.outcomes if one.state == "confirmed"]
-    if not confirmed or share.first_image_at is not None or not share.live:
+    if not confirmed:
+        return
+    newest = max(confirmed)
+    share = docket.put(replace(share, last_image_at=max(share.last_image_at or newest, newest)))
+    if share.first_image_at is not None or not share.live:
         return
     share = docket.put(replace(share, first_image_at=min(confirmed)))
     docket.note(share, "first_image_received", cause, at=share.first_image_at)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from imex.events import Event, ids, shares
+from imex.events import Event, Priority, ids, shares
 from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
 from imex.events.manifests import (
     HeldInstance,
@@ -17,6 +17,8 @@ from imex.events.manifests import (
     ManifestInstance,
     ManifestIssued,
     ManifestIssuedData,
+    ManifestPrioritised,
+    ManifestPrioritisedData,
     ManifestWithdrawn,
     ManifestWithdrawnData,
 )
@@ -67,7 +69,7 @@ def _said(share: Share) -> dict[str, Any]:
         "share": share.id,
         "recipient": share.recipient,
         "state": share.state,
-        "priority": share.priority,
+        "priority": share.current_priority,
         "purpose": share.purpose,
         "sequence": share.sequence,
     }
@@ -85,7 +87,7 @@ _Builder = Callable[[Share, Mapping[str, Any]], tuple[type[Event[Any]], shares.S
 
 Announcement = Literal[
     "requested", "accepted", "refused", "first_image_received", "completed", "delivery_attempted",
-    "partial", "delivered", "failed", "cancelled", "revoked", "expired",
+    "partial", "delivered", "failed", "cancelled", "revoked", "expired", "escalated",
 ]  # fmt: skip
 
 _BUILDERS: Mapping[Announcement, _Builder] = {
@@ -125,6 +127,12 @@ _BUILDERS: Mapping[Announcement, _Builder] = {
     "cancelled": _plain(shares.ShareCancelled),
     "revoked": _plain(shares.ShareRevoked),
     "expired": _reasoned(shares.ShareExpired),
+    "escalated": lambda share, more: (
+        shares.ShareEscalated,
+        shares.ShareEscalatedPayload(
+            **_said(share), reason=more["reason"], from_priority=more["from"], to_priority=more["to"]
+        ),
+    ),
 }
 
 ANNOUNCED_STATES: Mapping[ShareState, Announcement] = {
@@ -198,6 +206,40 @@ def audit_of(share: Share, cause: Cause) -> AuditRecorded | None:
     )
 
 
+def escalation_audited(share: Share, before: Priority, reason: str, cause: Cause) -> AuditRecorded:
+    """The audit record of a share's having become more urgent, or of people's having been told."""
+    return AuditRecorded.of(
+        id=ids.derived("audit", str(cause.id), "share_escalated", str(share.id)),
+        subject=f"share/{share.id}",
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+        data=AuditRecordedData(
+            action="share_escalated",
+            outcome="success",
+            actor=cause.actor,
+            study_uid=share.study_uid,
+            source=share.source,
+            recipient=share.recipient,
+            share=share.id,
+            purpose=share.purpose,
+            reason=reason,
+            details={"from": before, "to": share.current_priority},
+        ),
+    )
+
+
+def manifest_prioritised(share: Share, reason: str, cause: Cause) -> ManifestPrioritised:
+    """How urgent the delivery is from now on."""
+    delivery = _delivery(share)
+    return ManifestPrioritised.of(
+        id=ids.derived("manifest prioritised", str(delivery["delivery"]), share.current_priority),
+        subject=f"delivery/{delivery['delivery']}",
+        time=cause.at,
+        traceparent=_traceparent(share, cause),
+        data=ManifestPrioritisedData(**delivery, priority=share.current_priority, reason=reason),
+    )
+
+
 def manifest_part(
     share: Share, part: int, instances: Sequence[ManifestInstance], version: str, cause: Cause
 ) -> ManifestIssued:
@@ -211,7 +253,7 @@ def manifest_part(
         data=ManifestIssuedData(
             **delivery,
             part=part,
-            priority=share.priority,
+            priority=share.current_priority,
             directory_version=version,
             instances=tuple(instances),
         ),

@@ -28,6 +28,15 @@ class RoutingSettings(BaseSettings):
     association_grace_s: float = Field(
         default=90.0, ge=0, description="seconds to wait for the end of an association that is never heard of"
     )
+    objective_emergency_s: int = Field(
+        default=300, ge=0, description="seconds in which an emergency should be delivered; 0: no objective"
+    )
+    objective_urgent_s: int = Field(
+        default=3600, ge=0, description="the same of what is urgent, where its rule does not say"
+    )
+    objective_routine_s: int = Field(
+        default=86_400, ge=0, description="the same of what is routine, where its rule does not say"
+    )
     close_every_s: float = Field(default=0.25, gt=0, description="seconds between looks at due studies")
 
 

@@ -53,3 +53,14 @@ idempotency = Table(
     moment("created_at", now=True),
 )
 """Requests that a client may repeat: a key stands for one request and the command made of it."""
+
+acknowledgements = Table(
+    "acknowledgements",
+    metadata,
+    Column("notice", Uuid, primary_key=True),
+    Column("institution", Text, primary_key=True),  # empty: the network's own administration
+    moment("at"),
+    Column("by", Text, nullable=False),  # the account or token
+    Column("remark", Text, nullable=False, server_default=""),
+)
+"""Notices of routing that somebody of an institution has seen to."""

@@ -180,9 +180,21 @@ shares = Table(
     moment("updated_at", now=True, index=True),
     moment("completed_at", nullable=True),
     moment("first_image_at", nullable=True),
+    moment("last_image_at", nullable=True),  # the newest confirmation
     moment("delivered_at", nullable=True),
     moment("expires_at", nullable=True),
+    Column("escalate_after_s", Integer),  # the rule's objective, since the first instance
+    Column("escalate_to", Text),  # what the rule raises its priority to then
+    Column("escalated_to", Text),  # the priority it has been raised to; its lane stays that of `priority`
+    moment("escalated_at", nullable=True),
     UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),
+    Index(
+        "ix_shares_escalation",
+        "created_at",
+        postgresql_where=text(
+            "escalated_at IS NULL AND state IN ('requested', 'accepted', 'collecting', 'delivering')"
+        ),
+    ),
     Index("ix_shares_recipient", "recipient", "updated_at"),
     Index(
         "ix_shares_expiry",
@@ -231,3 +243,17 @@ command_results = Table(
     moment("at", now=True),
 )
 """What became of each command, for whoever sent it."""
+
+notices = Table(
+    "notices",
+    metadata,
+    identifier(),
+    Column("kind", Text, nullable=False),  # escalated | stuck
+    source(),
+    study_uid(),
+    Column("share", Uuid),  # None: about the study
+    Column("recipient", Text),
+    Column("reason", Text, nullable=False),
+    moment("at", index=True),  # of the last time: one that was acknowledged before that is new again
+)
+"""What a person should know of. Who has acknowledged it is the portal's."""

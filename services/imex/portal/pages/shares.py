@@ -15,7 +15,7 @@ from imex.portal.pages.render import render
 from imex.portal.pages.visitors import OwnForm, SignedIn, SignedInPart
 from imex.portal.pages.words import STATES
 from imex.portal.problems import Problem, not_found
-from imex.portal.queries import directories, quarantine, receipts, shares, studies, timelines
+from imex.portal.queries import directories, notices, quarantine, receipts, shares, studies, timelines
 from imex.portal.scope import Caller
 
 router = APIRouter(include_in_schema=False)
@@ -38,6 +38,7 @@ async def list_page(
         counts = {
             "quarantined": await quarantine.waiting_count(unit.connection, scope),
             "unaddressed": await studies.unaddressed_count(unit.connection, scope),
+            "noticed": await notices.open_count(unit.connection, scope),
         }
         names = await _names(unit.connection)
         record_listing(unit, who.caller, wanted, page)

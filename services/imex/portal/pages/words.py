@@ -38,6 +38,7 @@ STEPS = {
     "collecting": "Collecting images",
     "completed": "Study complete",
     "delivering": "Sending started",
+    "escalated": "Late: raised in priority",
     "attempted": "Tried to send",
     "delivery_attempted": "Tried to send",
     "first_image_received": "First image confirmed",
@@ -54,7 +55,7 @@ STEPS = {
 
 _GOOD = frozenset({"delivered", "released"})
 _BAD = frozenset({"refused", "failed", "expired"})
-_WARN = frozenset({"quarantined", "discarded", "partial", "partially_delivered"})
+_WARN = frozenset({"escalated", "quarantined", "discarded", "partial", "partially_delivered"})
 
 
 def step_words(step: str) -> str:

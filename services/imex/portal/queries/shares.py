@@ -18,6 +18,7 @@ from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
 from imex.portal.queries.traces import trace_id_column
 from imex.portal.scope import Scope
+from imex.sharing.model import more_urgent
 
 
 class ShareInstances(BaseModel):
@@ -43,13 +44,16 @@ class Share(BaseModel):
     agreement: str | None
     rule: str | None
     directory_version: str
-    priority: Priority
+    priority: Priority = Field(description="as it is now: an objective at risk may have raised it")
     state: ShareState
     reason: str
     instances: ShareInstances
     bytes: int
     created_at: AwareDatetime
     updated_at: AwareDatetime
+    first_image_at: AwareDatetime | None = Field(description="when the destination confirmed the first image")
+    last_image_at: AwareDatetime | None = Field(description="the same of the newest one")
+    escalated_at: AwareDatetime | None = Field(description="when it was not delivered in its time")
     trace_id: str
 
 
@@ -78,9 +82,13 @@ def _base(scope: Scope) -> Select[Any]:
     return select(shares, *counts).select_from(joined).where(scope.either(s.source, s.recipient))
 
 
+_COMPUTED = frozenset({"instances", "priority"})
+
+
 def _share(row: Mapping[str, Any]) -> Share:
     return Share(
-        **{name: row[name] for name in Share.model_fields if name in row and name != "instances"},
+        **{name: row[name] for name in Share.model_fields if name in row and name not in _COMPUTED},
+        priority=more_urgent(row["priority"], row["escalated_to"] or row["priority"]),
         trace_id=trace_id_hex(row["source"], row["study_uid"]),
         instances=ShareInstances(
             expected=row["received"] if row["complete"] else None,
