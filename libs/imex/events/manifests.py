@@ -37,6 +37,7 @@ class ManifestIssuedData(DeliveryPayload):
     part: int
     priority: Priority
     directory_version: str
+    agreement: str | None = Field(default=None, description="that allowed the share, by its id")
     instances: tuple[ManifestInstance, ...] = Field(max_length=500)
 
 

@@ -37,6 +37,10 @@ class Job:
     """Of the attempt's span, else of the study's root: W3C trace context."""
     sends: bool = False
     """Whether there is something to send, so that this claim counts as an attempt."""
+    agreement: str | None = None
+    """That allowed the share; None where routing did not say so yet."""
+    deidentify: dict[str, Any] | None = None
+    """What was asked for when something of it was first sent."""
     associations: int = 1
     """That the database counts for it; a guest has none and uses those of others in turns."""
 
@@ -84,6 +88,8 @@ def job_of(row: Row[Any]) -> Job:
         ae_title=row.ae_title,
         lease=row.leased_by or "",
         traceparent=ids.root_traceparent(row.source, row.study_uid),
+        agreement=row.agreement,
+        deidentify=row.deidentify,
         associations=row.associations,
     )
 

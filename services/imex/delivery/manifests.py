@@ -20,14 +20,16 @@ _ISSUE = text(
         SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:shares AS uuid[]), CAST(:sources AS text[]),
                              CAST(:studies AS text[]), CAST(:recipients AS text[]),
                              CAST(:endpoints AS text[]), CAST(:lanes AS text[]),
-                             CAST(:priorities AS text[]), CAST(:versions AS text[]), CAST(:lasts AS int[]))
-               AS v(id, share, source, study_uid, recipient, endpoint, lane, priority, version, last)
+                             CAST(:priorities AS text[]), CAST(:versions AS text[]), CAST(:lasts AS int[]),
+                             CAST(:agreements AS text[]))
+               AS v(id, share, source, study_uid, recipient, endpoint, lane, priority, version, last,
+                    agreement)
     ), known AS (
         INSERT INTO delivery.deliveries AS d
                (id, share, source, study_uid, recipient, endpoint, lane, priority, directory_version,
-                state, next_attempt_at, expires_at)
+                agreement, state, next_attempt_at, expires_at)
         SELECT id, share, source, study_uid, recipient, endpoint, lane, priority, version,
-               'waiting', now(), now() + CAST(:lifetime AS interval)
+               agreement, 'waiting', now(), now() + CAST(:lifetime AS interval)
           FROM issued
         ON CONFLICT (id) DO UPDATE
            SET priority = CASE  -- a part that comes late, or again, makes nothing less urgent
@@ -35,6 +37,7 @@ _ISSUE = text(
                         > array_position(CAST(:priorities_known AS text[]), d.priority)
                    THEN excluded.priority ELSE d.priority END,
                directory_version = excluded.directory_version,
+               agreement = coalesce(excluded.agreement, d.agreement),
                parts = CASE WHEN d.parts < (SELECT last FROM issued WHERE issued.id = d.id) THEN NULL
                             ELSE d.parts END,
                state = CASE WHEN d.withdrawn OR d.cancelled OR d.state = 'running' THEN d.state
@@ -98,6 +101,7 @@ async def issue(unit: UnitOfWork, parts: Sequence[ManifestIssuedData]) -> dict[U
             "priorities": [str(data.priority) for data in about],
             "versions": [data.directory_version for data in about],
             "lasts": [last[data.delivery] for data in about],
+            "agreements": [data.agreement for data in about],
             "part_deliveries": [data.delivery for data in parts if data.part != NO_PART],
             "parts": [data.part for data in parts if data.part != NO_PART],
             **_columns(listed),

@@ -255,6 +255,7 @@ def manifest_part(
             part=part,
             priority=share.current_priority,
             directory_version=version,
+            agreement=share.agreement,
             instances=tuple(instances),
         ),
     )

@@ -1,4 +1,8 @@
-"""Schema `delivery`: durable jobs, their instances, attempts and receipts. No patient data."""
+"""Schema `delivery`: durable jobs, their instances, attempts and receipts; and what was changed on the way out.
+
+Patient data is in `identifiers` (in the clear: what is unique has to be comparable) and, sealed, in
+`pseudonyms` and `releases`; nowhere else.
+"""
 
 from sqlalchemy import (
     BigInteger,
@@ -9,6 +13,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
     Uuid,
     text,
 )
@@ -41,6 +46,8 @@ deliveries = Table(
     Column("lane", Text, nullable=False),
     Column("priority", Text, nullable=False),
     Column("directory_version", Text, nullable=False),
+    Column("agreement", Text),  # that allowed the share; None from before it was told
+    Column("deidentify", JSONB),  # what the agreement asked for when something was first sent
     Column("state", Text, nullable=False),  # waiting | running | idle | ended
     Column("outcome", Text),  # delivered | partial | failed | expired | cancelled
     Column("attempts", Integer, nullable=False, server_default="0"),
@@ -85,6 +92,8 @@ instances = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default="0"),  # times sent and still waiting
     moment("at", nullable=True),
+    Column("delivered_digest", Text),  # of what was sent, where that is not what is stored
+    Column("changes", JSONB),  # what was changed on the way out: a list of words
     Index("ix_instances_waiting", "delivery", "state"),
 )
 
@@ -156,3 +165,68 @@ receipts = Table(
     Column("digest", Text, nullable=False),
     moment("at", now=True),
 )
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),  # the sealing key that the project's own is derived from
+    moment("at", now=True),
+)
+"""Projects within which things are de-identified consistently: a project keeps to the key it began with."""
+
+given_uids = Table(
+    "given_uids",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("original", Text, primary_key=True),
+    Column("given", Text, nullable=False),
+    UniqueConstraint("project", "given", name="uq_given_uids"),
+)
+"""UIDs that stand for others: no two for one."""
+
+pseudonyms = Table(
+    "pseudonyms",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("pseudonym", Text, primary_key=True),
+    Column("sealed", JSONB, nullable=False),  # patient data: who it stands for, as that source names them
+    moment("at", now=True),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("recipient", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("given_study_uid", Text, nullable=False),
+    Column("pseudonym", Text, nullable=False),
+    Column("sealed", JSONB, nullable=False),  # patient data: accession number, date and such of the study
+    moment("at", now=True),
+    Index("ix_releases_returned", "recipient", "given_study_uid"),
+)
+"""Studies that left de-identified: by these is recognised what a recipient returns."""
+
+identifiers = Table(
+    "identifiers",
+    metadata,
+    identifier(),
+    Column("recipient", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # patient | accession
+    Column("source", Text, nullable=False),
+    Column("issuer", Text, nullable=False, server_default=""),  # empty: the source's own
+    # patient data from here
+    Column("value", Text, nullable=False),
+    Column("own", Text, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    Column("birth_date", Text, nullable=False, server_default=""),
+    # to here
+    Column("actor", Text, nullable=False),
+    moment("at", now=True),
+    UniqueConstraint("recipient", "kind", "source", "issuer", "value", name="uq_identifiers_value"),
+    UniqueConstraint("recipient", "kind", "source", "own", name="uq_identifiers_own"),
+)
+"""A recipient's own identifiers for a sender's: of one sender, one for one in both directions."""
