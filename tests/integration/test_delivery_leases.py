@@ -47,7 +47,7 @@ async def test_a_restarted_process_takes_its_own_deliveries_at_once(world: World
         await world.issue(passage, study(3).instances)
         killed = Leases(world.database, "one", timedelta(seconds=15))
         [due] = await killed.due()
-        [job] = await killed.claim(due, lambda running, emergency: 2)
+        [job] = await killed.claim(due, lambda used, priority: 2)
         assert job.sends
         async with world.working("one"):
             await world.until_outcome(passage, "delivered", seconds=3)
@@ -63,7 +63,7 @@ async def test_another_process_waits_for_the_lease_to_run_out(world: World) -> N
         await world.issue(passage, study(3).instances)
         killed = Leases(world.database, "one", timedelta(seconds=2))
         [due] = await killed.due()
-        [job] = await killed.claim(due, lambda running, emergency: 2)
+        [job] = await killed.claim(due, lambda used, priority: 2)
         async with world.working("two"):
             row = await world.until_outcome(passage, "delivered")
     assert row.attempts == 2
@@ -135,9 +135,9 @@ async def test_what_an_earlier_claim_of_the_same_process_says_is_not_taken(world
     await world.issue(passage, study(3).instances)
     leases = Leases(world.database, "one", timedelta(seconds=12))
     [due] = await leases.due()
-    [first] = await leases.claim(due, lambda running, emergency: 2)
+    [first] = await leases.claim(due, lambda used, priority: 2)
     await leases.release([first.id])
-    [second] = await leases.claim(due, lambda running, emergency: 2)
+    [second] = await leases.claim(due, lambda used, priority: 2)
     repository, endings = Repository(world.database), Endings(world.database, world.signer)
     assert await repository.record(first, []) is Standing.LOST
     assert (await endings.settle(first, Result())).state == "lost"

@@ -135,7 +135,14 @@ def _worker(
         bell=bell,
         meters=meters,
         pace=Pace(
-            PoolLimits(own.concurrency, own.emergency_reserve, own.per_destination),
+            PoolLimits(
+                own.concurrency,
+                own.emergency_reserve,
+                own.per_destination,
+                own.urgent_reserve,
+                own.routine_reserve,
+                own.destination_reserve,
+            ),
             default_associations=own.default_associations,
             associations_per_delivery=own.associations_per_delivery,
             lease_s=own.lease_s,

@@ -1,11 +1,14 @@
 """Delivery's decisions: what an answer means, when to try again, how a delivery ends. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
+from imex.events import Priority
+
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 LIFETIME: Final = timedelta(days=14)
 """How long a delivery is tried."""
 FIRST_HOUR: Final = timedelta(hours=1)
@@ -178,22 +181,53 @@ def contexts_for(
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """How many deliveries may run at a time in this process."""
+    """How many deliveries may run at a time in this process, and which of the places are whose."""
 
     total: int
     emergency_reserve: int
-    """Slots that only emergencies may use."""
+    """Places that only emergencies may take."""
     per_destination: int
     """The most that one destination may hold, so that a slow one leaves room for others."""
+    urgent_reserve: int = 0
+    """Further places that only emergencies and what is urgent may take."""
+    routine_reserve: int = 0
+    """Places that only routine deliveries may take, so that emergencies without end do not stop them."""
+    destination_reserve: int = 0
+    """Associations that a destination with more than two keeps for what is more urgent than routine."""
 
 
 def free_slots(
-    limits: PoolLimits, *, running: int, running_there: int, allowed_there: int, emergency: bool
+    limits: PoolLimits,
+    *,
+    running: Mapping[Priority, int],
+    running_there: int,
+    allowed_there: int,
+    priority: Priority,
 ) -> int:
-    """How many more deliveries to one destination may be started.
+    """How many more deliveries of a priority to one destination may be started.
 
-    `running` counts all of this process, `running_there` those to the destination wherever they run, and
-    `allowed_there` is what the destination accepts.
+    `running` counts all of this process by priority, `running_there` those to the destination wherever they
+    run, and `allowed_there` is what the destination accepts. A routine delivery to a destination that has
+    some takes no place beyond half of what routine ones may take: the others are for destinations that have
+    none, so that a few slow ones do not hold them all.
     """
-    pool = limits.total if emergency else limits.total - limits.emergency_reserve
-    return max(0, min(pool - running, min(limits.per_destination, allowed_there) - running_there))
+    emergencies, urgent, routine = (running.get(one, 0) for one in ("emergency", "urgent", "routine"))
+    there = min(limits.per_destination, allowed_there)
+    free = limits.total - emergencies - urgent - routine
+    kept_for_emergencies = max(0, limits.emergency_reserve - emergencies)
+    if priority != "routine":
+        free -= max(0, limits.routine_reserve - routine)
+        if priority == "urgent":
+            free -= kept_for_emergencies
+        return max(0, min(free, there - running_there))
+    reserve = limits.emergency_reserve + limits.urgent_reserve
+    free -= max(kept_for_emergencies, reserve - emergencies - urgent)
+    half = (limits.total - reserve) // 2
+    first = 0 if running_there else 1
+    if there > _NOT_WORTH_KEEPING:
+        there = max(1, there - limits.destination_reserve)
+    return max(0, min(free, max(first, half - routine), there - running_there))
+
+
+_NOT_WORTH_KEEPING: Final = 2
+"""With so few associations a routine delivery gives way after its instance instead."""

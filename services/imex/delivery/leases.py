@@ -20,7 +20,9 @@ from sqlalchemy.dialects.postgresql import insert
 from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import attempts, deliveries, destinations, instances, kept
 from imex.delivery import facts
+from imex.delivery.decide import PRIORITIES
 from imex.delivery.jobs import Depth, Due, Job, attempt_id, held_by, job_of
+from imex.events import Priority
 
 _RANK = case({"emergency": 0, "urgent": 1}, value=deliveries.c.priority, else_=2)
 _DUE = and_(deliveries.c.state == "waiting", deliveries.c.next_attempt_at <= func.now())
@@ -38,8 +40,8 @@ _SENDS = and_(
 )
 INTERRUPTED = "interrupted: the delivery service was stopped"
 
-Slots = Callable[[int, bool], int]
-"""From associations in use at a destination, and whether for an emergency, to how many more may be opened."""
+Slots = Callable[[int, Priority], int]
+"""From associations in use at a destination, and the priority of who asks, to how many more may be opened."""
 
 
 class Leases:
@@ -71,22 +73,24 @@ class Leases:
             if not await _lock_destination(unit, due.recipient, due.endpoint):
                 return []
             used = await self._used(unit, due.recipient, due.endpoint)
-            own = slots(used, True)
+            places = {priority: slots(used, priority) for priority in PRIORITIES}
+            own = max(places.values())
             most = max(own, guests)
             if most == 0:
                 return []
+            # one that finds no place must not stand before those that do
+            able = [one for one, free in places.items() if free or (guests and one == "emergency")]
             candidates = await unit.connection.execute(
                 select(deliveries.c.id, deliveries.c.priority)
-                .where(_DUE, there)
+                .where(_DUE, there, deliveries.c.priority.in_(able))
                 .order_by(_RANK, deliveries.c.created_at)
                 .limit(most)
                 .with_for_update(skip_locked=True)
             )
-            ordinary = slots(used, False)
             chosen = [
                 row.id
                 for place, row in enumerate(candidates)
-                if row.priority == "emergency" or place < ordinary
+                if place < places[row.priority] or (row.priority == "emergency" and place < guests)
             ]
             if kept_here and chosen:
                 await self._use_kept(unit, due, min(len(chosen), own))
@@ -173,7 +177,7 @@ class Leases:
                 select(func.count()).where(_DUE, _there(recipient, endpoint))
             )
             used = await self._used(unit, recipient, endpoint)
-            if slots(used + (waiting or 0), job.priority == "emergency") == 0:
+            if slots(used + (waiting or 0), job.priority) == 0:
                 return False
             return await self._change(unit, job, 1)
 

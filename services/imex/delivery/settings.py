@@ -41,7 +41,18 @@ class DeliverySettings(BaseSettings):
     ae_title: str = Field(default="IMEX", min_length=1, max_length=16, description="calling AE title")
     concurrency: int = Field(default=16, ge=2, le=200, description="deliveries that run at a time")
     emergency_reserve: int = Field(default=4, ge=0, description="of these, only for emergencies")
+    urgent_reserve: int = Field(
+        default=2, ge=0, description="of these, further ones only for emergencies and what is urgent"
+    )
+    routine_reserve: int = Field(
+        default=2, ge=0, description="of these, only for what is routine, however many emergencies there are"
+    )
     per_destination: int = Field(default=6, ge=1, description="of these, at most for one destination")
+    destination_reserve: int = Field(
+        default=1,
+        ge=0,
+        description="associations that a destination with more than two keeps for what is more than routine",
+    )
     default_associations: int = Field(
         default=2, ge=1, le=64, description="where the endpoint does not say max_associations"
     )
@@ -72,8 +83,12 @@ class DeliverySettings(BaseSettings):
 
     def model_post_init(self, _context: object) -> None:
         """Check what only makes sense together."""
-        if self.emergency_reserve >= self.concurrency:
-            raise ValueError("IMEX_DELIVERY_EMERGENCY_RESERVE must be below IMEX_DELIVERY_CONCURRENCY")
+        if self.emergency_reserve + self.urgent_reserve + max(1, self.routine_reserve) > self.concurrency:
+            raise ValueError(
+                "IMEX_DELIVERY_EMERGENCY_RESERVE, IMEX_DELIVERY_URGENT_RESERVE and"
+                " IMEX_DELIVERY_ROUTINE_RESERVE together must not be more than IMEX_DELIVERY_CONCURRENCY, and"
+                " must leave routine deliveries a place"
+            )
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("IMEX_DELIVERY_TLS_CERTIFICATE and IMEX_DELIVERY_TLS_KEY go together")
         if self.tls_certificate is not None and self.tls_ca is None:

@@ -1,13 +1,14 @@
 """The worker: claims due deliveries and carries several at a time, each in a task of its own.
 
-A slow or dead destination holds at most its own slots; a part of the pool is kept for emergencies. An
-emergency that finds the slots of its destination taken makes a less urgent delivery give way after the
-instance that it is sending.
+A slow or dead destination holds at most its own slots; parts of the pool are kept for emergencies, for what
+is urgent, and for what is routine (`imex.delivery.decide.free_slots`). An emergency that finds the slots of
+its destination taken makes a less urgent delivery give way after the instance that it is sending.
 """
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +24,7 @@ from imex.delivery.meters import Meters
 from imex.delivery.turns import Turns
 from imex.delivery.wake import Bell
 from imex.directory.index import is_open
+from imex.events import Priority
 from imex.runtime.backoff import heard
 from imex.runtime.errors import is_transient
 from imex.runtime.health import Health
@@ -189,18 +191,18 @@ class Worker:
             return 0
         return self._pace.pool.total - len(self._running)
 
-    def _slots(self, destination: tuple[str, str]) -> Callable[[int, bool], int]:
+    def _slots(self, destination: tuple[str, str]) -> Callable[[int, Priority], int]:
         directory = self._directory()
         endpoint = directory.endpoint_for(*destination) if directory else None
         allowed = (endpoint and endpoint.accepts.max_associations) or self._pace.default_associations
 
-        def slots(associations_there: int, emergency: bool) -> int:
+        def slots(associations_there: int, priority: Priority) -> int:
             return free_slots(
                 self._pace.pool,
-                running=len(self._running),
+                running=Counter(one.job.priority for one in self._running.values()),
                 running_there=associations_there,
                 allowed_there=allowed,
-                emergency=emergency,
+                priority=priority,
             )
 
         return slots

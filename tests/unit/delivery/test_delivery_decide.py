@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from imex.delivery import decide
 from imex.delivery.decide import (
+    PRIORITIES,
     Answer,
     Failing,
     PoolLimits,
@@ -24,6 +25,7 @@ from imex.delivery.decide import (
     settled,
     summary,
 )
+from imex.events import Priority
 
 NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -178,16 +180,60 @@ def test_contexts_fit_an_association_and_begin_with_what_is_needed_first(
     assert list(proposed[: len(needed)]) == needed[:128]
 
 
-@given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 20))
-def test_slots_keep_a_reserve_and_the_destinations_limit(running: int, there: int, allowed: int) -> None:
-    limits = PoolLimits(total=10, emergency_reserve=3, per_destination=4)
-    ordinary, urgent = (
-        free_slots(limits, running=running, running_there=there, allowed_there=allowed, emergency=emergency)
-        for emergency in (False, True)
-    )
-    assert 0 <= ordinary <= urgent
-    if ordinary:
-        assert running + ordinary <= 7
-    if urgent:
-        assert running + urgent <= 10
-        assert there + urgent <= min(4, allowed)
+LIMITS = PoolLimits(10, 3, 5, urgent_reserve=2, routine_reserve=1, destination_reserve=1)
+counts = st.integers(0, 12)
+
+
+@given(counts, counts, counts, counts, st.integers(1, 20))
+def test_places_are_kept_for_each_priority_and_the_destinations_limit_holds(
+    emergencies: int, urgent: int, routine: int, there: int, allowed: int
+) -> None:
+    running: dict[Priority, int] = {"emergency": emergencies, "urgent": urgent, "routine": routine}
+    total = sum(running.values())
+    free = {
+        priority: free_slots(
+            LIMITS, running=running, running_there=there, allowed_there=allowed, priority=priority
+        )
+        for priority in PRIORITIES
+    }
+    for count in free.values():
+        assert count == 0 or (total + count <= 10 and there + count <= min(5, allowed))
+    if count := free["routine"]:
+        assert 10 - total - count >= 3 - emergencies, "the rest of the emergencies' places stays free"
+        assert 10 - total - count >= 5 - emergencies - urgent, "and what is urgent has its own besides"
+        if min(5, allowed) > 2:
+            assert there + count < min(5, allowed), "one association is left for what is more urgent"
+    if count := free["urgent"]:
+        assert 10 - total - count >= 3 - emergencies
+    if count := free["emergency"]:
+        assert 10 - total - count >= 1 - routine, "one place is left for what is routine"
+
+
+def test_slow_destinations_do_not_hold_the_places_of_one_that_has_none() -> None:
+    def free(routine: int, there: int) -> int:
+        return free_slots(
+            LIMITS,
+            running={"routine": routine},
+            running_there=there,
+            allowed_there=2,
+            priority="routine",
+        )
+
+    assert (free(0, 0), free(1, 1)) == (2, 1)
+    assert (free(3, 1), free(3, 0)) == (0, 1)
+    assert (free(4, 1), free(4, 0)) == (0, 1)
+    assert free(5, 0) == 0
+
+
+def test_emergencies_without_end_leave_a_place_to_what_is_routine() -> None:
+    def free(priority: Priority, routine: int, emergencies: int) -> int:
+        return free_slots(
+            LIMITS,
+            running={"routine": routine, "emergency": emergencies},
+            running_there=0,
+            allowed_there=5,
+            priority=priority,
+        )
+
+    assert (free("emergency", 0, 9), free("routine", 0, 9)) == (0, 1)
+    assert (free("emergency", 1, 8), free("routine", 1, 9)) == (1, 0)
