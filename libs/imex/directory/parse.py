@@ -52,7 +52,7 @@ def parse(text: str) -> Directory:
         problems += islice(check(directory), MAX_ERRORS)
         if not problems:
             return directory
-    raise DirectoryErrors([source.error(problem) for problem in problems[:MAX_ERRORS]])
+    raise DirectoryErrors(source.errors(problems[:MAX_ERRORS]))
 
 
 def _explain(details: ErrorDetails) -> Problem:

@@ -25,6 +25,7 @@ from imex.sharing.decide import consider
 from imex.sharing.decisions import Addressed, Background, Judgement, Open, Outcome, Question, Raise
 from imex.sharing.model import Origin, Share
 
+
 class _Recorded(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 

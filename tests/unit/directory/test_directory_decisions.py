@@ -17,11 +17,11 @@ from imex.directory import (
     UnknownSender,
     WhyUnknown,
     covering_agreement,
+    firing_rules,
     is_open,
     lane,
     matching_rules,
     parse,
-    firing_rules,
 )
 
 NOW = datetime(2027, 5, 1, 12, tzinfo=UTC)

@@ -4,6 +4,7 @@ import json
 from datetime import date
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imex.directory import Directory, DirectoryErrors, digest, parse, render_schema, to_yaml
+from imex.directory.document import as_document, canonical
 from imex.directory.model import DicomEndpoint, InboxEndpoint
 from imex.directory.policies import Priority
 from imex.directory.source import MAX_BYTES
@@ -43,6 +45,64 @@ def test_an_export_is_accepted_unchanged(example: str) -> None:
     assert parse(exported) == directory
     assert digest(parse(exported)) == digest(directory)
     assert to_yaml(parse(exported)) == exported
+
+
+@given(
+    name=st.text(min_size=1, max_size=40).filter(
+        lambda text: text.strip() and not any(ord(one) < 32 or ord(one) == 127 for one in text)
+    )
+)
+def test_whatever_a_name_consists_of_it_survives_an_export(name: str) -> None:
+    directory = Directory.model_validate({"institutions": [{"code": "A1", "name": name, "kind": "nhs"}]})
+    assert parse(to_yaml(directory)) == directory
+
+
+FULL = """
+institutions:
+  - code: A1
+    name: A
+    kind: nhs
+    senders: [{ae_title: A, networks: [10.0.0.0/8], certificate: "dns:a.example"}]
+    endpoints:
+      - {name: pacs, type: dicom, ae_title: A, host: a.example, port: 104, tls: false, identity: \
+{patient_id: map, unmapped: add-issuer}, accepts: {max_mbps: 2.5, sop_classes: [1.2.3], hours: "08:00-20:00"}}
+      - {name: web, type: dicomweb, url: "https://a.example/dicom-web", accepts: {sop_classes: any}}
+    limits: {max_associations: 3}
+    checks: {nhs-number: refuse}
+    header_revisions: replace
+  - {code: B1, name: B, kind: ai, header_revisions: hold}
+groups: [{code: NET, name: N, kind: stroke, members: [A1, B1]}]
+agreements:
+  - {id: a1, from: NET, to: B1, purposes: research, legal_basis: law, valid_from: 2026-01-01, \
+controllers: A1, processors: [B1], deidentify: {project: P, options: [clean-graphics], burned_in: release}, \
+clinician_required: true, opt_out: exempt, sensitive: false}
+rules:
+  - {id: r1, match: {source: A1, source_kind: nhs, description: x}, to: B1, quiet_s: 0, clinician: Dr X, \
+alternates: [{if: closed, to: NET}], priors: {count: 2, modality: any}, unless_held: true, \
+completeness: {required_series: "series.size() > 1", at_most_s: 60}, escalate: {after_s: 5, to: urgent}}
+"""
+
+
+def test_every_field_is_written_as_the_model_itself_writes_it() -> None:
+    def full(value: Any) -> Any:
+        if isinstance(value, dict):
+            kept = {name: full(inside) for name, inside in value.items()}
+            return {name: inside for name, inside in kept.items() if inside not in (None, [], {})}
+        return [full(inside) for inside in value] if isinstance(value, list) else value
+
+    directory = parse(FULL)
+    assert as_document(directory) == full(directory.model_dump(mode="json", by_alias=True))
+    assert parse(to_yaml(directory)) == directory
+    assert Directory.model_validate_json(canonical(directory)) == directory
+
+
+def test_the_line_of_an_error_is_found_behind_keys_without_value_and_in_flow() -> None:
+    text = "institutions:\n  - code: A1\n    name:\n    kind: nhs\n  - {code: B1, name: B,\n     kind: nsh}\n"
+    assert findings(text) == [
+        "line 3: institutions[0].name: is missing",
+        "line 6: institutions[1].kind: 'nsh' is not one of nhs, private, military, teleradiology, ai, "
+        "planning, forensic; did you mean nhs?",
+    ]
 
 
 def test_an_empty_directory_survives_export_but_an_empty_file_is_no_directory() -> None:
