@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import full, report, steering
+from benchmarks import full, lanes, report, steering
 from benchmarks.results import Results
 
 
@@ -18,6 +18,7 @@ def main() -> int:
     full.add_arguments(parser)
     commands = parser.add_subparsers(dest="command")
     steering.add_arguments(commands.add_parser("imex", help="Imex alone, a line for each round"))
+    lanes.add_arguments(commands.add_parser("lanes", help="emergencies beside a queue of routine studies"))
     tables = commands.add_parser("tables", help="the tables of an earlier run")
     tables.add_argument("results", type=Path, help="what --json wrote")
     tables.add_argument("document", type=Path, nargs="?", help="put them between its marks")
@@ -28,7 +29,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="imex-bench-") as scratch:
-        run = steering.run if arguments.command == "imex" else full.run
+        run = {"imex": steering.run, "lanes": lanes.run}.get(arguments.command, full.run)
         return run(arguments, Path(scratch))
 
 

@@ -80,10 +80,16 @@ class Sending:
 
 
 def order(
-    corpus: Corpus, port: int, calling: str, called: str, associations: Sequence[Sequence[Study]]
+    corpus: Corpus,
+    port: int,
+    calling: str,
+    called: str,
+    associations: Sequence[Sequence[Study]],
+    *,
+    every_s: float = 0.0,
 ) -> Order:
-    """What to send where."""
-    return Order(port, calling, called, corpus.file, associations)
+    """What to send where, and how fast."""
+    return Order(port, calling, called, corpus.file, associations, every_s)
 
 
 class Receiver:

@@ -34,6 +34,8 @@ class Order:
     called: str
     templates: Path
     associations: Sequence[Sequence[Study]]
+    every_s: float = 0.0
+    """Seconds from the beginning of one C-STORE to the next's; 0: as fast as it is answered."""
 
 
 def run(order: Order) -> dict[str, Any]:
@@ -98,6 +100,7 @@ def _associate_and_send(
         number = 0
         for study in studies:
             for index, uid in study.instances:
+                time.sleep(max(0.0, first + number * order.every_s - time.monotonic()))
                 number += 1
                 template = templates[index]
                 context_id = context_ids[template.sop_class, template.transfer_syntax]
