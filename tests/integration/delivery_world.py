@@ -17,6 +17,9 @@ from imex.db import Database
 from imex.db.tables import delivery as tables
 from imex.delivery.attempt import Means
 from imex.delivery.carrying import Carrying
+from imex.delivery.changing.changer import Changers
+from imex.delivery.changing.keys import Keys
+from imex.delivery.changing.ledger import Ledger
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import apply
@@ -48,6 +51,7 @@ from imex.local.ports import free_ports
 from imex.local.programs import dcmtk
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
+from imex.sealing import Sealer
 from imex.settings import TracesSettings
 from imex.storage import ObjectStore
 from imex.testing.dicom import SyntheticInstance, new_uid
@@ -117,6 +121,12 @@ class World:
         document = {"institutions": list(self._institutions.values())}
         self.directory = DirectoryIndex(Directory.model_validate(document))
 
+    def changers(self) -> Changers:
+        """What changes payloads on the way out."""
+        ledger = Ledger(self.database)
+        keys = {"k1": bytes(range(1, 33))}
+        return Changers(ledger, Sealer(keys, "k1"), Keys(ledger, keys, "k1"))
+
     def worker(
         self,
         instance: str = "one",
@@ -144,6 +154,7 @@ class World:
             {"dicom": DicomTarget("IMEX", limits, associations=Associations(idle_s, 8), tls=tls)},
             lambda: self.directory,
             self.traces,
+            changers=self.changers(),
         )
         return Worker(
             Leases(self.database, instance, timedelta(seconds=pace.get("lease_s", 12.0))),

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import json
 import os
 import signal
 import sys
@@ -51,6 +52,8 @@ async def service(
         "IMEX_S3_SECRET_KEY": s3.secret_key.get_secret_value(),
         "IMEX_DB_URL": url,
         "IMEX_DELIVERY_SIGNING_KEY": base64.b64encode(SEED).decode(),
+        "IMEX_SEALING_KEYS": json.dumps({"k1": base64.b64encode(SEED).decode()}),
+        "IMEX_SEALING_CURRENT": "k1",
         "IMEX_HTTP_PORT": str(http),
     }
     with log.open("wb") as output:

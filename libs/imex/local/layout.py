@@ -177,7 +177,7 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
             }
         case "delivery":
             shown = home.certificates.server()
-            return {
+            return sealing | {
                 "IMEX_DELIVERY_SIGNING_KEY": secrets.signing_key,
                 "IMEX_DELIVERY_TLS_CA": str(home.certificates.ca),
                 "IMEX_DELIVERY_TLS_CERTIFICATE": str(shown.certificate),

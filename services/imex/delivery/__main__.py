@@ -6,6 +6,9 @@ from datetime import timedelta
 from imex.db import Database
 from imex.delivery.attempt import Means
 from imex.delivery.carrying import Carrying, CurrentDirectory
+from imex.delivery.changing.changer import Bounds, Changers
+from imex.delivery.changing.keys import Keys
+from imex.delivery.changing.ledger import Ledger
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import handler
@@ -31,6 +34,7 @@ from imex.runtime.app import main as run_service
 from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.precedence import Precedence
 from imex.runtime.resources import Resources
+from imex.sealing import Sealer
 from imex.settings import decoded_key
 from imex.storage import MinioStore
 
@@ -113,6 +117,14 @@ def _worker(
     meters = Meters(metrics)
     signer = Signer(decoded_key("IMEX_DELIVERY_SIGNING_KEY", own.signing_key))
     read_ahead = ReadAhead(own.read_ahead_instances, own.read_ahead_bytes, own.whole_bytes)
+    ledger = Ledger(database)
+    sealing = settings.sealing
+    changers = Changers(
+        ledger,
+        Sealer(sealing.key_bytes(), sealing.current),
+        Keys(ledger, sealing.key_bytes(), sealing.current),
+        Bounds(own.header_bytes, own.changed_at_a_time),
+    )
     means = Means(
         Repository(database),
         Refusals(database, own.refusals_s, own.rejections_s),
@@ -130,7 +142,14 @@ def _worker(
     )
     return Worker(
         Leases(database, settings.lease_holder, lease),
-        Carrying(Endings(database, signer, own.idle_s), means, {"dicom": dicom}, directory, traces),
+        Carrying(
+            Endings(database, signer, own.idle_s),
+            means,
+            {"dicom": dicom},
+            directory,
+            traces,
+            changers=changers,
+        ),
         directory,
         bell=bell,
         meters=meters,

@@ -13,7 +13,7 @@ from imex.delivery.jobs import Job
 from imex.delivery.lane import Count, Errand, Lane, Stop
 from imex.delivery.meters import Meters
 from imex.delivery.pace import Rates
-from imex.delivery.payloads import Reader
+from imex.delivery.payloads import Prepare, Reader
 from imex.delivery.recorder import recording
 from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository, Standing
@@ -71,9 +71,17 @@ class LeaseLost(Exception):
 
 
 async def attempt(  # noqa: PLR0917  what, where to, with what, and within which bounds
-    job: Job, target: Target, endpoint: Endpoint, means: Means, stop: Stop, width: Width
+    job: Job,
+    target: Target,
+    endpoint: Endpoint,
+    means: Means,
+    stop: Stop,
+    width: Width,
+    prepare: Prepare | None = None,
 ) -> Result:
-    """Send what waits. Does not raise for what a destination, the object store or an outage may do.
+    """Send what waits, each payload after it went through `prepare`.
+
+    Does not raise for what a destination, the object store or an outage may do.
 
     Raises:
         LeaseLost: what has been confirmed is written, and the delivery is another's now.
@@ -81,13 +89,19 @@ async def attempt(  # noqa: PLR0917  what, where to, with what, and within which
     try:
         for _ in range(job.associations):
             width.turns.bring(job)
-        return await _attempt(job, target, endpoint, means, stop, width)
+        return await _attempt(job, target, endpoint, means, stop, width, prepare)
     finally:
         await width.turns.leave(job, sys.maxsize, width.hand_on)
 
 
 async def _attempt(  # noqa: PLR0917  as above
-    job: Job, target: Target, endpoint: Endpoint, means: Means, stop: Stop, width: Width
+    job: Job,
+    target: Target,
+    endpoint: Endpoint,
+    means: Means,
+    stop: Stop,
+    width: Width,
+    prepare: Prepare | None,
 ) -> Result:
     count = Count()
     reason = ""
@@ -120,6 +134,7 @@ async def _attempt(  # noqa: PLR0917  as above
                     turns=width.turns,
                     widen=width.widen,
                     must_stop=must_stop,
+                    prepare=prepare,
                 )
                 await _Lanes(errand, width).run()
             except CannotDeliver as error:

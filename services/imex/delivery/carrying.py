@@ -10,6 +10,8 @@ from opentelemetry.trace import SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from imex.delivery.attempt import LeaseLost, Means, Stop, Width, attempt
+from imex.delivery.changing.changer import Changers
+from imex.delivery.changing.decide import MayNotLeave
 from imex.delivery.endings import Endings, Result, Settled
 from imex.delivery.jobs import Job
 from imex.delivery.pace import Rates
@@ -42,11 +44,14 @@ class Carrying:
         targets: Targets,
         directory: CurrentDirectory,
         traces: Traces,
+        *,
+        changers: Changers,
     ) -> None:
         """`targets` are by endpoint type."""
         self._endings = endings
         self._means = means
         self._targets = targets
+        self._changers = changers
         self._directory = directory
         self._traces = traces
 
@@ -125,15 +130,20 @@ class Carrying:
 
     async def _send(self, job: Job, stop: Stop, width: Width) -> Result:
         try:
-            target, endpoint = self._destination(job)
-        except CannotDeliver as error:
+            directory = self._directory()
+            if directory is None:
+                raise CannotDeliver("the directory is not known yet")
+            target, endpoint = self._destination(job, directory)
+            prepare = await self._changers.of(job, directory, endpoint)
+        except (CannotDeliver, MayNotLeave) as error:
             return Result(reason=str(error))
-        return await attempt(job, target, endpoint, self._means, stop, width)
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return Result(reason="the database is not available")
+        return await attempt(job, target, endpoint, self._means, stop, width, prepare)
 
-    def _destination(self, job: Job) -> tuple[Target, Endpoint]:
-        directory = self._directory()
-        if directory is None:
-            raise CannotDeliver("the directory is not known yet")
+    def _destination(self, job: Job, directory: DirectoryIndex) -> tuple[Target, Endpoint]:
         if job.recipient not in directory.institutions:
             raise CannotDeliver(f"recipient {job.recipient} is not in the directory")
         endpoint = directory.endpoint_for(job.recipient, job.endpoint)

@@ -57,7 +57,7 @@ class Converter:
             PayloadBroken, StoreError: as reading it does.
         """
         instance = payload.instance
-        if instance.size > self._most_bytes:
+        if payload.size > self._most_bytes:
             raise CannotConvert(f"it is larger than the {self._most_bytes >> 20} MiB that are rewritten")
         async with self._turn:
             whole = payload.whole

@@ -45,6 +45,10 @@ class Answer:
     reason: str = ""
     full: bool = False
     """The destination said that it is out of resources."""
+    delivered_digest: str = ""
+    """Of what was sent, where that is not what is stored."""
+    changes: tuple[str, ...] = ()
+    """What was changed on the way out, in words."""
 
 
 def judge_status(status: int, words: str) -> Answer:

@@ -252,7 +252,18 @@ async def _note_kept(unit: UnitOfWork, job: Job, number: int, keep: timedelta) -
 
 async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
     carried = await unit.connection.execute(select(instances).where(instances.c.delivery == job.id))
-    lines = [Line(row.sop_instance_uid, row.digest, row.state, row.reason, row.at) for row in carried]
+    lines = [
+        Line(
+            row.sop_instance_uid,
+            row.digest,
+            row.state,
+            row.reason,
+            row.at,
+            row.delivered_digest,
+            tuple(row.changes or ()),
+        )
+        for row in carried
+    ]
     lacking = await unit.connection.execute(select(withheld).where(withheld.c.delivery == job.id))
     return lines + [Line(row.sop_instance_uid, None, row.status, row.reason, row.at) for row in lacking]
 

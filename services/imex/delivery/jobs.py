@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Row, and_
 
 from imex.db.tables.delivery import deliveries
+from imex.delivery.changing.facts import Given
 from imex.delivery.decide import Answer, Failing
 from imex.events import Lane, Priority, ids
 
@@ -121,6 +122,8 @@ class Outcome:
     instance: Instance
     answer: Answer
     at: datetime
+    given: Given | None = None
+    """What was given in place of what, where it was de-identified."""
 
 
 @dataclass(frozen=True, slots=True)

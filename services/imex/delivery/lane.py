@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from imex.delivery import decide
+from imex.delivery.changing.facts import Given
 from imex.delivery.decide import Answer, Verdict
 from imex.delivery.jobs import Instance, Job
 from imex.delivery.meters import Meters
 from imex.delivery.pace import Pace
-from imex.delivery.payloads import Payload, PayloadBroken, Reader, Reading
+from imex.delivery.payloads import Payload, PayloadBroken, Prepare, Reader, Reading
 from imex.delivery.recorder import Recorder
 from imex.delivery.supply import Supply
 from imex.delivery.targets import CannotDeliver, Context, Refused, Session, Target
@@ -94,8 +95,10 @@ class Errand:
     """Ask for an association of its own."""
     must_stop: Callable[[], bool]
     """Whether nothing more is to be sent in this attempt."""
+    prepare: Prepare | None = None
+    """What payloads go through before they are sent."""
 
-    async def note(self, instance: Instance, answer: Answer) -> None:
+    async def note(self, instance: Instance, answer: Answer, given: Given | None = None) -> None:
         """What became of an instance; waits while too much is not written."""
         since = self.job.failing.since
         now = datetime.now(UTC)
@@ -104,7 +107,7 @@ class Errand:
         self.meters.instance(self.job, settled)
         if settled.verdict is not Verdict.RETRY:  # which waits on, for another attempt
             self.supply.settled()
-        await self.recorder.add(instance, settled)
+        await self.recorder.add(instance, settled, given)
 
 
 class _Stale(Exception):
@@ -216,7 +219,7 @@ class Lane:
             if refusal := session.refusal(instance):
                 await self._errand.note(instance, Answer(Verdict.FAILED, "", refusal))
                 continue
-            reading = self._errand.reader.begin(instance, ahead=bool(ahead))
+            reading = self._errand.reader.begin(instance, ahead=bool(ahead), prepare=self._errand.prepare)
             if reading is None:
                 self._supply.back(instance)
                 break
@@ -249,9 +252,9 @@ class Lane:
                 self._supply.back(instance)
                 raise _Stale from None
             # it was in flight: behind the others next time, in case it is what breaks the association
-            await self._errand.note(instance, Answer(Verdict.RETRY, "", str(error)))
+            await self._errand.note(instance, Answer(Verdict.RETRY, "", str(error)), payload.given)
             raise
         self._proven = True
         if answer.verdict is Verdict.CONFIRMED:
             self._confirmed += 1
-        await self._errand.note(instance, answer)
+        await self._errand.note(instance, answer, payload.given)

@@ -7,10 +7,11 @@ of all pieces agrees: without it the destination has no whole data set.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+from imex.delivery.changing.facts import Given
 from imex.delivery.jobs import Instance
 from imex.delivery.pace import PIECE_BYTES, Pace
 from imex.dicom import dataset_offset
@@ -53,8 +54,27 @@ class Payload:
         """Why it cannot be sent; empty when nothing is known against it."""
         self.pace: Pace | None = None
         """How fast it may go; none when as fast as it can."""
-        self._store = store
+        self.changes: tuple[str, ...] = ()
+        """What is changed in it on the way out, in words."""
+        self.given: Given | None = None
+        """What was given in place of what, to be kept with the outcome."""
+        self.store = store
         self._whole = whole
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """Under which it is sent."""
+        return self.instance.sop_instance_uid
+
+    @property
+    def size(self) -> int:
+        """Bytes of the data set that is sent."""
+        return self.instance.size
+
+    @property
+    def delivered_digest(self) -> str:
+        """Of the data set that is sent, where that is not the stored one; known once it has been read."""
+        return ""
 
     @property
     def whole(self) -> memoryview | None:
@@ -85,7 +105,7 @@ class Payload:
             return
         digest = hashlib.sha256()
         held = b""
-        async for piece in _data_set(self._store.stream(self.instance.object_key)):
+        async for piece in _data_set(self.store.stream(self.instance.object_key)):
             digest.update(piece)
             if held:
                 yield held
@@ -93,6 +113,10 @@ class Payload:
         if "sha256:" + digest.hexdigest() != self.instance.digest:
             raise PayloadBroken(MISMATCH)
         yield held
+
+
+Prepare = Callable[[Payload], Awaitable[Payload]]
+"""From a stored payload to the one that is sent."""
 
 
 class Reading:
@@ -125,13 +149,16 @@ class Reader:
         self._room = bounds.bytes
         self.bounds = bounds
 
-    def begin(self, instance: Instance, *, ahead: bool) -> Reading | None:
-        """Start to read; None when it would be `ahead` of what is sent and there is no room for it."""
+    def begin(self, instance: Instance, *, ahead: bool, prepare: Prepare | None = None) -> Reading | None:
+        """Start to read; None when it would be `ahead` of what is sent and there is no room for it.
+
+        What is read goes through `prepare`, where there is one.
+        """
         if ahead and (self._room < instance.size or instance.size > self.bounds.whole_bytes):
             return None
         taken = instance.size if ahead else 0
         self._room -= taken
-        task = asyncio.create_task(_load(self._store, instance, self.bounds.whole_bytes))
+        task = asyncio.create_task(_load(self._store, instance, self.bounds.whole_bytes, prepare))
 
         def done() -> None:
             nonlocal taken
@@ -141,7 +168,12 @@ class Reader:
         return Reading(instance, task, done)
 
 
-async def _load(store: ObjectStore, instance: Instance, whole_bytes: int) -> Payload:
+async def _load(store: ObjectStore, instance: Instance, whole_bytes: int, prepare: Prepare | None) -> Payload:
+    payload = await _stored(store, instance, whole_bytes)
+    return payload if prepare is None else await prepare(payload)
+
+
+async def _stored(store: ObjectStore, instance: Instance, whole_bytes: int) -> Payload:
     if instance.size > whole_bytes:
         return Payload(store, instance, None)
     try:

@@ -36,6 +36,10 @@ class Line:
     status: str
     reason: str
     at: datetime | None
+    delivered_digest: str | None = None
+    """Of what was sent, where that is not what is stored."""
+    changes: tuple[str, ...] = ()
+    """What was changed on the way out, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +79,19 @@ def document_of(
                 "status": line.status,
                 "reason": line.reason,
                 "at": _instant(line.at),
+                **_changed(line),
             }
             for line in sorted(lines, key=lambda line: (line.sop_instance_uid, line.status))
         ],
         "complete": all(line.status == "confirmed" for line in lines),
     }
+
+
+def _changed(line: Line) -> dict[str, Any]:
+    """Said only where what was sent is not what is stored, beside the other fields."""
+    if line.delivered_digest is None:
+        return {}
+    return {"delivered_digest": line.delivered_digest, "changes": list(line.changes)}
 
 
 def _instant(at: datetime | None) -> str | None:

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from imex.db import is_outage
+from imex.delivery.changing.facts import Given
 from imex.delivery.decide import Answer
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.delivery.repository import Repository, Standing
@@ -38,9 +39,9 @@ class Recorder:
         self._writing = asyncio.Lock()
         self.standing = Standing.HELD
 
-    async def add(self, instance: Instance, answer: Answer) -> None:
+    async def add(self, instance: Instance, answer: Answer, given: Given | None = None) -> None:
         """Note an outcome; waits while too many are unwritten."""
-        self._unwritten.append(Outcome(instance, answer, datetime.now(UTC)))
+        self._unwritten.append(Outcome(instance, answer, datetime.now(UTC), given))
         self._added.set()
         if len(self._unwritten) >= BATCH:
             self._full.set()

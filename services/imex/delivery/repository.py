@@ -1,5 +1,6 @@
 """What an attempt reads, and the outcomes it writes as they happen."""
 
+import json
 from collections.abc import Sequence
 from enum import Enum
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy import ScalarSelect, and_, func, select, text
 from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, parts
 from imex.delivery import facts
+from imex.delivery.changing.ledger import note_given
 from imex.delivery.decide import Tally, Verdict
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.events import ids
@@ -21,11 +23,12 @@ _RECORD = text(
     WITH changed AS (
         UPDATE delivery.instances AS i
            SET state = v.state, status = v.status, reason = v.reason, at = v.at,
-               attempts = i.attempts + v.again
+               attempts = i.attempts + v.again,
+               delivered_digest = v.delivered_digest, changes = CAST(v.changes AS jsonb)
           FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
                       CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]),
-                      CAST(:again AS int[]))
-               AS v(uid, digest, state, status, reason, at, again)
+                      CAST(:again AS int[]), CAST(:delivered AS text[]), CAST(:changes AS text[]))
+               AS v(uid, digest, state, status, reason, at, again, delivered_digest, changes)
          WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
            AND i.state = 'waiting'
         RETURNING i.sop_instance_uid, i.state
@@ -125,9 +128,15 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
             "reasons": [outcome.answer.reason for outcome in outcomes],
             "ats": [outcome.at for outcome in outcomes],
             "again": [int(again) for again in retried],
+            "delivered": [outcome.answer.delivered_digest or None for outcome in outcomes],
+            "changes": [
+                json.dumps(outcome.answer.changes) if outcome.answer.changes else None for outcome in outcomes
+            ],
         },
     )
     row = written.one()
+    if given := [outcome.given for outcome in outcomes if outcome.given is not None]:
+        await note_given(unit, given)
     settled = set(row.settled)
     told = [outcome for outcome in outcomes if outcome.instance.sop_instance_uid in settled]
     if told:

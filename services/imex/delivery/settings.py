@@ -14,6 +14,7 @@ from imex.settings import (
     KafkaSettings,
     LogSettings,
     S3Settings,
+    SealingSettings,
     TracesSettings,
     decoded_key,
 )
@@ -80,6 +81,14 @@ class DeliverySettings(BaseSettings):
     whole_bytes: int = Field(
         default=4 << 20, ge=1 << 16, description="larger instances are streamed, not held in memory"
     )
+    header_bytes: int = Field(
+        default=128 << 20,
+        ge=1 << 20,
+        description="of an instance that is changed on the way, before its pixel data: larger ones fail",
+    )
+    changed_at_a_time: int = Field(
+        default=2, ge=1, le=64, description="instances that are changed at a time: bounds memory"
+    )
 
     def model_post_init(self, _context: object) -> None:
         """Check what only makes sense together."""
@@ -104,6 +113,7 @@ class Settings(BaseModel):
     s3: S3Settings = Field(default_factory=S3Settings)
     database: DatabaseSettings = Field(default_factory=DatabaseSettings)
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    sealing: SealingSettings = Field(default_factory=SealingSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     instance: InstanceSettings = Field(default_factory=InstanceSettings)

@@ -1,4 +1,4 @@
-"""Schema `delivery`: durable jobs, their instances, attempts and receipts; and what was changed on the way out.
+"""Schema `delivery`: durable jobs, their instances, attempts, receipts, and what was changed on the way.
 
 Patient data is in `identifiers` (in the clear: what is unique has to be comparable) and, sealed, in
 `pseudonyms` and `releases`; nowhere else.

@@ -1,9 +1,12 @@
 """DICOM nodes: C-STORE over associations (PS3.4 annex B), which serve one delivery after the other."""
 
+import asyncio
+import hashlib
 import ssl
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from imex.delivery.conversion import CannotConvert, Converter
@@ -178,28 +181,31 @@ class DicomSession:
         syntax = self._syntax(instance.context)
         try:
             if syntax == instance.transfer_syntax:
-                return await self._store(instance, syntax, payload)
+                answer = await self._store(payload, syntax)
+                return _told(answer, payload, payload.delivered_digest) if payload.changes else answer
             data = await self._converter.convert(payload, syntax)
-            answer = await self._store(instance, syntax, data)
+            answer = await self._store(payload, syntax, data)
+            answer = _told(
+                answer, payload, await asyncio.to_thread(_digest, data), f"rewritten in {name(syntax)}"
+            )
         except ContextNotAccepted:
             return Answer(Verdict.FAILED, "", self.refusal(instance))
         except CannotConvert as error:
             why = f"the destination does not accept {name(instance.transfer_syntax)}, and {error}"
             return Answer(Verdict.FAILED, "", why)
         if answer.verdict is Verdict.CONFIRMED and not answer.reason:
-            return Answer(answer.verdict, answer.status, f"sent in {name(syntax)}")
+            return replace(answer, reason=f"sent in {name(syntax)}")
         return answer
 
-    async def _store(self, instance: Instance, syntax: str, payload: Payload | memoryview) -> Answer:
-        whole = payload if isinstance(payload, memoryview) else payload.whole
-        uids = (instance.sop_class_uid, instance.sop_instance_uid, syntax)
+    async def _store(self, payload: Payload, syntax: str, rewritten: memoryview | None = None) -> Answer:
+        whole = payload.whole if rewritten is None else rewritten
+        uids = (payload.instance.sop_class_uid, payload.sop_instance_uid, syntax)
         try:
             if whole is not None:
                 response = await self._association.store(*uids, whole, len(whole))
             else:
-                assert isinstance(payload, Payload)
                 async with aclosing(payload.chunks()) as chunks:
-                    response = await self._association.store(*uids, chunks, instance.size)
+                    response = await self._association.store(*uids, chunks, payload.size)
         except ContextNotAccepted:
             raise
         except DimseError as error:
@@ -219,6 +225,15 @@ class DicomSession:
             )
             self._chosen[context] = found
         return found
+
+
+def _told(answer: Answer, payload: Payload, digest: str, *more: str) -> Answer:
+    """The answer, with what was sent instead of what is stored."""
+    return replace(answer, delivered_digest=digest, changes=(*payload.changes, *more))
+
+
+def _digest(data: memoryview) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _learnt(refused: Mapping[Context, int]) -> dict[Context, str]:
