@@ -1,4 +1,4 @@
-"""`python -m benchmarks lanes`: emergencies beside routine studies that queue and routine studies that come in.
+"""`python -m benchmarks lanes`: emergencies beside routine studies that queue, and more that come in.
 
 Routine images are queued to a destination that takes little a second. Then routine traffic comes in at a
 steady rate for another destination, and emergency studies are sent, one after the other, to a third: each is
@@ -99,6 +99,7 @@ class _Bench:
             receiver.wait(study.uids, 60.0)
 
     def measure(self) -> int:
+        """Queue, send, drain; the exit code."""
         self._apply(mbps=self._wanted.mbps)
         queued = self._corpus_of(self._wanted.queued)
         self._ends.slow.expect(self._wanted.queued)
@@ -106,7 +107,7 @@ class _Bench:
         print(f"{self._wanted.queued} routine images are queued to a destination that takes"
               f" {self._wanted.mbps:g} Mbit/s", flush=True)  # fmt: skip
         lasting = 3.0 * self._wanted.studies + 10.0
-        coming = self._corpus_of(int(self._wanted.rate * lasting))
+        coming = [self._corpus.study(20) for _ in range(int(self._wanted.rate * lasting / 20))]
         images = sum(len(study.uids) for study in coming)
         self._ends.traffic.expect(images)
         traffic = Sending(
@@ -114,7 +115,7 @@ class _Bench:
         )
         time.sleep(5.0)
         began = time.monotonic()
-        seen = []
+        seen: list[Seen] = []
         for number in range(self._wanted.studies):
             seen.append(self._emergency())
             print(f"emergency {number + 1}: first image {_ms(seen[-1].first)}, last {_ms(seen[-1].last)}",
@@ -212,14 +213,16 @@ def _uids(studies: Sequence[Study]) -> frozenset[str]:
 def _verdict(
     seen: Sequence[Seen], arrived: Sequence[Arrived], began: float, ended: float, routine: int
 ) -> int:
-    meanwhile = sum(began <= at <= ended for each in arrived for at in each.arrivals.values())
+    meanwhile = [sum(began <= at <= ended for at in each.arrivals.values()) for each in arrived]
     middle, worst = median([each.last for each in seen]), max(each.last for each in seen)
     print(f"first image: median {_ms(median([each.first for each in seen]))},"
           f" worst {_ms(max(each.first for each in seen))}")  # fmt: skip
     print(f"last image: median {_ms(middle)}, worst {_ms(worst)} of {len(seen)}")
-    print(f"routine: all {routine} images arrived, {meanwhile} of them in the {ended - began:.0f} s"
-          " of the emergencies")  # fmt: skip
-    met = middle < MEDIAN_S and worst < WORST_S and meanwhile > 0
+    print(
+        f"routine: all {routine} images arrived; in the {ended - began:.0f} s of the emergencies"
+        f" {meanwhile[0]} of those that came in, and {meanwhile[1]} at the slow destination"
+    )
+    met = middle < MEDIAN_S and worst < WORST_S and all(meanwhile)
     print(f"wanted: median < {_ms(MEDIAN_S)}, worst < {_ms(WORST_S)}: {'met' if met else 'NOT met'}")
     return 0 if met else 1
 
