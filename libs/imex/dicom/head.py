@@ -62,7 +62,7 @@ class HeadFinder:
                 self._need = self._walk.send(None)
             except StopIteration:
                 break
-        if self.end is None and len(self.held) > self._most:
+        if (len(self.held) if self.end is None else self.end) > self._most:
             raise HeadTooLarge
         return self.end is not None
 
