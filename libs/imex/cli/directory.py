@@ -1,6 +1,7 @@
 """`imex directory`: check, compare, apply and export the directory."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,9 +12,10 @@ from imex.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from imex.cli.client import Api
-    from imex.directory import Directory
+    from imex.directory import Directory, Inspected
 
 YAML = "text/yaml"
+JSON = "application/json"
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="A directory file; - for stdin or stdout.")]
 
 
@@ -27,11 +29,17 @@ def build() -> typer.Typer:
     return app
 
 
-def check(file: FileArgument) -> None:
-    """Check a file, without a stack."""
+def check(file: FileArgument, as_json: AsJson = False) -> None:
+    """Check a file, without a stack. Warnings are what is accepted, but cannot be meant."""
     from imex.directory import digest
 
-    directory = read_file(file)
+    inspected = _inspected(file, _read(file))
+    directory = inspected.directory
+    if as_json:
+        warnings = [{"line": w.line, "field": w.field, "message": w.message} for w in inspected.warnings]
+        print_json({"version": digest(directory), "warnings": warnings})
+        return
+    _print_warnings([str(warning) for warning in inspected.warnings])
     counts = ", ".join(
         f"{len(part)} {name}"
         for name, part in (
@@ -77,7 +85,8 @@ def apply(
     from imex.directory import diff as compare
 
     text = _read(file)
-    directory = _parsed(file, text)
+    inspected = _inspected(file, text)
+    directory = inspected.directory
     with Api() as api:
         current, version = fetch(api)
         answer = put(api, text, base or version)
@@ -85,6 +94,7 @@ def apply(
     if as_json:
         print_json(answer)
         return
+    _print_warnings([str(warning) for warning in inspected.warnings])
     for change in compare(current, directory):
         print(change.words)
     done = "is in force" if answer.get("changed", True) else "was in force already; nothing changed"
@@ -108,17 +118,22 @@ def export(file: FileArgument) -> None:
 
 def read_file(file: str) -> "Directory":
     """A directory file, read and checked. Raises ``Failure`` with every finding."""
-    return _parsed(file, _read(file))
+    return _inspected(file, _read(file)).directory
 
 
 def fetch(api: "Api") -> "tuple[Directory, str]":
     """The directory in force and its version. Raises ``Failure``."""
-    from imex.directory import digest
+    from imex.directory.loading import UnreadableDocument, load
 
-    answer = api.request("GET", "/directory", headers={"Accept": YAML})
-    directory = _parsed("the directory in force", answer.text)
+    answer = api.request("GET", "/directory", headers={"Accept": JSON})
     stated = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
-    return directory, stated or digest(directory)
+    try:
+        index = load(answer.content, stated or None)
+    except UnreadableDocument:
+        raise Failure(
+            "The directory in force is of another release; use the imex of the stack's own release."
+        ) from None
+    return index.directory, index.version
 
 
 def put(api: "Api", text: str, base: str) -> dict[str, Any]:
@@ -138,11 +153,16 @@ def refresh_credentials(api: "Api") -> None:
     credentials.refresh(Home(api.where.home, default=False))
 
 
-def _parsed(name: str, text: str) -> "Directory":
-    from imex.directory import DirectoryErrors, parse
+def _print_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _inspected(name: str, text: str) -> "Inspected":
+    from imex.directory import DirectoryErrors, inspect
 
     try:
-        return parse(text)
+        return inspect(text, datetime.now(UTC))
     except DirectoryErrors as errors:
         count = len(errors.errors)
         raise Failure(

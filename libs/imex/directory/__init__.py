@@ -27,7 +27,7 @@ from imex.directory.model import (
     Rule,
     SendingLimits,
 )
-from imex.directory.parse import parse
+from imex.directory.parse import Inspected, inspect, parse
 from imex.directory.part import Part
 from imex.directory.policies import (
     DIRECT_CARE,
@@ -64,6 +64,7 @@ __all__ = [
     "Escalation",
     "IdentifiedSender",
     "IdentityPolicy",
+    "Inspected",
     "Institution",
     "Lane",
     "Marks",
@@ -85,6 +86,7 @@ __all__ = [
     "diff",
     "digest",
     "firing_rules",
+    "inspect",
     "is_open",
     "lane",
     "matching_rules",

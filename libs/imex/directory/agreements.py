@@ -103,6 +103,14 @@ def opt_out_applies(agreement: Agreement, purpose: str) -> bool:
     return purpose not in _EXEMPT
 
 
+def may_ever_cover(
+    agreement: Agreement, purpose: str, day: date, modalities: frozenset[str] | None, clinician: str | None
+) -> bool:
+    """Whether some study with one of these modalities (None: any) could go under an agreement on that day."""
+    studies = [frozenset({one}) for one in modalities] if modalities is not None else [frozenset[str]()]
+    return any(_covers(agreement, _Asked(purpose, day, having, clinician, None)) for having in studies)
+
+
 def _covers(agreement: Agreement, asked: _Asked) -> bool:
     """Whether `_lacking` would find nothing, without its words: this is asked for every share."""
     return (

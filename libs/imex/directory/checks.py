@@ -128,9 +128,16 @@ def _references(directory: Directory) -> Iterator[Problem]:
     for index, agreement in enumerate(directory.agreements):
         for field, codes in (("from", agreement.from_), ("to", agreement.to)):
             yield from _unknown(("agreements", index, field), codes, everyone, "institution or group")
+        for field, codes in (("controllers", agreement.controllers), ("processors", agreement.processors)):
+            yield from _unknown(("agreements", index, field), codes, institutions, "institution")
+            yield from _repeated(("agreements", index, field), codes)
     for index, rule in enumerate(directory.rules):
         yield from _unknown(("rules", index, "to"), rule.to, everyone, "institution or group")
         yield from _repeated(("rules", index, "to"), rule.to)
+        for number, alternate in enumerate(rule.alternates):
+            loc = ("rules", index, "alternates", number, "to")
+            yield from _unknown(loc, alternate.to, everyone, "institution or group")
+            yield from _repeated(loc, alternate.to)
         if rule.match and rule.match.source:
             loc = ("rules", index, "match", "source")
             yield from _unknown(loc, rule.match.source, everyone, "institution or group")

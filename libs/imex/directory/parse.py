@@ -1,5 +1,7 @@
 """From a file to a ``Directory``, or to every reason why not."""
 
+from dataclasses import dataclass
+from datetime import datetime
 from difflib import get_close_matches
 from itertools import islice
 from types import UnionType
@@ -9,9 +11,11 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from imex.directory.checks import check
-from imex.directory.errors import DirectoryErrors, Location, Problem
+from imex.directory.errors import DirectoryError, DirectoryErrors, Location, Problem
+from imex.directory.index import DirectoryIndex
 from imex.directory.model import Directory
 from imex.directory.source import Source
+from imex.directory.warnings import warn
 
 MAX_ERRORS = 200
 """Findings reported at once; more add nothing that a person can use."""
@@ -37,12 +41,31 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """An accepted directory, and what of it nobody can have meant."""
+
+    directory: Directory
+    warnings: tuple[DirectoryError, ...]
+
+
 def parse(text: str) -> Directory:
     """Read a directory file (INTERFACE §3; YAML, of which JSON is a part).
 
     Raises ``DirectoryErrors`` with every finding, its line and its field.
     """
+    return _accepted(Source(text))
+
+
+def inspect(text: str, at: datetime) -> Inspected:
+    """`parse`, and the warnings as of a moment, in order of line; at most ``MAX_ERRORS`` of them."""
     source = Source(text)
+    directory = _accepted(source)
+    found = source.errors(islice(warn(DirectoryIndex(directory, version=""), at), MAX_ERRORS))
+    return Inspected(directory, tuple(sorted(found, key=lambda one: (one.line, one.field, one.message))))
+
+
+def _accepted(source: Source) -> Directory:
     problems = list(source.problems)
     try:
         directory = Directory.model_validate(source.value)

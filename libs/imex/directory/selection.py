@@ -18,8 +18,8 @@ Key = tuple[str, str]
 """A field of `Match` and one of the values it accepts."""
 
 _ANYTHING = Match.model_construct()
-_PART = re.compile(r"""source\s*==\s*(["'])([A-Za-z0-9_.-]+)\1|(["'])([A-Za-z0-9_.-]+)\3\s*==\s*source""")
-_INTRICATE = ("\\", '"""', "'''")
+_SOURCE = re.compile(r"""source\s*==\s*(["'])([A-Za-z0-9_.-]+)\1|(["'])([A-Za-z0-9_.-]+)\3\s*==\s*source""")
+_INTRICATE = ("\\", "//", '"""', "'''")
 _STRING = re.compile(r"""[rRbB]?("[^"]*"|'[^']*')""")
 
 
@@ -165,19 +165,23 @@ def _set(values: Iterable[str] | None) -> frozenset[str] | None:
 
 
 def source_named(expression: str) -> str | None:
-    """The one source that a CEL condition demands by ``source == "CODE"`` and ``&&``; None where not so.
+    """The one source that a CEL condition demands by ``source == "CODE" && …``; None where that is not sure.
 
-    Only what is certain by the text is said: an expression with ``||``, ``?`` or brackets around its parts
-    is not looked into.
+    It is sure where the comparison is joined to all the rest by ``&&``, outside all brackets.
     """
-    bare = _STRING.sub(lambda found: "x" * len(found.group()), expression)
-    if any(sign in bare for sign in ("||", "?", "//")) or any(sign in expression for sign in _INTRICATE):
+    if any(sign in expression for sign in _INTRICATE):
         return None
+    bare = _STRING.sub(lambda found: "x" * len(found.group()), expression) + "&&"
+    named: str | None = None
     start = depth = 0
-    for place, character in enumerate(bare + "&&"):
+    for place, character in enumerate(bare):
         depth += (character in "([{") - (character in ")]}")
-        if depth == 0 and (bare + "&&")[place : place + 2] == "&&":
-            if found := _PART.fullmatch(expression[start:place].strip()):
-                return found.group(2) or found.group(4)
+        if depth:
+            continue
+        if character in "?|":
+            return None
+        if bare.startswith("&&", place):
+            found = _SOURCE.fullmatch(expression[start:place].strip())
+            named = named or (found and (found.group(2) or found.group(4)))
             start = place + 2
-    return None
+    return named

@@ -1,15 +1,14 @@
 """Putting a directory in force: all of it or nothing."""
 
-import hashlib
+import asyncio
 from dataclasses import dataclass
 
-import rfc8785
 from sqlalchemy import func, insert, select
 
 from imex.db import Database
 from imex.db.tables.directory import versions
-from imex.directory import Directory, digest
-from imex.directory.document import as_document
+from imex.directory import Directory
+from imex.directory.document import canonical, digest_of
 from imex.events.directory import DIRECTORY_KEY, DirectoryApplied, DirectoryAppliedData
 from imex.events.ids import derived
 from imex.portal import audit
@@ -47,16 +46,15 @@ async def apply(
     Raises:
         Problem: 412, another version has been applied since `base`.
     """
-    version = digest(directory)
-    document = rfc8785.dumps(as_document(directory))
+    document = await asyncio.to_thread(canonical, directory)
+    version = digest_of(document)
     async with database.engine.connect() as connection:
         current = await directories.in_force(connection)
     if current.number and current.version == version:
         return Outcome(current.number, version, changed=False)
     _check_base(base, current)
     key = object_key(version)
-    sha256 = hashlib.sha256(document).hexdigest()
-    await documents.put(key, document, {"content-type": "application/json"}, sha256)
+    await documents.put(key, document, {"content-type": "application/json"}, version)
     async with database.unit() as unit:
         await unit.connection.execute(select(func.pg_advisory_xact_lock(_APPLYING)))
         current = await directories.in_force(unit.connection)

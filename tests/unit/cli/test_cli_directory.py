@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from imex.directory import digest, parse, to_yaml
+from imex.directory.document import canonical
 
 FILE = """\
 institutions:
@@ -31,8 +32,14 @@ def file(tmp_path: Path) -> Path:
 
 
 def serve(api: Any, text: str = FILE) -> str:
-    version = digest(parse(text))
-    api.on("GET", "/directory", api.reply(text, headers={"ETag": f'"{version}"'}))
+    directory = parse(text)
+    version = digest(directory)
+
+    def answer(asked: Any) -> Any:
+        as_json = asked.headers["accept"] == "application/json"
+        return api.reply(canonical(directory).decode() if as_json else text, headers={"ETag": f'"{version}"'})
+
+    api.on("GET", "/directory", answer)
     return version
 
 
@@ -50,6 +57,23 @@ def test_check_names_line_and_field_of_every_error(run: Any, file: Path) -> None
     assert result.code == 1
     assert not result.out
     assert "line 6: institutions[1].endpoints[0].port: must be a whole number" in result.err
+
+
+def test_check_warns_of_what_lets_nothing_through(run: Any, file: Path) -> None:
+    file.write_text(FILE.replace("legal_basis", "valid_until: 2024-12-31, legal_basis"))
+    result = run("directory", "check", str(file))
+    assert result.code == 0
+    assert "is valid: 2 institutions" in result.out
+    assert result.err.splitlines() == [
+        "warning: line 8: agreements[0].valid_until: has ended on 2024-12-31: it lets nothing through",
+        "warning: line 10: rules[0].to[0]: no agreement covers RQM to RT3 for direct-care: "
+        "agreement a1 ended on 2024-12-31",
+    ]
+    told = run("directory", "check", str(file), "--json").json
+    assert [(one["line"], one["field"]) for one in told["warnings"]] == [
+        (8, "agreements[0].valid_until"),
+        (10, "rules[0].to[0]"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """The directory in force."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.directory import versions
 from imex.directory import Directory, digest
+from imex.directory.loading import load
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,20 +25,31 @@ class Applied:
 
 
 async def in_force(connection: AsyncConnection) -> Applied:
-    """The newest version."""
+    """The newest version. Its document is read once, and kept until another is in force."""
     v = versions.c
-    row = (
-        (await connection.execute(select(versions).order_by(v.number.desc()).limit(1)))
-        .mappings()
-        .one_or_none()
-    )
+    newest = select(v.number, v.version, v.applied_by, v.applied_at).order_by(v.number.desc()).limit(1)
+    row = (await connection.execute(newest)).mappings().one_or_none()
     if row is None:
         empty = Directory()
         return Applied(0, digest(empty), empty, "", None)
-    return Applied(
-        row["number"],
-        row["version"],
-        Directory.model_validate_json(row["document"]),
-        row["applied_by"],
-        row["applied_at"],
-    )
+    kept = _kept()
+    directory = kept.get(row["version"])
+    if directory is None:
+        document = await document_of(connection, row["number"])
+        directory = (await asyncio.to_thread(load, document.encode(), row["version"])).directory
+        kept.clear()
+        kept[row["version"]] = directory
+    return Applied(row["number"], row["version"], directory, row["applied_by"], row["applied_at"])
+
+
+async def document_of(connection: AsyncConnection, number: int) -> str:
+    """The canonical document of a version, as JSON."""
+    found = await connection.execute(select(versions.c.document).where(versions.c.number == number))
+    document: str = found.scalar_one()
+    return document
+
+
+@cache
+def _kept() -> dict[str, Directory]:
+    """The last directory that was read, by its digest: what that names never changes."""
+    return {}
