@@ -35,7 +35,7 @@ class Order:
     templates: Path
     associations: Sequence[Sequence[Study]]
     every_s: float = 0.0
-    """Seconds from the beginning of one C-STORE to the next's, and each study in an association of its own, as
+    """Seconds from one C-STORE to the next, and each study in an association of its own, as
     modalities send; 0: as fast as it is answered, all in one."""
 
 
