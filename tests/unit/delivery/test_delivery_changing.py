@@ -200,7 +200,7 @@ async def test_what_cannot_be_changed_says_why() -> None:
     data, syntax = file_named("CT_small.dcm")
     large = await sent(store, await stored(store, data, syntax), deidentifier(), 64, most=1000)
     assert "larger than the 0 MiB that can be changed" in large.broken
-    torn = await sent(store, await stored(store, data[:300], syntax), deidentifier(), 1 << 30)
+    torn = await sent(store, await stored(store, data[:301], syntax), deidentifier(), 1 << 30)
     assert torn.broken == "its header cannot be read to be changed"
     bomb = await stored(store, deflated(bytes(3 << 20)), "1.2.840.10008.1.2.1.99")
     assert (
