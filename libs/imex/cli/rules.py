@@ -10,7 +10,7 @@ from imex.cli.failure import Failure
 from imex.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
-    from imex.directory import DirectoryIndex, RuleMatch, StudyFacts
+    from imex.directory import DirectoryIndex, StudyFacts
 
 
 def build() -> typer.Typer:
@@ -25,61 +25,71 @@ def _group() -> None:
     """Standing rules."""
 
 
-def test(
+def test(  # noqa: PLR0917  what can be asked, each with its option
     files: Annotated[list[Path], typer.Argument(metavar="FILE.dcm…", help="Instances of one study.")],
     source: Annotated[
         str | None, typer.Option("--from", help="Institution that would send; needed where several could.")
     ] = None,
+    to: Annotated[
+        list[str] | None, typer.Option("--to", help="As sent to this recipient instead of to the rules.")
+    ] = None,
     directory_file: Annotated[
         str | None, typer.Option("--directory", help="A directory file, instead of the directory in force.")
+    ] = None,
+    at: Annotated[
+        datetime | None, typer.Option("--at", help="When it would come in, in UTC; now where left out.")
+    ] = None,
+    opted_out: Annotated[
+        bool, typer.Option("--opted-out", help="As if the person had chosen the national data opt-out.")
+    ] = False,
+    sensitive: Annotated[
+        bool, typer.Option("--sensitive", help="As if the record were marked as sensitive.")
+    ] = False,
+    came_from: Annotated[
+        list[str] | None, typer.Option("--came-from", help="As if it had come from there through Imex.")
+    ] = None,
+    held_by: Annotated[
+        list[str] | None, typer.Option("--held-by", help="As if that institution had it already.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge by the directory in force; pure, nothing is sent."""
-    from imex.directory import matching_rules
+    from imex.cli import rules_told
+    from imex.directory import Marks
+    from imex.sharing.decisions import Background, Question
+    from imex.sharing.explained import as_json as plain
+    from imex.sharing.explained import explain
 
     index = _index(directory_file)
     facts = _facts(files, _source(index, source))
-    told = matching_rules(index, facts)
-    items = [_told(index, facts, one) for one in told]
+    explained = explain(
+        index,
+        Question(
+            study_uid="",
+            facts=facts,
+            at=at.replace(tzinfo=UTC) if at else datetime.now(UTC),
+            passage=1,
+            standing=not to,
+            recipients=frozenset(_known(index, to)),
+            background=Background(
+                Marks(opted_out=opted_out, sensitive=sensitive),
+                passed_through=frozenset(_known(index, came_from)),
+                held_by=frozenset(_known(index, held_by)),
+            ),
+        ),
+    )
     if as_json:
-        print_json({"source": facts.source, "modalities": sorted(facts.modalities), "items": items})
+        print_json(plain(explained))
         return
-    print(f"From {facts.source}, modalities {', '.join(sorted(facts.modalities)) or '(none)'}:")
-    for item in items:
-        print(f"{'FIRES' if item['matched'] else 'no   '}  {item['rule']}")
-        for reason in item["reasons"]:
-            print(f"         {reason}")
-        for share in item["shares"]:
-            allowed = "allowed" if share["agreement"] else "REFUSED"
-            print(f"         → {share['recipient']} ({item['priority']}): {allowed}, {share['words']}")
-    if not any(item["matched"] for item in items):
-        print("No rule would fire: the study would be listed to its sender, to be shared by hand.")
+    for line in rules_told.lines(explained):
+        print(line)
 
 
-def _told(index: "DirectoryIndex", facts: "StudyFacts", one: "RuleMatch") -> dict[str, Any]:
-    from imex.directory import covering_agreement
-
-    shares = []
-    for recipient in one.recipients:
-        covered = covering_agreement(
-            index, facts.source, recipient, one.rule.purpose, datetime.now(UTC), facts.modalities
-        )
-        shares.append(
-            {
-                "recipient": recipient,
-                "agreement": covered.agreement.id if covered.agreement else None,
-                "words": covered.words,
-            }
-        )
-    return {
-        "rule": one.rule.id,
-        "matched": one.matched,
-        "reasons": list(one.reasons),
-        "purpose": one.rule.purpose,
-        "priority": one.rule.priority.value,
-        "shares": shares,
-    }
+def _known(index: "DirectoryIndex", codes: list[str] | None) -> list[str]:
+    for code in codes or ():
+        if code not in index.institutions and code not in index.groups:
+            raise Failure(f"{code!r} is no institution or group of the directory.")
+    return codes or []
 
 
 def _index(file: str | None) -> "DirectoryIndex":

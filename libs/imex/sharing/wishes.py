@@ -81,11 +81,12 @@ def _wishes(index: DirectoryIndex, filed: Filed) -> tuple[Addressed, ...]:
     """What a rule asks for where it fires: the same for every study, so it is kept with the version."""
     found: tuple[Addressed, ...] | None = index.kept.get(filed)
     if found is None:
-        found = index.kept[filed] = tuple(_wish(filed.rule, recipient) for recipient in filed.recipients)
+        found = index.kept[filed] = tuple(rule_wish(filed.rule, recipient) for recipient in filed.recipients)
     return found
 
 
-def _wish(rule: Rule, recipient: str) -> Addressed:
+def rule_wish(rule: Rule, recipient: str) -> Addressed:
+    """What a rule asks for, for one of its recipients."""
     return Addressed(
         recipient=recipient,
         purpose=rule.purpose,

@@ -176,7 +176,14 @@ def test_rules_test_says_which_rule_fires_and_what_covers_it(run: Any, file: Pat
     told = run("rules", "test", str(path), "--directory", str(file), "--json").json
     (item,) = told["items"]
     assert (item["rule"], item["matched"]) == ("r1", True)
-    assert item["shares"][0]["agreement"] == "a1"
+    (share,) = told["shares"]
+    assert (share["action"], share["recipient"], share["agreement"]) == ("share", "RT3", "a1")
+    assert share["agreements"] == [{"agreement": "a1", "covers": True, "lacking": []}]
+    told_words = run("rules", "test", str(path), "--directory", str(file), "--sensitive").out
+    assert "RT3 for direct-care (routine, rule r1): REFUSED, no agreement covers" in told_words
+    assert "does not include records that are marked as sensitive" in told_words
+    returned = run("rules", "test", str(path), "--directory", str(file), "--came-from", "RT3").out
+    assert "not sent, it came from RT3 to RQM through Imex" in returned
     words = run("rules", "test", str(path), "--directory", str(file), "--from", "RT3").out
     assert "source RT3 is not RQM" in words
     assert "No rule would fire" in words
