@@ -72,11 +72,13 @@ class Passage:
     parts: int = 0
     instances: int = 0
     revision: int = 0
+    source: str = SOURCE
+    agreement: str | None = None
 
     @property
     def share(self) -> UUID:
         """The share's id."""
-        return ids.share_id(SOURCE, self.study_uid, self.recipient, "direct-care", 1)
+        return ids.share_id(self.source, self.study_uid, self.recipient, "direct-care", 1)
 
     @property
     def id(self) -> UUID:
@@ -86,7 +88,7 @@ class Passage:
     def about(self) -> dict[str, Any]:
         """What every event about it says."""
         return {
-            "source": SOURCE,
+            "source": self.source,
             "study_uid": self.study_uid,
             "delivery": self.id,
             "share": self.share,
@@ -107,6 +109,7 @@ class World:
         self.traces = Traces("delivery", TracesSettings())
         self.signer = Signer(SEED)
         self._institutions: dict[str, dict[str, Any]] = {}
+        self._agreements: list[dict[str, Any]] = []
         self.directory: DirectoryIndex | None = None
 
     def endpoint(self, recipient: str, port: int, **facts: Any) -> None:
@@ -118,7 +121,15 @@ class World:
             "kind": "nhs",
             "endpoints": [{"name": "pacs", **(facts if facts.get("type") else node | facts)}],
         }
-        document = {"institutions": list(self._institutions.values())}
+        self._apply()
+
+    def agreements(self, *agreements: dict[str, Any]) -> None:
+        """Make the directory know these agreements, and no others."""
+        self._agreements = [{"legal_basis": "research", **one} for one in agreements]
+        self._apply()
+
+    def _apply(self) -> None:
+        document = {"institutions": list(self._institutions.values()), "agreements": self._agreements}
         self.directory = DirectoryIndex(Directory.model_validate(document))
 
     def changers(self) -> Changers:
@@ -214,6 +225,7 @@ class World:
                 part=passage.parts,
                 priority=passage.priority,
                 directory_version="0" * 64,
+                agreement=passage.agreement,
                 instances=tuple(listed),
             ),
         )
