@@ -44,6 +44,8 @@ CODINGS: dict[AuditAction, Coding] = {
     "share_expired": Coding(*_ORDER, "U"),
     "share_escalated": Coding(*_ORDER, "U"),
     "notice_acknowledged": Coding(*_ADMINISTRATION, "E"),
+    "identifier_mapped": Coding(*_ADMINISTRATION, "C"),
+    "identifier_unmapped": Coding(*_ADMINISTRATION, "D"),
     "instances_sent": Coding(*_BEGIN_TRANSFER, "E"),
     "share_delivered": Coding(*_TRANSFERRED, "R"),
     "share_viewed": Coding(*_ACCESSED, "R"),

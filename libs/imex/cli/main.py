@@ -12,6 +12,7 @@ from imex.cli import (
     deliveries,
     directory,
     events,
+    identifiers,
     notices,
     quarantine,
     reconcile,
@@ -36,6 +37,7 @@ def build() -> typer.Typer:
     for name, part in (
         ("directory", directory),
         ("quarantine", quarantine),
+        ("identifiers", identifiers),
         ("notices", notices),
         ("deliveries", deliveries),
         ("deadletters", deadletters),

@@ -15,6 +15,7 @@ AuditAction = Literal[
     "share_requested", "share_accepted", "share_refused", "share_cancelled", "share_revoked",
     "share_failed", "share_expired",
     "share_escalated", "notice_acknowledged",
+    "identifier_mapped", "identifier_unmapped",  # a recipient's own for a sender's
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",

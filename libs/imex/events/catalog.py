@@ -86,6 +86,7 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.ShareCommanded,
     commands.QuarantineCommanded,
     commands.DeliveryCommanded,
+    commands.IdentifierCommanded,
 )
 _SHARES: tuple[EventClass, ...] = (
     shares.ShareRequested,

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from imex.events.envelope import Event, OdsCode, Priority, StudyPayload, schema_url
+from imex.events.envelope import Event, OdsCode, Payload, Priority, StudyPayload, schema_url
 from imex.events.sealed import Sealed
 
 
@@ -51,6 +51,35 @@ class QuarantineCommanded(Event[QuarantineCommandedData]):
     PRODUCER: ClassVar[str] = "portal"
     type: Literal["imex.quarantine.commanded"] = "imex.quarantine.commanded"
     dataschema: str = schema_url("imex.quarantine.commanded")
+
+
+class IdentifierCommandedData(Payload):
+    """A wish about which of a recipient's own identifiers stands for one of a sender's."""
+
+    command: Literal["add", "remove"]
+    identifier: UUID = Field(description="of the mapping")
+    recipient: OdsCode
+    identifier_kind: Literal["patient", "accession"]
+    sender: OdsCode
+    sealed: Sealed | None = Field(
+        default=None, description="issuer, value, own, name and birth_date; None when it is removed"
+    )
+    reason: str = ""
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """Wishes of one recipient stay in order."""
+        return f"identifiers/{self.recipient}"
+
+
+class IdentifierCommanded(Event[IdentifierCommandedData]):
+    """Somebody with the right to ask asked something of a mapping of identifiers."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.identifier.commanded"] = "imex.identifier.commanded"
+    dataschema: str = schema_url("imex.identifier.commanded")
 
 
 class DeliveryCommandedData(StudyPayload):

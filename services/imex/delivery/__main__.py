@@ -40,7 +40,7 @@ from imex.storage import MinioStore
 
 NAME = "delivery"
 POLICIES = {
-    "manifests.express": Policy(batch_records=32, linger_s=0.0, concurrency=2),
+    "manifests.express": Policy(batch_records=32, linger_s=0.0, pace_cap_s=0.0, concurrency=2),
     "manifests.urgent": Policy(batch_records=64, linger_s=0.005, concurrency=1),
     "manifests.bulk": Policy(batch_records=64, linger_s=0.005, concurrency=2),
     "commands": Policy(batch_records=32, linger_s=0.0, concurrency=1),
@@ -64,13 +64,14 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     producer = Producer(settings.kafka, f"imex-{NAME}")
     bell = Bell()
     arrivals = Arrivals(bell)
+    sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     precedence = Precedence()
     consumers = [
         Consumer(
             settings.kafka,
             f"imex-{NAME}-{topic.replace('.', '-')}",
             [topic],
-            handler(arrivals),
+            handler(arrivals, sealer),
             database,
             policy,
             producer=producer,
@@ -94,6 +95,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             directory.current,
             bell=bell,
             arrivals=arrivals,
+            sealer=sealer,
             traces=traces,
             metrics=metrics,
         ),
@@ -109,6 +111,7 @@ def _worker(
     *,
     bell: Bell,
     arrivals: Arrivals,
+    sealer: Sealer,
     traces: Traces,
     metrics: Metrics,
 ) -> Worker:
@@ -121,7 +124,7 @@ def _worker(
     sealing = settings.sealing
     changers = Changers(
         ledger,
-        Sealer(sealing.key_bytes(), sealing.current),
+        sealer,
         Keys(ledger, sealing.key_bytes(), sealing.current),
         Bounds(own.header_bytes, own.changed_at_a_time),
     )

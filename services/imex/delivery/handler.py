@@ -12,12 +12,13 @@ from imex.db import UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, withheld
 from imex.delivery import facts
 from imex.delivery.decide import LIFETIME
+from imex.delivery.identifiers import obey
 from imex.delivery.jobs import Instance, job_of
 from imex.delivery.manifests import issue
 from imex.delivery.refusals import forget
 from imex.delivery.wake import Arrivals
 from imex.events import Event
-from imex.events.commands import DeliveryCommanded
+from imex.events.commands import DeliveryCommanded, IdentifierCommanded
 from imex.events.manifests import (
     ManifestAnnotated,
     ManifestAnnotatedData,
@@ -29,13 +30,21 @@ from imex.events.manifests import (
     ManifestWithdrawnData,
 )
 from imex.runtime.message import Handler, Message
+from imex.sealing import Sealer
 
 
-def handler(arrivals: Arrivals) -> Handler:
-    """The consumers' handler, which tells the attempts and the worker of this process what has come."""
+def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
+    """The consumers' handler, which tells the attempts and the worker of this process what has come.
+
+    What commands hold sealed is opened with `sealer`.
+    """
 
     async def handle(messages: Sequence[Message], unit: UnitOfWork) -> None:
-        await apply([message.event for message in messages], unit, arrivals)
+        events = [message.event for message in messages]
+        for event in events:
+            if isinstance(event, IdentifierCommanded):
+                await obey(unit, event, sealer)
+        await apply(events, unit, arrivals)
 
     return handle
 

@@ -13,10 +13,13 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from imex.db import UnitOfWork
 from imex.db.tables.portal import idempotency
+from imex.dicom.mapping import Kind, Told, seal_context
 from imex.events import Priority
 from imex.events.commands import (
     DeliveryCommanded,
     DeliveryCommandedData,
+    IdentifierCommanded,
+    IdentifierCommandedData,
     QuarantineCommanded,
     QuarantineCommandedData,
     ShareCommanded,
@@ -26,6 +29,7 @@ from imex.events.ids import derived, root_traceparent
 from imex.events.sealed import Sealed
 from imex.portal.problems import Problem
 from imex.portal.scope import Caller
+from imex.sealing import Sealer
 
 ShareCommand = Literal["accept", "refuse", "cancel", "revoke"]
 
@@ -172,6 +176,57 @@ def change_delivery(
                 source=source,
                 study_uid=study_uid,
                 reason=reason,
+                **_who(caller),
+            ),
+        )
+    )
+
+
+def add_identifier(
+    unit: UnitOfWork,
+    caller: Caller,
+    *,
+    identifier: UUID,
+    recipient: str,
+    kind: Kind,
+    sender: str,
+    told: Told,
+    sealer: Sealer,
+) -> None:
+    """Ask delivery to use a recipient's own identifier for a sender's."""
+    _about_identifier(
+        unit, caller, "add", identifier, recipient, kind, sender, sealer.seal(told, seal_context(identifier))
+    )
+
+
+def remove_identifier(
+    unit: UnitOfWork, caller: Caller, *, identifier: UUID, recipient: str, kind: Kind, sender: str
+) -> None:
+    """Ask delivery to use it no more."""
+    _about_identifier(unit, caller, "remove", identifier, recipient, kind, sender, None)
+
+
+def _about_identifier(  # noqa: PLR0917  the parts of the command
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["add", "remove"],
+    identifier: UUID,
+    recipient: str,
+    kind: Kind,
+    sender: str,
+    sealed: Sealed | None,
+) -> None:
+    unit.publish(
+        IdentifierCommanded.of(
+            id=uuid4(),
+            subject=f"identifier/{identifier}",
+            data=IdentifierCommandedData(
+                command=command,
+                identifier=identifier,
+                recipient=recipient,
+                identifier_kind=kind,
+                sender=sender,
+                sealed=sealed,
                 **_who(caller),
             ),
         )

@@ -44,7 +44,7 @@ JOB = Job(
 )  # fmt: skip
 FILES = [
     "CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm", "JPEG2000.dcm",
-    "emri_small_jpeg_ls_lossless.dcm", "SC_rgb_rle_2frame.dcm", "rtplan.dcm", "reportsi.dcm",
+ "SC_rgb_rle_2frame.dcm", "rtplan.dcm", "reportsi.dcm",
     "liver_1frame.dcm", "test-SR.dcm", "693_J2KI.dcm", "ExplVR_BigEnd.dcm", "waveform_ecg.dcm",
 ]  # fmt: skip
 

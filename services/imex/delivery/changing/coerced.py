@@ -1,16 +1,15 @@
 """Under the identifiers that the recipient wants, and back to its own where the sender used others."""
 
 import asyncio
-from typing import Any, Final
+from typing import Any
 
-from imex.delivery.changing.decide import CannotChange, Coercion, domain, same_person
+from imex.delivery.changing.decide import CannotChange, Coercion
 from imex.delivery.changing.form import New
 from imex.delivery.changing.ledger import Ledger, Mapping
 from imex.delivery.changing.split import Parts
 from imex.delivery.jobs import Job
+from imex.dicom.mapping import WORDS, domain, same_person
 from imex.dicom.syntax import Encoding
-
-_WORDS: Final = {"patient": "Patient ID", "accession": "Accession Number"}
 
 
 class Coercer:
@@ -48,12 +47,12 @@ class Coercer:
             elif policy != "keep":
                 if policy == "map" and self._identity.unmapped == "hold":
                     raise CannotChange(
-                        f"held: {self._job.recipient} has no {_WORDS[kind]} of its own for this one; "
+                        f"held: {self._job.recipient} has no {WORDS[kind]} of its own for this one; "
                         "add it with `imex identifiers add`, and try again"
                     )
                 add = coercion.name_patient_issuer if kind == "patient" else coercion.name_accession_issuer
                 if add(dataset, self._job.source):
-                    changes.append(f"issuer of {_WORDS[kind]} added")
+                    changes.append(f"issuer of {WORDS[kind]} added")
         if not changes:
             return None
         head = await asyncio.to_thread(_write, dataset, encoding)
@@ -71,7 +70,7 @@ class Coercer:
                 self._found[key] = await self._ledger.behind(job.source, kind, job.recipient, has.value)
             if (back := self._found[key]) is not None:
                 own = Identifier(back.value, back.issuer or job.recipient)
-                return back, own, f"{_WORDS[kind]} mapped back to {job.recipient}'s own"
+                return back, own, f"{WORDS[kind]} mapped back to {job.recipient}'s own"
         if policy == "map":
             issuer = domain(has.issuer, job.source)
             key = ("own", job.recipient, kind, job.source, has.value, issuer)
@@ -81,13 +80,13 @@ class Coercer:
                 )
             if (found := self._found[key]) is not None:
                 own = Identifier(found.own, job.recipient)
-                return found, own, f"{_WORDS[kind]} mapped to {job.recipient}'s own"
+                return found, own, f"{WORDS[kind]} mapped to {job.recipient}'s own"
         return None, None, ""
 
     async def _check(self, kind: str, mapping: Mapping, person: Any) -> None:
         if not same_person(mapping.name, mapping.birth_date, person.name, person.birth_date):
             raise CannotChange(
-                f"held: the {_WORDS[kind]} is mapped, but for a person of another name or birth date; "
+                f"held: the {WORDS[kind]} is mapped, but for a person of another name or birth date; "
                 "look into it before anything is delivered"
             )
         if (not mapping.name or not mapping.birth_date) and mapping.id not in self._learnt:

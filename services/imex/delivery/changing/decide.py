@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from imex.deidentification.known import folded, words
 from imex.directory import DirectoryIndex
 from imex.directory.policies import Deidentification, IdentityPolicy
 
@@ -103,15 +102,3 @@ def _asked_by_agreement(index: DirectoryIndex, asked: Asked) -> Deidentification
             "nothing leaves until it is"
         )
     return found.deidentify
-
-
-def same_person(name: str, birth_date: str, other_name: str, other_birth_date: str) -> bool:
-    """Whether demographics agree, as far as both sides have them."""
-    names = set(words(name)), set(words(other_name))
-    dates = "".join(filter(str.isdigit, birth_date)), "".join(filter(str.isdigit, other_birth_date))
-    return (not all(names) or names[0] == names[1]) and (not all(dates) or dates[0] == dates[1])
-
-
-def domain(issuer: str, source: str) -> str:
-    """The issuer under which an identifier is looked up: empty for the source's own."""
-    return "" if folded(issuer) == folded(source) else issuer

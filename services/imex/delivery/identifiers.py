@@ -1,0 +1,86 @@
+"""Recipients' own identifiers for senders', as people command them: one for one, or not at all."""
+
+from typing import Final
+
+from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from imex.db import UnitOfWork
+from imex.db.tables.delivery import identifiers
+from imex.dicom.mapping import Held, Told, collision, domain, seal_context
+from imex.events import ids
+from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
+from imex.events.commands import IdentifierCommanded, IdentifierCommandedData
+from imex.sealing import Sealer
+
+_LOCK: Final = "identifiers/"
+
+
+async def obey(unit: UnitOfWork, event: IdentifierCommanded, sealer: Sealer) -> None:
+    """Add or remove a mapping. One that would be ambiguous is refused, and that is audited."""
+    data = event.data
+    if data.command == "remove":
+        await unit.connection.execute(
+            delete(identifiers).where(
+                identifiers.c.id == data.identifier, identifiers.c.recipient == data.recipient
+            )
+        )
+        return
+    if data.sealed is None:
+        return
+    told = sealer.open_as(Told, data.sealed, seal_context(data.identifier))
+    # two that collide must not be checked at the same time
+    await unit.connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(_LOCK + data.recipient))))
+    reason = collision(await _beside(unit, data, told), data.identifier_kind, data.sender, told)
+    if reason:
+        unit.publish(_refused(event, reason))
+        return
+    await unit.connection.execute(
+        insert(identifiers)
+        .values(
+            id=data.identifier,
+            recipient=data.recipient,
+            kind=data.identifier_kind,
+            source=data.sender,
+            issuer=domain(told.issuer, data.sender),
+            value=told.value,
+            own=told.own,
+            name=told.name,
+            birth_date=told.birth_date,
+            actor=data.actor,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def _beside(unit: UnitOfWork, data: IdentifierCommandedData, told: Told) -> list[Held]:
+    i = identifiers.c
+    rows = await unit.connection.execute(
+        select(i.source, i.issuer, i.value, i.own, i.name, i.birth_date).where(
+            i.recipient == data.recipient,
+            i.kind == data.identifier_kind,
+            or_(i.own == told.own, and_(i.source == data.sender, i.value == told.value)),
+        )
+    )
+    return [Held(*row) for row in rows]
+
+
+def _refused(event: IdentifierCommanded, reason: str) -> AuditRecorded:
+    data = event.data
+    recorded = AuditRecorded.of(
+        id=ids.caused_id(event.id, AuditRecorded.type_name(), str(data.identifier)),
+        subject=f"identifier/{data.identifier}",
+        data=AuditRecordedData(
+            action="identifier_mapped",
+            outcome="refused",
+            actor=Actor(kind="service", id="delivery"),
+            recipient=data.recipient,
+            reason=reason,
+            details={
+                "kind": data.identifier_kind,
+                "sender": data.sender,
+                "identifier": str(data.identifier),
+            },
+        ),
+    )
+    return recorded.model_copy(update={"source": "/imex/delivery"})
