@@ -97,6 +97,8 @@ class Share:
     rule: str | None = None
     agreement: str | None = None
     legal_basis: str | None = None
+    deidentified: bool = False
+    """The agreement lets nothing leave as it is."""
     endpoint: str | None = None
     reference: str | None = None
     quiet_s: int | None = None

@@ -138,6 +138,7 @@ class Docket:
                 rule=wish.rule,
                 agreement=judgement.agreement,
                 legal_basis=judgement.legal_basis,
+                deidentified=judgement.deidentify is not None,
                 directory_version=judgement.directory_version,
                 endpoint=wish.endpoint,
                 reference=wish.reference,

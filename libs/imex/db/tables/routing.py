@@ -162,6 +162,7 @@ shares = Table(
     Column("rule", Text),
     Column("agreement", Text),
     Column("legal_basis", Text),
+    Column("deidentified", Boolean, nullable=False, server_default="false"),  # as the agreement asks
     Column("directory_version", Text, nullable=False),
     Column("endpoint", Text),
     Column("reference", Text),

@@ -66,14 +66,14 @@ async def change_delivery(
         if found is None:
             raise not_found("delivery")
         check_wish(caller, found, wish)
-        study = (found.source, found.study_uid)
+        study = await deliveries.study_of(unit.connection, delivery)
         commands.change_delivery(unit, caller, wish, delivery=delivery, study=study, reason=reason)
         audit.record(
             unit,
             caller,
             "delivery_commanded",
             source=found.source,
-            study_uid=found.study_uid,
+            study_uid=study[1],
             recipient=found.recipient,
             share=found.share,
             reason=reason,

@@ -159,7 +159,9 @@ async def change_share(
         if found is None:
             raise not_found("share")
         check_change(caller, found, command)
-        study = (found.source, found.study_uid, found.recipient)
+        study = await shares.study_of(unit.connection, caller.scope, share)
+        if study is None:
+            raise not_found("share")
         reason = body.reason if body else ""
         made = commands.change_share(unit, caller, command, share=share, study=study, reason=reason)
 

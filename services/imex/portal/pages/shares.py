@@ -145,7 +145,9 @@ async def change(
         if found is None:
             raise not_found("share")
         check_change(who.caller, found, command)
-        study = (found.source, found.study_uid, found.recipient)
+        study = await shares.study_of(unit.connection, who.caller.scope, share)
+        if study is None:
+            raise not_found("share")
         made = commands.change_share(
             unit, who.caller, command, share=share, study=study, reason=reason.strip()
         )

@@ -4,12 +4,14 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, case, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import deliveries, instances
+from imex.db.tables.routing import shares
 from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
+from imex.portal.queries.veil import shown_study_uid
 from imex.portal.scope import Scope
 
 DeliveryState = Literal["waiting", "running", "idle", "ended"]
@@ -44,9 +46,12 @@ def _base(scope: Scope) -> Select[Any]:
         of_delivery = select(func.count()).select_from(instances).where(instances.c.delivery == d.id)
         return of_delivery.where(instances.c.state == state).scalar_subquery()
 
-    stored = [d[name] for name in Delivery.model_fields if name in d]
+    stored = [d[name] for name in Delivery.model_fields if name in d and name != "study_uid"]
+    # a share that the portal does not know is shown as delivery knows it
+    study_uid = case((shares.c.id.is_(None), d.study_uid), else_=shown_study_uid(scope)).label("study_uid")
+    joined = deliveries.outerjoin(shares, shares.c.id == d.share)
     counts = [count("confirmed").label("delivered"), count("failed").label("failed")]
-    return select(*stored, *counts).where(scope.either(d.source, d.recipient))
+    return select(*stored, study_uid, *counts).select_from(joined).where(scope.either(d.source, d.recipient))
 
 
 async def listed(
@@ -82,3 +87,10 @@ async def get(connection: AsyncConnection, scope: Scope, delivery: UUID) -> Deli
     query = _base(scope).where(deliveries.c.id == delivery)
     row = (await connection.execute(query)).mappings().one_or_none()
     return None if row is None else Delivery.model_validate(dict(row))
+
+
+async def study_of(connection: AsyncConnection, delivery: UUID) -> tuple[str, str]:
+    """Source and study UID by which delivery knows it; for commands, not to be shown."""
+    d = deliveries.c
+    row = (await connection.execute(select(d.source, d.study_uid).where(d.id == delivery))).one()
+    return row.source, row.study_uid

@@ -2,14 +2,16 @@
 
 import json
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, LargeBinary, cast, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.outbox import FEED_TOPIC
-from imex.db.tables.routing import common
+from imex.db.tables.routing import common, shares
 from imex.portal.queries import cursors
+from imex.portal.queries.veil import shown_study_uid, veiled
 from imex.portal.scope import Scope
 
 
@@ -34,8 +36,25 @@ async def after(
     if event_type is not None:
         query = query.where(o.headers["ce_type"].astext == event_type)
     rows = (await connection.execute(query)).all()
-    events = [json.loads(bytes(row.value)) for row in rows]
+    events = await _veiled(connection, scope, [json.loads(bytes(row.value)) for row in rows])
     return events, int(rows[-1].cursor) if len(rows) == limit else int(end)
+
+
+async def _veiled(
+    connection: AsyncConnection, scope: Scope, events: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Events of de-identified shares name the study as their recipient knows it."""
+    ours = {event["data"]["share"] for event in events if event["data"].get("source") != scope.institution}
+    if scope.institution is None or not ours:
+        return events
+    query = select(shares.c.id, shown_study_uid(scope).label("shown")).where(
+        shares.c.id.in_([UUID(share) for share in ours]), veiled(scope)
+    )
+    shown = {str(row.id): row.shown for row in await connection.execute(query)}
+    for event in events:
+        if event["data"]["share"] in shown:
+            event["data"]["study_uid"] = shown[event["data"]["share"]]
+    return events
 
 
 def _seen_by(scope: Scope) -> ColumnElement[bool]:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
-from sqlalchemy import Select, and_, func, or_, select, tuple_
+from sqlalchemy import Select, and_, case, func, or_, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -14,6 +14,7 @@ from imex.db.tables.routing import notices, shares
 from imex.events.shares import ShareState
 from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
+from imex.portal.queries.veil import shown_study_uid
 from imex.portal.scope import Caller, Scope
 
 NoticeKind = Literal["escalated", "stuck"]
@@ -45,7 +46,8 @@ def _base(scope: Scope) -> Select[Any]:
     own = and_(a.notice == n.id, a.institution == (scope.institution or ""), a.at >= n.at)
     return (
         select(
-            notices,
+            *(column for column in n if column.name != "study_uid"),
+            case((s.id.is_(None), n.study_uid), else_=shown_study_uid(scope)).label("study_uid"),
             s.state.label("share_state"),
             a.at.label("acknowledged_at"),
             a.by.label("acknowledged_by"),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import receipts
 from imex.db.tables.routing import shares
+from imex.portal.queries.veil import unveiled
 from imex.portal.scope import Scope
 
 
@@ -20,6 +21,12 @@ class ReceiptInstance(BaseModel):
     status: str
     reason: str
     at: AwareDatetime | None
+    delivered_digest: str | None = Field(
+        default=None, description="of what was sent, where that is not what was received; else left out"
+    )
+    changes: list[str] | None = Field(
+        default=None, description="what was changed on the way out, in words; else left out"
+    )
 
 
 class Receipt(BaseModel):
@@ -48,7 +55,8 @@ async def of_share(connection: AsyncConnection, scope: Scope, share: UUID) -> di
                 receipts.c.signature,
             )
             .join(shares, shares.c.id == receipts.c.share)
-            .where(receipts.c.share == share, scope.either(shares.c.source, shares.c.recipient))
+            .where(receipts.c.share == share, unveiled(scope))
+            .where(scope.either(shares.c.source, shares.c.recipient))
             .order_by(receipts.c.at.desc(), receipts.c.revision.desc())
             .limit(1)
         )

@@ -17,6 +17,7 @@ from imex.events.shares import ShareState
 from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
 from imex.portal.queries.traces import trace_id_column
+from imex.portal.queries.veil import shown_study_uid, unveiled
 from imex.portal.scope import Scope
 from imex.sharing.model import more_urgent
 
@@ -36,7 +37,9 @@ class Share(BaseModel):
     """One share."""
 
     id: UUID
-    study_uid: str
+    study_uid: str = Field(
+        description="to the recipient of a de-identified share, the one given to it; empty before it has any"
+    )
     source: str
     recipient: str
     purpose: str
@@ -79,15 +82,17 @@ def _base(scope: Scope) -> Select[Any]:
         )
     ]
     joined = shares.outerjoin(studies, and_(of_study.source == s.source, of_study.study_uid == s.study_uid))
-    return select(shares, *counts).select_from(joined).where(scope.either(s.source, s.recipient))
+    shown = shown_study_uid(scope).label("shown_study_uid")
+    return select(shares, shown, *counts).select_from(joined).where(scope.either(s.source, s.recipient))
 
 
-_COMPUTED = frozenset({"instances", "priority"})
+_COMPUTED = frozenset({"instances", "priority", "study_uid"})
 
 
 def _share(row: Mapping[str, Any]) -> Share:
     return Share(
         **{name: row[name] for name in Share.model_fields if name in row and name not in _COMPUTED},
+        study_uid=row["shown_study_uid"],
         priority=more_urgent(row["priority"], row["escalated_to"] or row["priority"]),
         trace_id=trace_id_hex(row["source"], row["study_uid"]),
         instances=ShareInstances(
@@ -146,13 +151,13 @@ async def listed(
     s = shares.c
     query = _base(scope)
     if wanted.study_uid is not None:
-        query = query.where(s.study_uid == wanted.study_uid)
+        query = query.where(shown_study_uid(scope) == wanted.study_uid)
     if wanted.accession is not None:
-        query = query.where(studies.c.accession == wanted.accession)
+        query = query.where(studies.c.accession == wanted.accession, unveiled(scope))
     if wanted.state is not None:
         query = query.where(s.state == wanted.state)
     if wanted.q is not None:
-        query = query.where(matches(wanted.q))
+        query = query.where(matches(scope, wanted.q))
     if after is not None:
         at, identifier = cursors.moment_and_id(after)
         query = query.where(tuple_(s.created_at, s.id) < (at, identifier))
@@ -162,10 +167,13 @@ async def listed(
     return Page(items=found[:limit], next=last and cursors.encode(last.created_at.isoformat(), str(last.id)))
 
 
-def matches(identifier: str) -> ColumnElement[bool]:
+def matches(scope: Scope, identifier: str) -> ColumnElement[bool]:
     """Shares that `identifier` names: a study UID, an accession number, a share's id or a trace id."""
     s = shares.c
-    tests: list[ColumnElement[bool]] = [s.study_uid == identifier, studies.c.accession == identifier]
+    tests: list[ColumnElement[bool]] = [
+        shown_study_uid(scope) == identifier,
+        and_(studies.c.accession == identifier, unveiled(scope)),
+    ]
     with contextlib.suppress(ValueError):
         tests.append(s.id == UUID(identifier))
     trace = trace_id_column(s.source, s.study_uid, identifier)

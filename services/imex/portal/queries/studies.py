@@ -12,6 +12,7 @@ from imex.events.ids import trace_id_hex
 from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
 from imex.portal.queries.traces import trace_id_column
+from imex.portal.queries.veil import unveiled
 from imex.portal.scope import Scope
 
 
@@ -54,6 +55,7 @@ def _visible(scope: Scope) -> ColumnElement[bool]:
         shares.c.study_uid == studies.c.study_uid,
         shares.c.recipient == scope.institution,
         shares.c.state.not_in(("requested", "refused")),
+        unveiled(scope),
     )
     return or_(scope.own(studies.c.source), received)
 

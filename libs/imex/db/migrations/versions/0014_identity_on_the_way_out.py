@@ -16,6 +16,11 @@ def upgrade() -> None:
     op.add_column("deliveries", sa.Column("deidentify", JSONB(), nullable=True), schema="delivery")
     op.add_column("instances", sa.Column("delivered_digest", sa.Text(), nullable=True), schema="delivery")
     op.add_column("instances", sa.Column("changes", JSONB(), nullable=True), schema="delivery")
+    op.add_column(
+        "shares",
+        sa.Column("deidentified", sa.Boolean(), server_default="false", nullable=False),
+        schema="routing",
+    )
     op.create_table(
         "projects",
         sa.Column("project", sa.Text(), nullable=False),
@@ -79,6 +84,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take back."""
+    op.drop_column("shares", "deidentified", schema="routing")
     for table in ("identifiers", "releases", "pseudonyms", "given_uids", "projects"):
         op.drop_table(table, schema="delivery")
     for table, column in (
