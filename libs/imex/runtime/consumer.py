@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 200
 _GATHER_MS = 10
+_GATHERED = 0.25
+"""Of a pause, at most so much is spent on waiting for what else the broker has."""
 _MEASURE_S = 1.0
 _LOOK_AGAIN_S = 5.0
 _SESSION_TIMEOUT_MS = 45_000
@@ -241,7 +243,8 @@ class Consumer:
         client = self._client
         assert client is not None
         failures = 0
-        pace = Pace(self._policy.pace_cap_s)
+        policy = self._policy
+        pace = Pace(policy.pace_cap_s, policy.pace_least_s, policy.pace_s_per_record)
         while not self._stopping.is_set():
             self._turned = time.monotonic()
             try:
@@ -249,7 +252,8 @@ class Consumer:
                 fetched = await client.getmany(timeout_ms=_POLL_MS)
                 pausing = pace.pause_s(time.monotonic())
                 # the broker answers a waiting fetch with the first record; the rest comes with the next one
-                more = await client.getmany(timeout_ms=_GATHER_MS) if fetched and pausing else {}
+                gather_ms = min(_GATHER_MS, int(_GATHERED * 1000 * pausing))
+                more = await client.getmany(timeout_ms=gather_ms) if fetched and gather_ms else {}
             except KafkaError as error:
                 failures += 1
                 if failures > 5 or client._coordinator._coordination_task.done():

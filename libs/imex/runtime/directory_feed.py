@@ -183,7 +183,7 @@ class DirectoryFeed:
     async def _load(self, object_key: str, version: str | None) -> DirectoryIndex:
         body = await self._documents.get(object_key)
         try:
-            return await asyncio.to_thread(_indexed, body, version)
+            return await asyncio.to_thread(indexed, body, version)
         except UnreadableDocument as error:
             self._changes.labels("unreadable").inc()
             raise OSError(f"{object_key}: {error}") from None
@@ -213,8 +213,12 @@ class DirectoryFeed:
             log.warning("no stored directory could be read: %s", type(error).__name__)
 
 
-def _indexed(body: bytes, version: str | None) -> DirectoryIndex:
-    """In a thread of its own; traffic goes on beside it."""
+def indexed(body: bytes, version: str | None) -> DirectoryIndex:
+    """A document as it is read in a thread of its own, while traffic goes on beside it.
+
+    Raises:
+        UnreadableDocument: it is no directory of this release.
+    """
     # The objects of a large directory, some hundred thousand, live until the next one comes: for the garbage
     # collector to walk them would halt everything for a tenth of a second, now and then again.
     gc.disable()

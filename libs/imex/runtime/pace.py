@@ -9,12 +9,20 @@ looks again, longer the more keep coming, up to a cap that bounds what the pause
 from collections import deque
 
 
+LEAST_S = 0.04
+"""The first image goes ahead alone; what comes behind it shares a batch and leaves it the processor."""
+S_PER_RECORD = 0.004
+"""Four milliseconds for each record a second: at 50 a second the pause is 200 ms."""
+
+
 class Pace:
     """The rate of the last second and the pause that follows from it. Times in seconds."""
 
-    def __init__(self, cap_s: float) -> None:
-        """`cap_s` is the longest pause; 0 never pauses."""
+    def __init__(self, cap_s: float, least_s: float = LEAST_S, s_per_record: float = S_PER_RECORD) -> None:
+        """`cap_s` is the longest pause, and 0 never pauses; `least_s` the shortest after a record came."""
         self._cap_s = cap_s
+        self._least_s = least_s
+        self._s_per_record = s_per_record
         self._taken: deque[tuple[float, int]] = deque()
         self._count = 0
 
@@ -29,7 +37,7 @@ class Pace:
         self._forget(now)
         if not self._count:
             return 0.0
-        return min(self._cap_s, max(_LEAST_S, self._count * _S_PER_RECORD))
+        return min(self._cap_s, max(self._least_s, self._count * self._s_per_record))
 
     def _forget(self, now: float) -> None:
         while self._taken and self._taken[0][0] < now - _WINDOW_S:
@@ -37,7 +45,3 @@ class Pace:
 
 
 _WINDOW_S = 1.0
-_LEAST_S = 0.04
-"""The first image goes ahead alone; what comes behind it shares a batch and leaves it the processor."""
-_S_PER_RECORD = 0.004
-"""Four milliseconds for each record a second: at 50 a second the pause is 200 ms."""

@@ -18,7 +18,7 @@ from imex.validation.repository import Repository
 from imex.validation.settings import Settings
 
 NAME = "validation"
-EXPRESS = Policy(batch_records=32, linger_s=0.0, concurrency=2)
+EXPRESS = Policy(batch_records=32, linger_s=0.0, concurrency=2, pace_least_s=0.02, pace_s_per_record=0.002)
 URGENT = Policy(batch_records=64, linger_s=0.005, concurrency=2)
 BULK = Policy(batch_records=128, linger_s=0.01, concurrency=3)
 COMMANDS = Policy(batch_records=32, linger_s=0.0, concurrency=1)
