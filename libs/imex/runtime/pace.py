@@ -8,7 +8,6 @@ looks again, longer the more keep coming, up to a cap that bounds what the pause
 
 from collections import deque
 
-
 LEAST_S = 0.04
 """The first image goes ahead alone; what comes behind it shares a batch and leaves it the processor."""
 S_PER_RECORD = 0.004

@@ -16,8 +16,8 @@ class Policy:
     linger_s: float = 0.005
     """How long the first record of a batch waits for company; 0 for an express lane."""
     pace_cap_s: float = 0.3
-    """The longest pause between two looks at the broker while records stream in; see `Pace`. 0 where they come
-    in batches already, because the consumer before has paused."""
+    """The longest pause between two looks at the broker while records stream in; see `Pace`. 0 where they
+    come in batches already, because the consumer before has paused."""
     pace_least_s: float = LEAST_S
     pace_s_per_record: float = S_PER_RECORD
     """How that pause grows with the rate."""
