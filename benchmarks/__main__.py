@@ -1,4 +1,4 @@
-"""All systems side by side, or Imex alone (`imex`), or the tables of an earlier run (`tables`)."""
+"""All systems side by side, Imex alone (`imex`), decisions (`decisions`), or an earlier run (`tables`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import full, lanes, report, steering
+from benchmarks import decisions, full, lanes, report, steering
 from benchmarks.results import Results
 
 
@@ -19,12 +19,15 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command")
     steering.add_arguments(commands.add_parser("imex", help="Imex alone, a line for each round"))
     lanes.add_arguments(commands.add_parser("lanes", help="emergencies beside a queue of routine studies"))
+    decisions.add_arguments(commands.add_parser("decisions", help="decisions and apply at national size"))
     tables = commands.add_parser("tables", help="the tables of an earlier run")
     tables.add_argument("results", type=Path, help="what --json wrote")
     tables.add_argument("document", type=Path, nargs="?", help="put them between its marks")
     arguments = parser.parse_args()
     if arguments.command == "tables":
         return _tables(arguments.results, arguments.document)
+    if arguments.command == "decisions":
+        return decisions.run(arguments)
     # ended by either signal, it still stops what it has started
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)

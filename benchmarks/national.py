@@ -6,12 +6,19 @@ import random
 from dataclasses import dataclass
 
 MODALITIES = ("CT", "MR", "CR", "DX", "US", "MG", "NM", "PT", "XA")
+LIMITED = ("CT", "MR", "PT")
 BODY_PARTS = ("HEAD", "CHEST", "ABDOMEN", "PELVIS", "SPINE", "KNEE", "HIP", "BREAST")
 WORDS = ("stroke", "trauma", "cancer", "follow up", "cardiac", "spine", "screening", "paediatric")
 PURPOSES = ("direct-care", "mdt", "second-opinion", "reporting", "research")
 PRIORITIES = ("routine", "routine", "routine", "urgent", "emergency")
+Agreed = tuple[str, str, str, tuple[str, ...]]
+"""Source, recipient, purpose and modalities of an agreement."""
+MEMBERS = 10
+"""Of a network."""
 HUB = "H000"
-"""The source with most rules: every condition in CEL is its own."""
+"""The source of all rules in CEL."""
+EXPRESSIONS = 200
+"""Of the rules, those in CEL."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,6 @@ class Size:
     groups: int = 40
     agreements: int = 20_000
     rules: int = 10_000
-    expressions: int = 200
-    """Of the rules, those in CEL; all of the hub's."""
 
 
 def codes(size: Size) -> list[str]:
@@ -44,39 +49,49 @@ def document(size: Size = Size(), seed: int = 7) -> str:
             f'accepts: {{max_associations: 4, hours: "{chance.choice(("00:00-24:00", "07:00-20:00"))}"}}}}]}}'
         )
     lines.append("groups:")
-    for number in range(size.groups):
-        members = ", ".join(chance.sample(names, 12))
-        lines.append(f"  - {{code: NET{number}, name: Network {number}, members: [{members}]}}")
+    networks = {f"NET{number}": chance.sample(names, MEMBERS) for number in range(size.groups)}
+    for code, members in networks.items():
+        lines.append(f"  - {{code: {code}, name: Network {code}, members: [{', '.join(members)}]}}")
     lines.append("agreements:")
-    groups = [f"NET{number}" for number in range(size.groups)]
+    groups = list(networks)
+    agreed: list[Agreed] = []
     for number in range(size.agreements):
         source, recipient = chance.sample(names, 2)
-        if number % 50 == 0:
+        if number % 100 == 0:
             source, recipient = chance.choice(groups), chance.choice(groups)
-        purposes = ", ".join(chance.sample(PURPOSES, chance.randint(1, 3)))
-        more = "" if number % 5 else ", modalities: [CT, MR, PT, SR]"
+        wanted = chance.sample(PURPOSES, chance.randint(1, 3))
+        limited = number % 7 == 0
+        agreed.append((source, recipient, wanted[0], LIMITED if limited else MODALITIES))
+        purposes = ", ".join(wanted)
+        more = f", modalities: [{', '.join(LIMITED)}]" if limited else ""
         lines.append(
             f"  - {{id: a{number}, from: {source}, to: {recipient}, purposes: [{purposes}], "
             f'legal_basis: "UK GDPR 6(1)(e), 9(2)(h)", valid_from: 2024-01-01, '
             f"valid_until: {2026 + number % 5}-12-31{more}}}"
         )
     lines.append("rules:")
-    for number in range(size.rules):
-        lines.append(f"  - {_rule(chance, number, names, groups, size)}")
+    lines.extend(f"  - {_rule(chance, number, agreed, networks, names)}" for number in range(size.rules))
     return "\n".join(lines) + "\n"
 
 
-def _rule(chance: random.Random, number: int, names: list[str], groups: list[str], size: Size) -> str:
-    to = chance.choice(groups) if number % 25 == 0 else chance.choice(names)
-    then = f"to: [{to}], purpose: {chance.choice(PURPOSES)}, priority: {chance.choice(PRIORITIES)}"
-    if number < size.expressions:
-        word, modality = chance.choice(WORDS).upper(), chance.choice(MODALITIES)
+def _rule(
+    chance: random.Random, number: int, agreed: list[Agreed], networks: dict[str, list[str]], names: list[str]
+) -> str:
+    """Rules follow agreements, one in a hundred goes to a network; one in ten goes to just anybody."""
+    source, recipient, purpose, modalities = chance.choice(agreed)
+    if source in networks:
+        source = chance.choice(networks[source])
+    if number % 10 == 0 and source in names:
+        recipient = chance.choice(names)
+    then = f"to: [{recipient}], purpose: {purpose}, priority: {chance.choice(PRIORITIES)}"
+    if number < EXPRESSIONS:
+        word, modality = chance.choice(WORDS).upper(), chance.choice(modalities)
         return (
             f'{{id: r{number}, when: \'source == "{HUB}" && study.description.contains("{word}") && '
             f'study.modalities.exists(m, m == "{modality}" || m == "SR") && '
             f"study.series_descriptions.size() < {chance.randint(2, 40)}', {then}}}"
         )
-    conditions = [f"source: {chance.choice(names)}", f"modality: {chance.choice(MODALITIES)}"]
+    conditions = [f"source: {source}", f"modality: {chance.choice(modalities)}"]
     if number % 2:
         conditions.append(f"body_part: {chance.choice(BODY_PARTS)}")
     if number % 3 == 0:

@@ -86,7 +86,8 @@ def _whole(told: WishTold) -> Iterator[str]:
     if wish.priority == "emergency":
         yield "sent instance by instance, without waiting for the rest"
         return
-    said = [f"after {'the default' if wish.quiet_s is None else f'{wish.quiet_s} s'} of quiet"]
+    quiet = "the default quiet period" if wish.quiet_s is None else f"{wish.quiet_s} s of quiet"
+    said = [f"after {quiet}"]
     if whole.expected:
         said.append("or when as many have come as the sender states")
     if whole.required_series:

@@ -1,6 +1,12 @@
 """The directory: who may send, who receives, under which agreements and rules. Pure; no I/O."""
 
-from imex.directory.agreements import AgreementTold, agreements_told, covering_agreement, opt_out_applies
+from imex.directory.agreements import (
+    AgreementTold,
+    agreements_told,
+    asked_of,
+    covering_agreement,
+    opt_out_applies,
+)
 from imex.directory.diff import Change, diff
 from imex.directory.document import digest, render_schema, to_yaml
 from imex.directory.errors import DirectoryError, DirectoryErrors
@@ -82,6 +88,7 @@ __all__ = [
     "UnknownSender",
     "WhyUnknown",
     "agreements_told",
+    "asked_of",
     "covering_agreement",
     "diff",
     "digest",

@@ -16,7 +16,9 @@ MAX_NEAR_MISSES = 5
 _EXEMPT = PURPOSES_OF_CARE | LEGAL_DUTIES
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
+    """What is asked of the agreements between two institutions."""
+
     purpose: str
     day: date
     having: frozenset[str]
@@ -38,6 +40,24 @@ class AgreementTold:
         return not self.lacking
 
 
+def asked_of(
+    purpose: str, at: datetime, modalities: Iterable[str], clinician: str | None, marks: Marks | None
+) -> Asked:
+    """The question to the agreements; see `covering_agreement`."""
+    return Asked(purpose, local_time(at).date(), frozenset(modalities), clinician, marks)
+
+
+def first_covering(
+    index: DirectoryIndex, source: str, recipient: str, asked: Asked, preferred: str | None = None
+) -> Agreement | None:
+    """The agreement that lets a study go, without words: this is asked for every share."""
+    between = index.agreements_between(source, recipient)
+    for agreement in sorted(between, key=lambda one: one.id != preferred) if preferred else between:
+        if _covers(agreement, asked):
+            return agreement
+    return None
+
+
 def covering_agreement(  # noqa: PLR0917 - the six facts that make the question
     index: DirectoryIndex,
     source: str,
@@ -48,26 +68,27 @@ def covering_agreement(  # noqa: PLR0917 - the six facts that make the question
     *,
     clinician: str | None = None,
     marks: Marks | None = None,
-    preferred: str | None = None,
 ) -> Coverage:
     """The first agreement, in the file's order, that lets ``source`` send to the institution ``recipient``.
-
-    Where the agreement ``preferred`` (an id) covers it too, it is that one.
 
     Both dates of an agreement count in full. An agreement limited to modalities covers only studies that have
     no other. At the C-STORE neither modalities nor ``marks`` are known (empty, None) and what depends on them
     is not judged yet; a `Marks` that could not be looked up counts against it.
     """
-    asked = _Asked(purpose, local_time(at).date(), frozenset(modalities), clinician, marks)
+    asked = asked_of(purpose, at, modalities, clinician, marks)
+    agreement = first_covering(index, source, recipient, asked)
+    if agreement is not None:
+        return Coverage(agreement, f"agreement {agreement.id}: {agreement.legal_basis}")
+    return uncovered(index, source, recipient, asked)
+
+
+def uncovered(index: DirectoryIndex, source: str, recipient: str, asked: Asked) -> Coverage:
+    """Why no agreement covers it, in words: each that there is between the two, and what it lacks."""
     between = index.agreements_between(source, recipient)
-    for agreement in sorted(between, key=lambda one: one.id != preferred) if preferred else between:
-        if _covers(agreement, asked):
-            return Coverage(agreement, f"agreement {agreement.id}: {agreement.legal_basis}")
-    told = [AgreementTold(agreement, tuple(_lacking(agreement, asked))) for agreement in between]
-    misses = [f"agreement {one.agreement.id} {' and '.join(one.lacking)}" for one in told]
-    if not misses and index.agreements_between(recipient, source):
+    misses = [f"agreement {one.id} {' and '.join(_lacking(one, asked))}" for one in between]
+    if not between and index.agreements_between(recipient, source):
         misses.append(f"there is one only from {recipient} to {source}")
-    words = f"no agreement covers {source} to {recipient} for {purpose}"
+    words = f"no agreement covers {source} to {recipient} for {asked.purpose}"
     if misses:
         more = len(misses) - MAX_NEAR_MISSES
         words += f": {'; '.join(misses[:MAX_NEAR_MISSES])}" + (f"; and {more} more" if more > 0 else "")
@@ -75,18 +96,9 @@ def covering_agreement(  # noqa: PLR0917 - the six facts that make the question
 
 
 def agreements_told(
-    index: DirectoryIndex,
-    source: str,
-    recipient: str,
-    purpose: str,
-    at: datetime,
-    *,
-    modalities: Iterable[str] = (),
-    clinician: str | None = None,
-    marks: Marks | None = None,
+    index: DirectoryIndex, source: str, recipient: str, asked: Asked
 ) -> tuple[AgreementTold, ...]:
     """What every agreement from ``source`` to ``recipient`` says of a share, in the file's order."""
-    asked = _Asked(purpose, local_time(at).date(), frozenset(modalities), clinician, marks)
     return tuple(
         AgreementTold(agreement, tuple(_lacking(agreement, asked)))
         for agreement in index.agreements_between(source, recipient)
@@ -108,10 +120,10 @@ def may_ever_cover(
 ) -> bool:
     """Whether some study with one of these modalities (None: any) could go under an agreement on that day."""
     studies = [frozenset({one}) for one in modalities] if modalities is not None else [frozenset[str]()]
-    return any(_covers(agreement, _Asked(purpose, day, having, clinician, None)) for having in studies)
+    return any(_covers(agreement, Asked(purpose, day, having, clinician, None)) for having in studies)
 
 
-def _covers(agreement: Agreement, asked: _Asked) -> bool:
+def _covers(agreement: Agreement, asked: Asked) -> bool:
     """Whether `_lacking` would find nothing, without its words: this is asked for every share."""
     return (
         asked.purpose in agreement.purposes
@@ -129,7 +141,7 @@ def _covers(agreement: Agreement, asked: _Asked) -> bool:
     )
 
 
-def _lacking(agreement: Agreement, asked: _Asked) -> list[str]:
+def _lacking(agreement: Agreement, asked: Asked) -> list[str]:
     lacking: list[str] = []
     if asked.purpose not in agreement.purposes:
         lacking.append(f"is for {', '.join(agreement.purposes)} only")

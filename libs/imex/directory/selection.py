@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from imex.directory.cel import Condition
 from imex.directory.facts import StudyFacts
@@ -65,6 +66,9 @@ class Filed:
         return {name: values for name, values in named if values is not None}
 
 
+_order = attrgetter("order")
+
+
 class _Drawer:
     """Rules of one source, or of any, by the most telling of their conditions."""
 
@@ -83,6 +87,11 @@ class _Drawer:
             for value in keys[field]:
                 self._by[field, value].append(filed)
         self._by.default_factory = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no rule in it."""
+        return not self._by and not self._rest
 
     def look(self, keys: Iterable[Key], found: list[Filed]) -> None:
         """Add the rules that a study with these keys could match."""
@@ -119,19 +128,22 @@ class Selection:
 
     def candidates(self, facts: StudyFacts) -> list[Filed]:
         """Rules that could match, in the file's order, each once."""
-        keys = [
-            ("called", facts.called_ae),
-            *(("modalities", one) for one in facts.modalities),
-            *(("body_parts", one) for one in facts.body_parts),
-            *(("sop_classes", one) for one in facts.sop_classes),
-        ]
         found: list[Filed] = []
-        if drawer := self._drawers.get(facts.source):
+        keys: list[Key] = []
+        for drawer in (self._drawers.get(facts.source), self._drawer_of_any):
+            if drawer is None or drawer.is_empty:
+                continue
+            keys = keys or [
+                ("called", facts.called_ae),
+                *[("modalities", one) for one in facts.modalities],
+                *[("body_parts", one) for one in facts.body_parts],
+                *[("sop_classes", one) for one in facts.sop_classes],
+            ]
             drawer.look(keys, found)
-        self._drawer_of_any.look(keys, found)
         if len(found) < 2:
             return found
-        return [filed for _, filed in sorted({filed.order: filed for filed in found}.items())]
+        found.sort(key=_order)
+        return [one for place, one in enumerate(found) if not place or one is not found[place - 1]]
 
     def hurrying(self, source: str, priority: Priority) -> Iterator[Filed]:
         """Rules of an urgent priority that could match a study of this source."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from imex.directory import DirectoryIndex, StudyFacts
+from imex.directory.agreements import Asked, asked_of
 from imex.sharing.decisions import (
     UNMARKED,
     Addressed,
@@ -19,7 +20,7 @@ from imex.sharing.decisions import (
     Spared,
     Withhold,
 )
-from imex.sharing.judging import judge
+from imex.sharing.judging import judge, judge_asked
 from imex.sharing.model import Share, Study
 from imex.sharing.wishes import RANK, latest, wishes_of
 
@@ -66,21 +67,28 @@ def consider(index: DirectoryIndex, question: Question) -> Outcome:
     First the shares that live are held to what is now known; then what rules, called AE titles, or a person
     ask for is planned, with those shares as they then are.
     """
-    withheld, rested = _hold(index, question)
-    ended = {one.share.id for one in withheld}
-    shares = [replace(one, state="revoked") if one.id in ended else one for one in question.shares]
+    withheld, rested = _hold(index, question) if question.shares else ((), ())
+    shares: Sequence[Share] = question.shares
+    if withheld:
+        ended = {one.share.id for one in withheld}
+        shares = [replace(one, state="revoked") if one.id in ended else one for one in shares]
     if question.by_hand is not None:
         made = plan_by_hand(
             index, question.facts, question.by_hand, shares, question.at, background=question.background
         )
         return Outcome(withheld, rested, (made,) if made else ())
-    left = replace(question, shares=tuple(shares)) if ended else question
+    left = replace(question, shares=tuple(shares)) if withheld else question
     wishes, spared = wishes_of(index, left)
     planned: list[Open | Raise] = []
+    asked: dict[tuple[str, str | None], Asked] = {}
     for wish in wishes:
         known = latest(shares, wish.recipient, wish.purpose) if shares else None
         if wish.unless_held and (known is None or not known.live) and _holds(left, wish.recipient):
             spared.append(Spared(wish, f"{wish.recipient} has the study already"))
+        elif known is None:
+            of_all = wish.purpose, wish.clinician
+            what = asked.get(of_all) or asked.setdefault(of_all, _asked(left, wish))
+            planned.append(Open(wish, judge_asked(index, left.facts.source, wish, what), 1))
         elif (decision := _plan_one(index, left, wish, known)) is not None:
             planned.append(decision)
     return Outcome(withheld, rested, tuple(planned), tuple(spared))
@@ -189,6 +197,11 @@ def _plan_one(
     if known is not None and not judgement.covered and _was_uncovered(known):
         return None  # a further refusal would tell nobody anything new
     return Open(wish, judgement, episode)
+
+
+def _asked(question: Question, wish: Addressed) -> Asked:
+    facts, marks = question.facts, question.background.marks
+    return asked_of(wish.purpose, question.at, facts.modalities, wish.clinician, marks)
 
 
 def _holds(question: Question, recipient: str) -> bool:

@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from imex.directory import AgreementTold, DirectoryIndex, Rule, RuleMatch, agreements_told, matching_rules
+from imex.directory import (
+    AgreementTold,
+    DirectoryIndex,
+    Rule,
+    RuleMatch,
+    agreements_told,
+    asked_of,
+    matching_rules,
+)
 from imex.sharing.decide import consider
 from imex.sharing.decisions import Addressed, Judgement, Open, Outcome, Question, Raise
 from imex.sharing.judging import judge
@@ -105,17 +113,14 @@ def _wishes(index: DirectoryIndex, question: Question, outcome: Outcome) -> Iter
 
 def _told(index: DirectoryIndex, question: Question, wish: Addressed, action: str, words: str) -> WishTold:
     facts, background = question.facts, question.background
-    agreements = agreements_told(
-        index,
-        facts.source,
-        wish.recipient,
-        wish.purpose,
-        question.at,
-        modalities=facts.modalities,
-        clinician=wish.clinician,
-        marks=background.marks,
+    asked = asked_of(wish.purpose, question.at, facts.modalities, wish.clinician, background.marks)
+    return WishTold(
+        wish,
+        action,
+        words,
+        judge(index, facts, wish, question.at, background),
+        agreements_told(index, facts.source, wish.recipient, asked),
     )
-    return WishTold(wish, action, words, judge(index, facts, wish, question.at, background), agreements)
 
 
 def as_json(explained: Explained) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Default deny: which agreement covers a wish, and what it demands. Pure."""
 
+from collections.abc import Hashable
 from datetime import datetime
 
-from imex.directory import DirectoryIndex, StudyFacts, covering_agreement
+from imex.directory import Agreement, DirectoryIndex, StudyFacts
+from imex.directory.agreements import Asked, asked_of, first_covering, uncovered
 from imex.sharing.decisions import UNMARKED, Addressed, Background, Judgement
 
 
@@ -19,33 +21,41 @@ def judge(
 
     Of several it is the one `preferred` by its id, else the first of the directory.
     """
-    coverage = covering_agreement(
-        index,
-        facts.source,
-        wish.recipient,
-        wish.purpose,
-        at,
-        facts.modalities,
-        clinician=wish.clinician,
-        marks=background.marks,
-        preferred=preferred,
-    )
-    agreement = coverage.agreement
-    endpoint = index.endpoint_for(wish.recipient, wish.endpoint)
-    undeliverable = ""
-    if endpoint is None:
-        named = f"no endpoint {wish.endpoint!r}" if wish.endpoint else "no endpoint"
-        undeliverable = f"{wish.recipient} has {named} in the directory"
+    asked = asked_of(wish.purpose, at, facts.modalities, wish.clinician, background.marks)
+    return judge_asked(index, facts.source, wish, asked, preferred)
+
+
+def judge_asked(
+    index: DirectoryIndex, source: str, wish: Addressed, asked: Asked, preferred: str | None = None
+) -> Judgement:
+    """`judge`, where the same is asked for several recipients."""
+    agreement = first_covering(index, source, wish.recipient, asked, preferred)
     if agreement is None:
-        return Judgement(None, None, index.version, coverage.words, undeliverable=undeliverable)
+        words = uncovered(index, source, wish.recipient, asked).words
+        return Judgement(None, None, index.version, words, undeliverable=_undeliverable(index, wish))
+    # what an agreement allows for a recipient's endpoint is the same for every study
+    key = agreement.id, wish.recipient, wish.endpoint
+    kept: dict[Hashable, Judgement] = index.kept.setdefault(judge_asked, {})
+    return kept.get(key) or kept.setdefault(key, _allowed(index, wish, agreement))
+
+
+def _allowed(index: DirectoryIndex, wish: Addressed, agreement: Agreement) -> Judgement:
+    endpoint = index.endpoint_for(wish.recipient, wish.endpoint)
     return Judgement(
         agreement=agreement.id,
         legal_basis=agreement.legal_basis,
         directory_version=index.version,
-        reason=coverage.words,
+        reason=f"agreement {agreement.id}: {agreement.legal_basis}",
         asks_recipient=endpoint is not None and endpoint.type == "inbox" and endpoint.acceptance,
         controllers=agreement.controllers,
         processors=agreement.processors,
         deidentify=agreement.deidentify,
-        undeliverable=undeliverable,
+        undeliverable=_undeliverable(index, wish),
     )
+
+
+def _undeliverable(index: DirectoryIndex, wish: Addressed) -> str:
+    if index.endpoint_for(wish.recipient, wish.endpoint) is not None:
+        return ""
+    named = f"no endpoint {wish.endpoint!r}" if wish.endpoint else "no endpoint"
+    return f"{wish.recipient} has {named} in the directory"

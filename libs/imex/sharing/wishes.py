@@ -23,25 +23,25 @@ def wishes_of(index: DirectoryIndex, question: Question) -> tuple[tuple[Addresse
     wishes: list[Addressed] = []
     spared: list[Spared] = []
     facts, been = question.facts, question.background.passed_through
-    if question.standing:
-        for filed in firing_rules(index, facts):
-            for wish in _wishes(index, filed):
-                recipient = wish.recipient
-                if recipient == facts.source:
-                    continue
-                if recipient in been:
-                    spared.append(Spared(wish, _came_from(recipient, facts.source)))
-                elif filed.rule.alternates:
-                    wishes += _placed(index, question, filed.rule.alternates, wish)
-                else:
-                    wishes.append(wish)
+    firing = firing_rules(index, facts) if question.standing else []
+    for filed in firing:
+        for wish in _wishes(index, filed):
+            recipient = wish.recipient
+            if recipient == facts.source:
+                continue
+            if recipient in been:
+                spared.append(Spared(wish, _came_from(recipient, facts.source)))
+            elif filed.rule.alternates:
+                wishes += _placed(index, question, filed.rule.alternates, wish)
+            else:
+                wishes.append(wish)
     if question.recipients:
         wishes += [
             Addressed(recipient=recipient, purpose=DIRECT_CARE, priority="routine", origin="called")
             for recipient in index.recipients(sorted(question.recipients), facts.source)
         ]
-    if len(wishes) < 2:
-        return tuple(wishes), spared
+    if len(firing) + len(question.recipients) < 2 and not any(one.rule.alternates for one in firing):
+        return tuple(wishes), spared  # nobody can be named twice
     best: dict[tuple[str, str], Addressed] = {}
     for wish in wishes:
         key = wish.recipient, wish.purpose
