@@ -18,6 +18,7 @@ from tests.integration.delivery_world import Passage, World, delivery_world, sto
 from imex.db.tables import delivery as tables
 from imex.deidentification.reading import uids_of
 from imex.dicom import dataset_digest
+from imex.events.audit import AuditRecorded
 from imex.testing.dicom import SyntheticInstance, SyntheticStudy, synthetic_study
 
 PROJECT = {"project": "p1", "options": ["retain-longitudinal-modified-dates", "clean-descriptors"]}
@@ -152,7 +153,12 @@ async def test_the_round_trip(empty_database_url: str, tmp_path: Path) -> None:
             await world.issue(back, [encoded(one) for one in made])
             await world.until_outcome(back, "delivered")
         returned = {str(one.Modality): one for one in received(folders["RQM"])}
+        audited = [one.data for one in await world.events(AuditRecorded)]
     assert set(returned) == {"SEG", "SR"}
+    assert [(one.agreement, one.details["changes"].split(" ")[0]) for one in audited] == [
+        ("out", "de-identified"),
+        ("back", "re-identified"),
+    ]
     originals = {str(one.sop_instance_uid) for one in sent.instances}
     for one in returned.values():
         assert (one.StudyInstanceUID, one.PatientID, str(one.PatientName)) == (sent.study_uid, MRN, NAME)

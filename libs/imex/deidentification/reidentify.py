@@ -32,6 +32,7 @@ STUDY: Final = {
 }
 """What is kept of a study for the way back, with its VR."""
 
+_CHARACTER_SET: Final = 0x00080005
 _MARKS: Final = (0x00120062, 0x00120063, 0x00120064, 0x00280303)
 """What says that it is de-identified."""
 _TEXT: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
@@ -56,6 +57,8 @@ def facts_of(dataset: Dataset) -> Origin:
 
 def reidentify(dataset: Dataset, originals: Mapping[str, str], pseudonym: str, origin: Origin) -> None:
     """Change `dataset` in place: `originals` are the original UIDs by the given ones."""
+    if not all(value.isascii() for value in (*origin.patient.values(), *origin.study.values())):
+        _write_as_unicode(dataset)
     patient = origin.patient.get("00100020", "")
     name = origin.patient.get("00100010", "")
     for holder, tag, vr in list(walk(dataset)):
@@ -78,6 +81,17 @@ def reidentify(dataset: Dataset, originals: Mapping[str, str], pseudonym: str, o
     for tag in _MARKS:
         if tag in dataset:
             del dataset[tag]
+
+
+def _write_as_unicode(dataset: Dataset) -> None:
+    """The maker's character set may not have what is put back; all text is decoded before it is changed."""
+    holders = {id(dataset): dataset}
+    for holder, tag, _ in list(walk(dataset)):
+        _ = holder[tag].value
+        if tag == _CHARACTER_SET:
+            holders[id(holder)] = holder
+    for holder in holders.values():
+        holder.add_new(_CHARACTER_SET, "CS", "ISO_IR 192")
 
 
 def _put(holder: Dataset, tag: int, vr: str, values: list[Any]) -> None:

@@ -159,6 +159,7 @@ async def _attempt(  # noqa: PLR0917  as above
         failed=count.failed,
         sent_bytes=count.bytes,
         yielded=yielded,
+        changes=tuple(sorted(count.changes)),
     )
 
 

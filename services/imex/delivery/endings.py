@@ -29,6 +29,8 @@ class Result:
     sent_bytes: int = 0
     yielded: bool = False
     """It stopped because it was asked to, and goes on as soon as it may."""
+    changes: tuple[str, ...] = ()
+    """What was changed on the way out, in words."""
 
 
 _RELEASING = timedelta(seconds=2)
@@ -205,6 +207,7 @@ async def _end_attempt(
                 failed=result.failed,
                 reason=result.reason,
                 ended_at=now,
+                changes=result.changes,
             )
         )
 

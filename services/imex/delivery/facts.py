@@ -120,7 +120,14 @@ def ended(
 
 
 def sent(
-    job: Job, *, ae_title: str, confirmed: int, failed: int, reason: str, ended_at: datetime
+    job: Job,
+    *,
+    ae_title: str,
+    confirmed: int,
+    failed: int,
+    reason: str,
+    ended_at: datetime,
+    changes: Sequence[str] = (),
 ) -> AuditRecorded:
     """For the audit record: an attempt carried images to the recipient."""
     subject = str(job.share)
@@ -137,6 +144,7 @@ def sent(
             source=job.source,
             recipient=job.recipient,
             share=job.share,
+            agreement=job.agreement,
             reason=reason[:MAX_REASON],
             counts={"confirmed": confirmed, "failed": failed},
             details={
@@ -144,6 +152,7 @@ def sent(
                 "endpoint": job.endpoint,
                 "ae_title": ae_title,
                 "attempt": str(job.attempt),
+                **({"changes": "; ".join(changes)} if changes else {}),
             },
         ),
     )

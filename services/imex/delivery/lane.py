@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -51,6 +51,8 @@ class Count:
     full_in_a_row: int = 0
     last_failure: str = ""
     last_again: str = ""
+    changes: set[str] = field(default_factory=set)
+    """What was changed in what was confirmed, in words."""
 
     @property
     def full(self) -> bool:
@@ -64,6 +66,7 @@ class Count:
             case Verdict.CONFIRMED:
                 self.confirmed += 1
                 self.bytes += instance.size
+                self.changes.update(answer.changes)
             case Verdict.FAILED:
                 self.failed += 1
                 self.last_failure = answer.reason

@@ -66,10 +66,6 @@ class Changed(Payload):
         self._digest = "sha256:" + digest.hexdigest()
         yield held
 
-    async def discard(self) -> None:
-        """It is not sent."""
-        await self._parts.close()
-
 
 def _digest(data: bytes | memoryview) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
