@@ -72,7 +72,8 @@ def components(
     meters = Meters(metrics)
     background = BackgroundPublisher(producer.send, meters)
     tuning = Tuning()
-    budget = Budget(settings.ingest.memory_bytes, 2 * tuning.single_put_bytes)
+    own = settings.ingest
+    budget = Budget(own.memory_bytes, 2 * tuning.single_put_bytes, own.emergency_memory)
     meters.watch(lambda: budget.used, lambda: background.waiting)
     bounds = bounds_of(settings.limits, directory)
     traffic = Traffic(budget, bounds, tuning.budget_wait_s)

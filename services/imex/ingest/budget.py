@@ -5,6 +5,9 @@ before it takes more, and waits its turn. So that nobody waits for ever, a part 
 in line and finds nothing free draws on it until its data set is done, which it always can be, as the part is
 as large as a data set may ever need. The others go on when it has given everything back.
 
+Emergencies stand before all others in the line, and a part of each pool is theirs alone, so that routine
+studies do not take the last of it. Whether a data set is one is asked only when it finds nothing free.
+
 The same line serves limits that are narrower than the process: pools of one institution or of all, whose
 sizes are this process's share of a limit that all processes keep (imex.ingest.limits).
 """
@@ -13,6 +16,7 @@ import asyncio
 import contextlib
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imex.dimse.memory import SharedMemory
@@ -37,6 +41,8 @@ class Pool:
     name: str
     size: int | None
     most: int
+    reserve: float = 0.0
+    """Of the size, what only emergencies may take."""
     used: int = 0
     waiting: int = 0
     waiting_since: float | None = None
@@ -52,11 +58,13 @@ class Pool:
         """Data sets that may draw on what is kept back at a time; always one, or nothing would ever move."""
         return sys.maxsize if self.size is None else max(1, self.size // (_RESERVED * self.most))
 
-    def has_room(self, count: int) -> bool:
-        """Whether so many bytes are free for everybody."""
+    def has_room(self, count: int, *, emergency: bool = False) -> bool:
+        """Whether so many bytes are free for everybody, or for an emergency."""
         if self.size is None:
             return True
         kept_back = max(0, self.slots * self.most - self.drawn)
+        if not emergency:
+            kept_back += int(self.reserve * self.size)
         return self.used + count <= self.size - kept_back
 
     def note(self) -> None:
@@ -80,8 +88,8 @@ class _Turn:
 class Budget:
     """The process's pool, and the line in front of it and of all narrower pools."""
 
-    def __init__(self, size: int, most: int) -> None:
-        self.memory = Pool("memory", size, most)
+    def __init__(self, size: int, most: int, reserve: float = 0.0) -> None:
+        self.memory = Pool("memory", size, most, reserve)
         self._line: list[_Turn] = []
         self._soon: asyncio.Handle | None = None
 
@@ -108,7 +116,11 @@ class Budget:
 
     async def take(self, holding: "Holding", count: int, within_s: float) -> None:
         """Take bytes for a data set, waiting for their turn. Raises BudgetExhausted."""
-        if (holding.draws or not self._line) and not _obstacles(holding, count):
+        free = (holding.draws or not self._line) and not _obstacles(holding, count)
+        if not free:
+            holding.look()
+            free = not self._stands_behind(holding) and not _obstacles(holding, count)
+        if free:
             _grant(holding, count)
             return
         turn = _Turn(holding, count)
@@ -129,11 +141,15 @@ class Budget:
                 raise BudgetExhausted(_lacking(turn)) from None
             raise
 
+    def _stands_behind(self, holding: "Holding") -> bool:
+        """Whether somebody in line is to be served before it."""
+        return not holding.draws and any(turn.holding.emergency >= holding.emergency for turn in self._line)
+
     def serve(self) -> None:
         """Let those in line take what is free; who waits for one pool holds up nobody in another."""
         self._soon = None
         blocked: set[Pool] = set()
-        for turn in list(self._line):
+        for turn in sorted(self._line, key=lambda turn: not turn.holding.emergency):
             if turn.granted.done() or (not turn.holding.draws and blocked.intersection(turn.holding.pools)):
                 continue  # one that is done has given up and is about to leave the line
             obstacles = _obstacles(turn.holding, turn.count)
@@ -150,7 +166,7 @@ def _obstacles(holding: "Holding", count: int) -> list[Pool]:
     """The pools that a data set waits for; none where there is room, or it may use what is kept back."""
     if holding.draws:
         return []
-    lacking = [pool for pool in holding.pools if not pool.has_room(count)]
+    lacking = [pool for pool in holding.pools if not pool.has_room(count, emergency=holding.emergency)]
     slotless = [pool for pool in holding.pools if pool.drawing >= pool.slots]
     if not lacking or not slotless:
         return []
@@ -158,7 +174,8 @@ def _obstacles(holding: "Holding", count: int) -> list[Pool]:
 
 
 def _grant(holding: "Holding", count: int) -> None:
-    if not holding.draws and not all(pool.has_room(count) for pool in holding.pools):
+    roomy = all(pool.has_room(count, emergency=holding.emergency) for pool in holding.pools)
+    if not holding.draws and not roomy:
         holding.draws = True
         for pool in holding.pools:
             pool.drawing += 1
@@ -181,20 +198,36 @@ def _wait(turn: _Turn, sign: int) -> None:
 
 
 def _lacking(turn: _Turn) -> Pool:
-    pools = turn.holding.pools
-    return next((pool for pool in reversed(pools) if not pool.has_room(turn.count)), pools[0])
+    pools, emergency = turn.holding.pools, turn.holding.emergency
+    lacking = (pool for pool in reversed(pools) if not pool.has_room(turn.count, emergency=emergency))
+    return next(lacking, pools[0])
 
 
 class Holding:
     """What one data set holds: grows in steps with its bytes, up to the most that it may ever need."""
 
-    def __init__(self, budget: Budget, within_s: float, *narrower: Pool) -> None:
-        """`within_s`: how long it waits for each step. `narrower`: further pools that it counts in."""
+    def __init__(
+        self,
+        budget: Budget,
+        within_s: float,
+        *narrower: Pool,
+        is_emergency: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`within_s`: how long it waits for each step. `narrower`: further pools that it counts in.
+
+        `is_emergency` says so as far as is known by then; it is asked each time that nothing is free.
+        """
+        self.emergency = False
+        self._is_emergency = is_emergency
         self._budget = budget
         self._within_s = within_s
         self.pools = (budget.memory, *narrower)
         self.held = 0
         self.draws = False
+
+    def look(self) -> None:
+        """Find out whether it is an emergency."""
+        self.emergency = self.emergency or self._is_emergency()
 
     async def cover(self, received: int) -> None:
         """Hold enough for so many received bytes. Raises BudgetExhausted."""

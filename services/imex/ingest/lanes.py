@@ -24,3 +24,7 @@ class LaneMemory:
         if len(self._lanes) > self._most:
             self._lanes.popitem(last=False)
         return chosen
+
+    def known(self, source: str, study_uid: str) -> Lane | None:
+        """The lane that was chosen; None where none was, or it is forgotten."""
+        return self._lanes.get((source, study_uid))

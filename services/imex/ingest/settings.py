@@ -78,6 +78,9 @@ class IngestSettings(BaseSettings):
         ge=32 * MIB,
         description="that connections receive into and data sets on their way may take together",
     )
+    emergency_memory: float = Field(
+        default=0.125, ge=0.0, le=0.5, description="of that and of limits of bytes under way: for emergencies"
+    )
     drain_s: float = Field(default=20.0, ge=0, description="for associations to end by themselves")
 
 

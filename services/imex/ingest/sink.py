@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from imex.dicom import Header, HeaderScanner, file_meta
+from imex.dicom import Header, HeaderScanner, file_meta, valid_uid
 from imex.dimse import Refused, StoreCommand, StoreResponse
 from imex.events import Lane
 from imex.events.ids import root_traceparent
@@ -74,15 +74,15 @@ class InstanceSink:
         self._upload: Upload | None = None
         self._lane: Lane | None = None
         self._started = time.perf_counter()
-        self._memory = around.traffic.data_set(origin.source)
+        self._memory = around.traffic.data_set(origin.source, self._is_emergency)
 
     async def write(self, chunk: memoryview | bytes) -> None:
         """Take the next piece. Raises Refused with A700 where memory or the store has no room for it."""
         self._size += len(chunk)
         try:
+            self._scanner.feed(chunk)
             await self._memory.cover(self._size)
             self._dataset_hash.update(chunk)
-            self._scanner.feed(chunk)
             if self._upload is not None:
                 await self._upload.write(chunk)
             elif len(self._buffer) + len(chunk) <= self._around.tuning.single_put_bytes:
@@ -93,6 +93,17 @@ class InstanceSink:
             self._carried.refused(study_of(self._scanner.finish(), self._origin.association))
             response = self._answer(OUT_OF_RESOURCES, self._unsafe(error))
             raise Refused(response.status, response.comment) from error
+
+    def _is_emergency(self) -> bool:
+        """By what has come so far; nothing is remembered, as what is still to come may say otherwise."""
+        header, source = self._scanner.so_far(), self._origin.source
+        if not valid_uid(header.elements.study_uid):
+            return False  # what the lane is chosen by stands before it
+        lane = self._around.lanes.known(source, header.elements.study_uid)
+        if lane is None:
+            sop_class = self._stored.sop_class_uid
+            lane = lane_of(self._index, source, self._origin.called, header, sop_class)
+        return lane == "express"
 
     async def _stream(self, chunk: memoryview | bytes) -> None:
         """From here on the data set is too large for one PUT."""

@@ -67,15 +67,17 @@ class Traffic:
         self._within_s = within_s
         self._clock = clock
         self._most_of_one = (budget.memory.size or 0) * _OF_ONE[0] // _OF_ONE[1]
-        self._everybody = _Lane(Pool(EVERYBODY, None, budget.memory.most))
+        self._everybody = _Lane(self._pool(EVERYBODY))
         self._institutions: dict[str, _Lane] = {}
         self._asked_at = clock()
         self._entitled: Entitled = _everything
 
-    def data_set(self, institution: str) -> "Load":
-        """A data set begins to arrive."""
+    def data_set(self, institution: str, is_emergency: Callable[[], bool] = lambda: False) -> "Load":
+        """A data set begins to arrive; `is_emergency` says so, as far as is known, where memory is short."""
         lane = self._lane(institution)
-        holding = Holding(self._budget, self._within_s, self._everybody.pool, lane.pool)
+        holding = Holding(
+            self._budget, self._within_s, self._everybody.pool, lane.pool, is_emergency=is_emergency
+        )
         return Load(holding, (self._everybody, lane), self._within_s, self._clock)
 
     def crowded(self, institution: str) -> tuple[LimitName, str] | None:
@@ -113,10 +115,14 @@ class Traffic:
             lane.throttle.set_rate(_share(bounds.bytes_per_s, rate_of(code), entitled))
         self._entitled = entitled
 
+    def _pool(self, name: str) -> Pool:
+        memory = self._budget.memory
+        return Pool(name, None, memory.most, memory.reserve)
+
     def _lane(self, institution: str) -> _Lane:
         lane = self._institutions.get(institution)
         if lane is None:
-            lane = self._institutions[institution] = _Lane(Pool(INSTITUTION, None, self._budget.memory.most))
+            lane = self._institutions[institution] = _Lane(self._pool(INSTITUTION))
             self.share_out(self._entitled)
         return lane
 

@@ -14,8 +14,8 @@ MIB = 1024 * KIB
 MOST = 16 * MIB
 
 
-def held(budget: Budget, *narrower: Pool, within_s: float = 5.0) -> Holding:
-    return Holding(budget, within_s, *narrower)
+def held(budget: Budget, *narrower: Pool, within_s: float = 5.0, emergency: bool = False) -> Holding:
+    return Holding(budget, within_s, *narrower, is_emergency=lambda: emergency)
 
 
 async def test_a_data_set_takes_as_it_grows_and_no_more_than_it_may_ever_need() -> None:
@@ -120,17 +120,59 @@ async def test_what_connections_receive_into_counts_too() -> None:
     await waiting
 
 
+async def test_routine_data_sets_do_not_take_the_part_that_is_kept_for_emergencies() -> None:
+    budget = Budget(128 * MIB, MOST, reserve=0.25)
+    drawing = [held(budget) for _ in range(2)]  # all that may draw on what is kept back
+    filling = [held(budget) for _ in range(5)]
+    for each in (*filling[:4], *drawing):
+        await each.cover(16 * MIB)
+    late = held(budget, within_s=0.02)
+    with pytest.raises(BudgetExhausted):
+        await late.cover(1)
+    emergency = held(budget, within_s=0.02, emergency=True)
+    await emergency.cover(16 * MIB)
+    assert budget.used <= 128 * MIB
+    for each in (*filling, *drawing, emergency):
+        each.release()
+    assert budget.used == 0
+
+
+async def test_an_emergency_stands_before_all_others_in_line() -> None:
+    budget = Budget(32 * MIB, MOST)
+    full = [held(budget) for _ in range(2)]
+    for each in full:
+        await each.cover(16 * MIB)
+    order: list[str] = []
+
+    async def wait(name: str, holding: Holding) -> None:
+        await holding.cover(16 * MIB)
+        order.append(name)
+        holding.release()
+
+    routine = asyncio.create_task(wait("routine", held(budget)))
+    await asyncio.sleep(0)
+    emergency = asyncio.create_task(wait("emergency", held(budget, emergency=True)))
+    await asyncio.sleep(0)
+    for each in full:
+        each.release()
+    async with asyncio.timeout(5):
+        await asyncio.gather(routine, emergency)
+    assert order == ["emergency", "routine"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(32, 160), st.integers(1, 40), st.integers(0, 2**32))
 def test_every_data_set_gets_through_whatever_they_need(size_mib: int, count: int, seed: int) -> None:
     async def check() -> None:
         rng = random.Random(seed)
-        budget = Budget(size_mib * MIB, MOST)
-        pools = [Pool("institution", rng.choice([None, 0, 8 * MIB, 48 * MIB]), MOST) for _ in range(3)]
+        reserve = rng.choice([0.0, 0.125, 0.5])
+        budget = Budget(size_mib * MIB, MOST, reserve)
+        sizes = [None, 0, 8 * MIB, 48 * MIB]
+        pools = [Pool("institution", rng.choice(sizes), MOST, reserve) for _ in range(3)]
         everybody = Pool("everybody", rng.choice([None, 20 * MIB, 96 * MIB]), MOST)
 
         async def receive() -> None:
-            mine = held(budget, everybody, rng.choice(pools))
+            mine = held(budget, everybody, rng.choice(pools), emergency=rng.random() < 0.3)
             total = 0
             for _ in range(rng.randint(1, 6)):
                 total += rng.randint(1, 8 * MIB)

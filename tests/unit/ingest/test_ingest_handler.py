@@ -10,6 +10,7 @@ import pytest
 
 from imex.dicom import dataset_digest, dataset_offset
 from imex.dimse import Accept, Ended, Refused, Reject, StoreCommand
+from imex.ingest.budget import Holding
 from imex.ingest.ports import MIB, Tuning
 from imex.runtime.errors import BrokerUnavailable
 from imex.storage import StoreFull, StoreUnavailable
@@ -348,3 +349,19 @@ async def test_a_large_data_set_is_refused_before_it_is_stored_where_the_store_i
     assert (await world.send(handler, emergency, "1.2.3.2", step=100_000)).status == 0
     (said,) = world.received
     assert (said.lane, said.problem, said.pixels.length) == ("express", None, 8 * MIB)
+
+
+async def test_where_memory_is_short_the_last_of_it_is_for_emergencies(
+    new_world: NewWorld, dataset: MakeDataset
+) -> None:
+    world = new_world(Tuning(budget_wait_s=0.05))
+    world.memory.memory.reserve = 0.25
+    others = [Holding(world.memory, 0.05) for _ in range(3)]
+    for each in others:
+        await each.cover(16 * MIB)  # all that is there for everybody, and what is kept back for one
+    handler = await world.handler()
+    with pytest.raises(Refused) as refused:
+        await world.send(handler, dataset())
+    assert "too much is under way" in refused.value.comment
+    emergency = await world.send(handler, dataset("1.2.3.2", "1.2.4", Modality="MR"), "1.2.3.2")
+    assert emergency.status == 0
