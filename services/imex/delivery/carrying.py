@@ -11,10 +11,11 @@ from opentelemetry.util.types import AttributeValue
 
 from imex.delivery.attempt import LeaseLost, Means, Stop, Width, attempt
 from imex.delivery.changing.changer import Changers
-from imex.delivery.changing.decide import MayNotLeave
+from imex.delivery.changing.decide import AgreementUnknown, MayNotLeave
 from imex.delivery.endings import Endings, Result, Settled
 from imex.delivery.jobs import Job
 from imex.delivery.pace import Rates
+from imex.delivery.payloads import Prepare
 from imex.delivery.targets import CannotDeliver, Target, Targets, target_for
 from imex.directory import DirectoryIndex
 from imex.directory.model import Endpoint
@@ -29,6 +30,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _SETTLE_AGAIN_S: Final = 1.0
+_NEW_DIRECTORY_S: Final = 1.0
+_LOOK_AGAIN_S: Final = 0.1
 
 CurrentDirectory = Callable[[], DirectoryIndex | None]
 """The directory version in force, None before the first one is known."""
@@ -130,11 +133,7 @@ class Carrying:
 
     async def _send(self, job: Job, stop: Stop, width: Width) -> Result:
         try:
-            directory = self._directory()
-            if directory is None:
-                raise CannotDeliver("the directory is not known yet")
-            target, endpoint = self._destination(job, directory)
-            prepare = await self._changers.of(job, directory, endpoint)
+            target, endpoint, prepare = await self._way(job)
         except (CannotDeliver, MayNotLeave) as error:
             return Result(reason=str(error))
         except Exception as error:
@@ -142,6 +141,21 @@ class Carrying:
                 raise
             return Result(reason="the database is not available")
         return await attempt(job, target, endpoint, self._means, stop, width, prepare)
+
+    async def _way(self, job: Job) -> tuple[Target, Endpoint, Prepare | None]:
+        """Where to, and through what. Routing may know a new directory a moment earlier."""
+        deadline = asyncio.get_running_loop().time() + _NEW_DIRECTORY_S
+        while True:
+            directory = self._directory()
+            if directory is None:
+                raise CannotDeliver("the directory is not known yet")
+            target, endpoint = self._destination(job, directory)
+            try:
+                return target, endpoint, await self._changers.of(job, directory, endpoint)
+            except AgreementUnknown:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+            await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _destination(self, job: Job, directory: DirectoryIndex) -> tuple[Target, Endpoint]:
         if job.recipient not in directory.institutions:

@@ -1,9 +1,8 @@
 """Changing the payloads of one delivery, as it was decided."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
 from imex.delivery.changing.coerced import Coercer
 from imex.delivery.changing.decide import (
@@ -23,16 +22,12 @@ from imex.delivery.changing.outgoing import Changed
 from imex.delivery.changing.reidentified import Reidentifier
 from imex.delivery.changing.split import Parts, split
 from imex.delivery.jobs import Job
-from imex.delivery.payloads import Payload, PayloadBroken
+from imex.delivery.payloads import Payload, PayloadBroken, Prepare
 from imex.dicom.syntax import encoding_of
 from imex.directory import DirectoryIndex
 from imex.directory.model import Endpoint
 from imex.directory.policies import Deidentification
 from imex.sealing import Sealer
-
-T = TypeVar("T")
-Prepare = Callable[[Payload], Awaitable[Payload]]
-"""From a stored payload to the one that is sent."""
 
 MOST_HEAD_BYTES: Final = 128 << 20
 _AT_A_TIME: Final = 2

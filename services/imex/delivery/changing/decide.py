@@ -16,6 +16,10 @@ class MayNotLeave(Exception):
     """Nothing of the delivery may be sent now; the words are fit for a timeline."""
 
 
+class AgreementUnknown(MayNotLeave):
+    """The directory that is known here does not have the agreement; a newer one may."""
+
+
 class CannotChange(Exception):
     """An instance cannot be changed as it has to be, or not safely; it is not sent. Words for the receipt."""
 
@@ -97,7 +101,7 @@ def _asked_by_agreement(index: DirectoryIndex, asked: Asked) -> Deidentification
         return None
     found = next((one for one in between if one.id == asked.agreement), None)
     if found is None:
-        raise MayNotLeave(
+        raise AgreementUnknown(
             f"agreement {asked.agreement} is not in the directory for {asked.source} to {asked.recipient}: "
             "nothing leaves until it is"
         )
