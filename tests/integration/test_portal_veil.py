@@ -9,7 +9,8 @@ import pytest
 from tests.integration.portal_world import NOW, World, world
 
 from imex.db.migrate import upgrade
-from imex.db.tables import delivery, routing
+from imex.db.tables import audit, delivery, routing
+from imex.events.audit import Actor, AuditRecordedData
 from imex.events.shares import ShareDelivered, ShareDeliveredPayload
 
 STUDY = "1.2.826.0.1.77"
@@ -90,6 +91,26 @@ async def test_the_recipient_learns_nothing(portal: World, left: bool) -> None:
 def _without_request(answer: Any) -> Any:
     """What was asked for may be said again."""
     return {name: value for name, value in answer.items() if name not in ("detail", "identifier", "query")}
+
+
+async def test_the_audit_export_names_it_as_the_recipient_knows_it(portal: World) -> None:
+    share = await de_identified(portal)
+    document = AuditRecordedData(
+        action="share_delivered", outcome="success", actor=Actor(kind="service", id="routing"),
+        study_uid=STUDY, source="RQM", recipient="RT3", share=share,
+    )  # fmt: skip
+    body = {"id": str(uuid4()), "time": NOW.isoformat(), "recorded_by": "/imex/routing"}
+    await portal.write(
+        audit.records,
+        {"partition": 0, "sequence": 1, "event_id": uuid4(), "at": NOW, "action": "share_delivered",
+         "institutions": ["RQM", "RT3"], "study_uid": STUDY, "share": share, "previous": b"", "hash": b"",
+         "body": json.dumps({**body, "data": document.model_dump(mode="json")})},
+    )  # fmt: skip
+    for who, uid in (("RT3", GIVEN), ("RQM", STUDY)):
+        async with portal.client(who) as api:
+            exported = (await api.get("/api/v1/audit/export")).text
+        assert uid in exported
+        assert (STUDY in exported) is (who == "RQM")
 
 
 async def test_source_and_administration_see_it_as_it_is(portal: World) -> None:

@@ -1,14 +1,17 @@
 """The audit trail as its readers get it: whole for verification, by institution for export."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from pydantic import BaseModel
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.audit_trail import Break, Checkpoint, Head, Record, Verifier
 from imex.audit_trail.entry import Entry, entry_of
 from imex.db.tables.audit import chains, checkpoints, common, personal, records
+from imex.db.tables.routing import shares
+from imex.portal.queries.veil import shown_study_uid, veiled
 from imex.portal.scope import Scope
 
 CHUNK = 500
@@ -91,14 +94,27 @@ async def _gone(connection: AsyncConnection) -> list[FirstBreak]:
 
 
 async def entries(connection: AsyncConnection, scope: Scope) -> AsyncIterator[Entry]:
-    """What concerns the caller, in the order in which it happened."""
-    wanted = select(records, _PERSONAL).order_by(records.c.at, records.c.partition, records.c.sequence)
+    """What concerns the caller, in the order in which it happened.
+
+    To the recipient of a de-identified share the study is named as that knows it.
+    """
+    shown = case((veiled(scope), shown_study_uid(scope)), else_=records.c.study_uid).label("shown")
+    wanted = (
+        select(records, _PERSONAL, shown)
+        .select_from(records.outerjoin(shares, shares.c.id == records.c.share))
+        .order_by(records.c.at, records.c.partition, records.c.sequence)
+    )
     if scope.institution is not None:
         wanted = wanted.where(records.c.institutions.contains([scope.institution]))
     async with connection.stream(wanted.execution_options(yield_per=CHUNK)) as rows:
         async for row in rows:
             kept = {field: value for field, (_, value) in (row.personal or {}).items() if value is not None}
-            yield entry_of(_record(row), kept)
+            entry = entry_of(_record(row), kept)
+            if row.shown != row.study_uid:
+                entry = replace(
+                    entry, data=entry.data.model_copy(update={"study_uid": row.shown or None, "details": {}})
+                )
+            yield entry
 
 
 def _record(row: Row[tuple[object, ...]]) -> Record:
