@@ -42,7 +42,7 @@ def steps(suite: str) -> list[Step]:
                 Step("import rules", (str(BIN / "lint-imports"), "--no-cache")),
                 Step("schemas", (sys.executable, "-m", "imex.schemas", "--check")),
                 Step("conformance statement", (sys.executable, "-m", "imex.conformance", "--check")),
-                Step("unit tests", (*PYTEST, "tests/unit", *WORKERS)),
+                Step("unit tests", (*PYTEST, "tests/unit", "tests/situations", *WORKERS)),
             ]
         case "faults":
             return [Step("fault matrix", (*PYTEST, "tests/faults"))]
@@ -60,7 +60,7 @@ def steps(suite: str) -> list[Step]:
             ]
         case _:
             return [
-                *_pytest("unit tests", ("tests/unit", "tests/fuzz"), *WORKERS),
+                *_pytest("unit tests", ("tests/unit", "tests/situations", "tests/fuzz"), *WORKERS),
                 *_pytest("contract and integration tests", ("tests/contract", "tests/integration")),
                 *_pytest("end-to-end tests", ("tests/e2e",)),
             ]
