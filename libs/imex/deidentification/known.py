@@ -41,6 +41,11 @@ def compact(text: str) -> str:
     return "".join(words(text))
 
 
+def _telling(identifier: str) -> bool:
+    """Whether it is found within other text too; `000012` would be found everywhere."""
+    return len(identifier.lstrip("0")) >= _SUBSTRING_ID
+
+
 @dataclass(slots=True)
 class Known:
     """Identifiers of one patient, and names of the people around: folded, for finding only. Patient data."""
@@ -86,7 +91,7 @@ class Known:
         if not said:
             return ""
         run = "".join(said)
-        if any(one in run if len(one) >= _SUBSTRING_ID else one in said for one in self.identifiers):
+        if any(one in (run if _telling(one) else said) for one in self.identifiers):
             return "identifier"
         if not vocabulary:
             if any(one in self.names for one in said) or any(one in run for one in self.full_names):

@@ -1,5 +1,6 @@
 """Going through data sets of pydicom without decoding what is not looked at."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ PATIENT_IDENTIFIERS = frozenset(
 )
 """Patient ID, other IDs, address, record locator, telephone, accession number, admission."""
 BIRTH_DATE = 0x00100030
+_PRINTED = re.compile(rb"[\x20-\x7e]{5,}")
+_MOST_BYTES = 1 << 20
 
 
 def vr_of(dataset: Dataset, tag: int) -> str:
@@ -29,11 +32,11 @@ def vr_of(dataset: Dataset, tag: int) -> str:
 
 
 def texts(value: Any) -> list[str]:
-    """The values of an element as text; bytes as far as they are text."""
+    """The values of an element as text; of bytes, what can be read in them."""
     if value is None:
         return []
     if isinstance(value, bytes | bytearray):
-        return [bytes(value[:65536]).decode("latin-1")]
+        return [run.decode("ascii") for run in _PRINTED.findall(bytes(value[:_MOST_BYTES]))]
     if isinstance(value, list | tuple | MultiValue):
         return [str(one) for one in value]
     return [str(value)]

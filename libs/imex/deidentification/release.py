@@ -1,5 +1,6 @@
 """Whether a de-identified data set may leave: what its header does not show, and what is still in it."""
 
+import re
 from typing import Final
 
 from pydicom.dataset import Dataset
@@ -38,7 +39,7 @@ _DOCUMENT: Final = 0x00420011
 _DOCUMENT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.104."
 _DERIVED_SCREEN: Final = "SCREEN SAVE"
 _SCANNED: Final = frozenset(["AE", "CS", "LO", "LT", "OB", "PN", "SH", "ST", "UC", "UN", "UR", "UT"])
-_LARGEST_SCANNED: Final = 1 << 16
+_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
 
 
 def document(dataset: Dataset) -> str:
@@ -84,12 +85,11 @@ def residue(dataset: Dataset, outcome: Outcome) -> str:
             continue
         if vr not in _SCANNED:
             continue
-        element = holder[tag]
-        if isinstance(element.value, bytes | bytearray) and len(element.value) > _LARGEST_SCANNED:
-            continue
-        for text in texts(element.value):
+        for text in texts(holder[tag].value):
             if text in ours:
                 continue
+            if any(uid in outcome.uids for uid in _UID.findall(text)):
+                return f"an original UID is left in ({tag >> 16:04X},{tag & 0xFFFF:04X})"
             if found := outcome.known.found_in(text, vocabulary=vr == "CS"):
                 return f"the patient's {found} is left in ({tag >> 16:04X},{tag & 0xFFFF:04X})"
     return ""

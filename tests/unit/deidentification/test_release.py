@@ -53,6 +53,8 @@ def test_documents_are_not_de_identified() -> None:
         ("SequenceName", "mrn-0815-44", "identifier"),
         ("ConvolutionKernel", "born 03/04/1971", "birth date"),
         ("BodyPartExamined", "ZOE", ""),
+        ("ICCProfile", b"\0\1for Zoe Olafsdottir\0", "name"),
+        ("ICCProfile", bytes(range(256)) * 9, ""),
     ],
 )
 def test_what_is_left_of_the_patient_is_found(keyword: str, value: str, words: str) -> None:
@@ -62,6 +64,30 @@ def test_what_is_left_of_the_patient_is_found(keyword: str, value: str, words: s
     found = residue(dataset, outcome)
     assert (f"the patient's {words} is left in" in found) if words else found == ""
     assert "Olaf" not in found and "0815" not in found
+
+
+def test_an_original_uid_is_found_in_text_too() -> None:
+    dataset = image(StudyInstanceUID="1.2.826.7.4711", PatientName="A^B")
+    dataset.ManufacturerModelName = "see 1.2.826.7.4711"
+    assert "original UID" in residue(dataset, deidentify(dataset, Profile(), KEY, "RQM"))
+
+
+@pytest.mark.parametrize(
+    ("identifier", "text", "found"),
+    [
+        ("000012", "version 7.1000012", False),
+        ("000012", "for 000012", True),
+        ("A12", "A123", False),
+        ("A12", "patient a12", True),
+        ("AB-12345", "xxab12345yy", True),
+        ("12", "12", False),
+        ("0000", "0000", False),
+    ],
+)
+def test_short_identifiers_count_as_whole_words_only(identifier: str, text: str, found: bool) -> None:
+    known = Known()
+    known.add_identifier(identifier)
+    assert bool(known.found_in(text)) is found
 
 
 def test_cleaning_takes_out_people_dates_and_numbers_and_leaves_the_rest() -> None:
