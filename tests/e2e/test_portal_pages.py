@@ -138,6 +138,9 @@ async def _busy(site: Site) -> tuple[UUID, UUID]:
         updated_at=now - timedelta(minutes=4),
     )
     entry = await made.held(study, created_at=now - timedelta(minutes=6))
+    late = "an urgent share to RT3 is not delivered 1 d after its first instance, its objective"
+    await made.notice(study, share=share, recipient="RT3", kind="escalated", reason=late)
+    await made.notice(study)
     for second, (step, reason) in enumerate(
         (
             ("requested", ""),
@@ -198,6 +201,7 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
         "5-no-match": "/shares?q=1.2.3&state=expired",
         "6-quarantine": "/quarantine",
         "7-held": f"/quarantine/{entry}",
+        "7a-notices": "/notices",
         "8-studies": "/studies",
         "10-directory": "/directory",
         "11-network": "/network",

@@ -38,6 +38,8 @@ def operation(offered: dict[str, Any], method: str, path: str) -> dict[str, Any]
         ("show", "1.2.3"),
         ("quarantine", "list", "--state", "waiting", "--study", "1.2.3", "--limit", "3"),
         ("quarantine", "show", SHARE),
+        ("notices", "list", "--state", "acknowledged", "--limit", "3"),
+        ("notices", "acknowledge", SHARE, "--remark", "seen to"),
         ("quarantine", "release", SHARE, "--reason", "x"),
         ("quarantine", "discard", SHARE, "--reason", "x"),
         ("deliveries", "list", "--state", "waiting", "--share", SHARE, "--to", "RT3"),
