@@ -35,6 +35,8 @@ class Elements:
     study_time: str = ""
     series_number: int | None = None
     instance_number: int | None = None
+    study_instances: int | None = None
+    """Number of Study Related Instances (0020,1208), as the sender states it."""
     rows: int | None = None
     columns: int | None = None
     samples_per_pixel: int | None = None

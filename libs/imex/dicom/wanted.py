@@ -36,6 +36,7 @@ ELEMENTS: Final[dict[int, Want]] = {
     0x0020000E: Want("series_uid", Kind.UID),
     0x00200011: Want("series_number", Kind.NUMBER),
     0x00200013: Want("instance_number", Kind.NUMBER),
+    0x00201208: Want("study_instances", Kind.NUMBER),
     0x00280002: Want("samples_per_pixel", Kind.SHORT),
     0x00280004: Want("photometric_interpretation", Kind.TEXT),
     0x00280008: Want("number_of_frames", Kind.NUMBER),

@@ -39,6 +39,9 @@ class InstanceFacts(StudyPayload):
     recipient: str | None = Field(default=None, description="explicit recipient, else the standing rules")
     directory_version: str = Field(description="the directory that judged the sender")
     identity: Sealed
+    stated_instances: int | None = Field(
+        default=None, description="instances of the study as the sender states them (0020,1208)"
+    )
 
 
 class InstanceReceivedData(InstanceFacts):

@@ -16,6 +16,7 @@ _UID_CHARS = 128
 _TEXT_CHARS = 1024
 _SHORT_CHARS = 64
 AE_CHARS = 16
+_MOST_INSTANCES = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,13 @@ def received_data(
             expected=header.pixel_bytes_expected,
         ),
         problem=header.problem,
+        stated_instances=_count(elements.study_instances),
     )
+
+
+def _count(stated: int | None) -> int | None:
+    """A count that can be true of a study."""
+    return stated if stated is not None and 0 < stated <= _MOST_INSTANCES else None
 
 
 def clean(text: str, most: int = _TEXT_CHARS) -> str:
