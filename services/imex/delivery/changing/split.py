@@ -12,6 +12,8 @@ from imex.dicom.syntax import Encoding
 
 Pieces = AsyncGenerator[bytes | memoryview, None]
 _ZEROS = bytes(1 << 16)
+_FIRST_LOOK = 1 << 13
+"""Most heads are smaller: the bulk of what is held whole need not be copied."""
 
 
 @dataclass(slots=True)
@@ -58,7 +60,10 @@ async def split(payload: Payload, encoding: Encoding, most_bytes: int, *, tail: 
 
 
 def _split_whole(finder: HeadFinder, whole: memoryview, *, tail: bool) -> Parts:
-    if not finder.feed(whole):
+    start, step = 0, _FIRST_LOOK
+    while start < len(whole) and not finder.feed(whole[start : start + step]):
+        start, step = start + step, 2 * step
+    if finder.end is None:
         finder.finish()
     end = finder.end or 0
     bulk = whole[end:]
