@@ -17,6 +17,7 @@ from tests.integration.delivery_world import Passage, World, delivery_world, sto
 
 from imex.db.tables import delivery as tables
 from imex.deidentification.reading import uids_of
+from imex.delivery.receipt import verify
 from imex.dicom import dataset_digest
 from imex.events.audit import AuditRecorded
 from imex.testing.dicom import SyntheticInstance, SyntheticStudy, synthetic_study
@@ -189,6 +190,7 @@ def _nobody_is_left(images: Sequence[Dataset], sent: SyntheticStudy) -> None:
 
 async def _receipt_has_both_digests(world: World, passage: Passage, came: set[str]) -> None:
     [receipt] = await world.receipts(passage)
+    verify(receipt.document, receipt.signature, world.signer.public_jwk)
     lines = receipt.document["instances"]
     assert receipt.document["complete"] is True
     assert {line["delivered_digest"] for line in lines} == came

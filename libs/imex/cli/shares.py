@@ -167,6 +167,9 @@ def _print_receipt(receipt: dict[str, Any]) -> None:
     whole = "complete" if receipt.get("complete") else "not complete"
     revision = receipt.get("revision")
     print(f"\nReceipt, revision {revision}: {confirmed} of {len(instances)} instances confirmed, {whole}")
+    changes = sorted({words for one in instances for words in one.get("changes", ())})
+    if changes:
+        print(f"Changed on the way out: {'; '.join(changes)}")
     others = [one for one in instances if one.get("status") != "confirmed"]
     if others:
         rows = ((one["sop_instance_uid"], one.get("status"), one.get("reason")) for one in others)

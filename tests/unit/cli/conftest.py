@@ -83,7 +83,7 @@ def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(raw)
 
-        do_GET = do_PUT = do_POST = handle_any  # noqa: N815 - the names that http.server calls
+        do_GET = do_PUT = do_POST = do_DELETE = handle_any  # noqa: N815 - the names that http.server calls
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

@@ -102,7 +102,7 @@ def serve_share(api: Any) -> None:
 def test_show_has_state_timeline_receipt_and_trace(run: Any, api: Any) -> None:
     serve_share(api)
     instances = [
-        {"sop_instance_uid": "1.1", "status": "confirmed"},
+        {"sop_instance_uid": "1.1", "status": "confirmed", "changes": ["Patient ID mapped"]},
         {"sop_instance_uid": "1.2", "status": "held", "reason": "NHS number is wrong"},
     ]
     receipt = {"revision": 1, "instances": instances, "complete": False}
@@ -113,6 +113,7 @@ def test_show_has_state_timeline_receipt_and_trace(run: Any, api: Any) -> None:
         "received",
         "+3.500 s",
         "1 of 2 instances confirmed",
+        "Changed on the way out: Patient ID mapped",
         "NHS number is wrong",
     ):
         assert expected in words
