@@ -5,6 +5,7 @@ from starlette.responses import Response
 
 from imex.directory import Agreement, Directory
 from imex.portal import audit, health
+from imex.portal.pages import directory_words
 from imex.portal.pages.render import render
 from imex.portal.pages.visitors import SignedInPart
 from imex.portal.queries import directories
@@ -25,6 +26,7 @@ async def directory_page(request: Request, who: SignedInPart) -> Response:
         "directory.html",
         who.caller,
         applied=applied,
+        words=directory_words,
         agreements=[one for one in directory.agreements if _concerns(one, directory, who.caller.scope)],
         rules=[
             rule
