@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from tests.integration.delivery_world import Passage, World, delivery_world, storescp
 
 from imex.db.tables import delivery as tables
@@ -293,3 +293,18 @@ async def test_patient_data_is_sealed(empty_database_url: str, tmp_path: Path) -
                 assert rows and not any(word in str(rows) for word in ("OKONKWO", MRN, sent.accession))
             given = list(await unit.connection.execute(select(tables.given_uids)))
         assert len({row.given for row in given}) == len(given) >= 5  # study, series, frame, two instances
+
+
+async def test_a_project_stops_without_the_key_it_began_with(empty_database_url: str, tmp_path: Path) -> None:
+    sent = study(1)
+    async with delivery_world(empty_database_url) as world, storescp(tmp_path) as port:
+        world.endpoint("RT3", port)
+        agreements(world)
+        async with world.database.unit() as unit:
+            await unit.connection.execute(insert(tables.projects).values(project="p1", key_id="k0"))
+        out = Passage("RT3", sent.study_uid, agreement="out")
+        async with world.working():
+            await world.issue(out, sent.instances)
+            row = await world.until_failing(out)
+        assert "project p1 began with sealing key k0, which IMEX_SEALING_KEYS lacks" in row.reason
+        assert not received(tmp_path)
