@@ -1,6 +1,7 @@
 """What people ask for through the API: shares, decisions, the directory."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -197,6 +198,21 @@ async def test_the_directory_is_replaced_as_a_whole_or_not_at_all(portal: World)
     assert [event.data.number for event in applied] == [1, 2]
     stored, *_ = portal.store.objects[applied[-1].data.object_key]
     assert Directory.model_validate_json(stored).institutions[2].name == "Hospital See"
+
+
+async def test_what_is_accepted_but_cannot_be_meant_is_told_with_its_line(portal: World) -> None:
+    path = "/api/v1/directory"
+    async with portal.client() as api:
+        changed = DIRECTORY.replace("to: [RT3]}", "to: [RXX]}")
+        done = (await api.put(path, content=changed, headers=PUT)).json()
+        assert done["changed"] is True
+        (warning,) = done["warnings"]
+        assert (warning["line"], warning["field"]) == (len(DIRECTORY.splitlines()), "rules[0].to[0]")
+        assert "no agreement covers RQM to RXX for direct-care" in warning["message"]
+        read = await api.get(path, headers={"accept": "application/json"})
+        assert read.headers["etag"] == f'"{done["version"]}"'
+        assert hashlib.sha256(read.content).hexdigest() == done["version"]
+        assert (await api.put(path, content=read.content, headers=PUT)).json()["changed"] is False
 
 
 async def test_two_changes_to_one_base_are_not_both_applied(portal: World) -> None:
