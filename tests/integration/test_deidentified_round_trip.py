@@ -154,6 +154,9 @@ async def test_the_round_trip(empty_database_url: str, tmp_path: Path) -> None:
             await world.issue(back, [encoded(one) for one in made])
             await world.until_outcome(back, "delivered")
         returned = {str(one.Modality): one for one in received(folders["RQM"])}
+        [receipt] = await world.receipts(back)
+        for line in receipt.document["instances"]:
+            assert line["changes"] == ["re-identified from project p1"] and "delivered_digest" not in line
         audited = [one.data for one in await world.events(AuditRecorded)]
     assert set(returned) == {"SEG", "SR"}
     assert [(one.agreement, one.details["changes"].split(" ")[0]) for one in audited] == [

@@ -19,6 +19,8 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from imex.delivery.changing.facts import RE_IDENTIFIED
+
 ALGORITHM: Final = "Ed25519"  # RFC 9864, which deprecates the ambiguous EdDSA
 TYPE: Final = "imex-receipt+jws"
 
@@ -88,10 +90,17 @@ def document_of(
 
 
 def _changed(line: Line) -> dict[str, Any]:
-    """Said only where what was sent is not what is stored, beside the other fields."""
+    """Said only where what was sent is not what is stored, beside the other fields.
+
+    Of what was re-identified there is no digest: who returned it knows all of it but the patient, and could
+    find out by trying.
+    """
     if line.delivered_digest is None:
         return {}
-    return {"delivered_digest": line.delivered_digest, "changes": list(line.changes)}
+    told: dict[str, Any] = {"changes": list(line.changes)}
+    if not any(words.startswith(RE_IDENTIFIED) for words in line.changes):
+        told["delivered_digest"] = line.delivered_digest
+    return told
 
 
 def _instant(at: datetime | None) -> str | None:

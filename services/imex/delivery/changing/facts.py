@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+RE_IDENTIFIED: Final = "re-identified from project "
+"""How it is told, with the project's name behind it."""
 
 
 @dataclass(frozen=True, slots=True)

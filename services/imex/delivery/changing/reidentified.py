@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from imex.delivery.changing.decide import CannotChange, MayNotLeave, Returned
-from imex.delivery.changing.facts import patient_context, study_context
+from imex.delivery.changing.facts import RE_IDENTIFIED, patient_context, study_context
 from imex.delivery.changing.form import New
 from imex.delivery.changing.ledger import Ledger
 from imex.delivery.changing.split import Parts
@@ -51,7 +51,7 @@ class Reidentifier:
             self._known |= await self._ledger.originals(self._returned.project, new)
             self._asked |= new
         head, uid = await asyncio.to_thread(self._make, dataset, encoding)
-        return New(head, uid, (f"re-identified from project {self._returned.project}",))
+        return New(head, uid, (RE_IDENTIFIED + self._returned.project,))
 
     def _make(self, dataset: Any, encoding: Encoding) -> tuple[bytes, str]:
         from imex.deidentification.reading import text_of
