@@ -11,13 +11,21 @@ _OUTCOMES = {
     "spare": "not sent",
 }
 
+_SPELT_OUT = 20
+"""Rules for other sources that are spelt out; of more only the number is told."""
+
 
 def lines(explained: Explained) -> Iterator[str]:
     """First the rules, each with what decided it; then what comes of the study."""
     facts = explained.question.facts
     yield f"From {facts.source}, modalities {', '.join(sorted(facts.modalities)) or '(none)'}:"
+    elsewhere = [rule for rule in explained.rules if _is_elsewhere(rule)]
+    brief = len(elsewhere) > _SPELT_OUT
     for rule in explained.rules:
-        yield from _rule(rule)
+        if not (brief and _is_elsewhere(rule)):
+            yield from _rule(rule)
+    if brief:
+        yield f"no     {len(elsewhere)} more: they are for other sources (--json has each of them)"
     if explained.question.standing and not any(rule.matched for rule in explained.rules):
         yield "No rule would fire: the study would be listed to its sender, to be shared by hand."
     elif not explained.wishes:
@@ -26,6 +34,10 @@ def lines(explained: Explained) -> Iterator[str]:
         yield "What comes of it:"
     for wish in explained.wishes:
         yield from _wish(wish)
+
+
+def _is_elsewhere(told: RuleTold) -> bool:
+    return any(reason.startswith("source ") for reason in told.reasons) and not told.matched
 
 
 def _rule(told: RuleTold) -> Iterator[str]:
@@ -44,7 +56,8 @@ def _wish(told: WishTold) -> Iterator[str]:
     yield f"  → {wish.recipient} for {wish.purpose} ({wish.priority}, {by}): {outcome}, {told.words}"
     if wish.alternate_of:
         yield f"       in the place of {wish.alternate_of}: {wish.because}"
-    yield from (f"       {line}" for line in _terms(told))
+    if told.action != "refuse":
+        yield from (f"       {line}" for line in _terms(told))
     for agreement in told.agreements:
         if not agreement.covers and told.action != "refuse":
             yield f"       not by agreement {agreement.agreement.id}: {' and '.join(agreement.lacking)}"
