@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from imex.dicom.iods import Conformance
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -31,6 +33,8 @@ class Elements:
     manufacturer: str = ""
     photometric_interpretation: str = ""
     character_set: str = ""
+    burned_in: str = ""
+    """Burned In Annotation (0028,0301): YES, NO, or nothing."""
     study_date: str = ""
     study_time: str = ""
     series_number: int | None = None
@@ -63,6 +67,8 @@ class Identity:
     study_description: str = ""
     series_description: str = ""
     referring_physician: str = ""
+    other_patient_ids: tuple[tuple[str, str], ...] = ()
+    """Issuer and identifier of Other Patient IDs Sequence (0010,1002), both as they stand there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,5 +88,8 @@ class Header:
     warnings: tuple[str, ...] = ()
     pixel_bytes: int | None = None
     pixel_bytes_expected: int | None = None
+    pixel_at: int | None = None
+    """Where the value of the pixel data begins, in bytes of the (inflated) data set."""
+    conformance: Conformance = field(default_factory=Conformance)
     dataset_bytes: int = 0
     """Length of the encoded data set as it came in."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from imex.dicom import text, wanted
 from imex.dicom.header import Elements, Header, Identity, Limits
+from imex.dicom.iods import conformance
 from imex.dicom.pixels import expected_pixel_bytes
 from imex.dicom.syntax import encoding_of
 from imex.dicom.walker import Walker
@@ -97,6 +98,9 @@ class HeaderScanner:
             ),
             issuer_of_accession=decoder.nested(wanted.ISSUER_OF_ACCESSION, wanted.LOCAL_NAMESPACE)
             or decoder.nested(wanted.ISSUER_OF_ACCESSION, wanted.UNIVERSAL_ENTITY_ID),
+            other_patient_ids=decoder.other_patient_ids()
+            if (wanted.OTHER_PATIENT_IDS, wanted.PATIENT_ID) in walker.values
+            else (),
         )
         warnings = list(decoder.warnings)
         if walker.out_of_order:
@@ -111,6 +115,8 @@ class HeaderScanner:
             warnings=tuple(warnings),
             pixel_bytes=walker.pixel_bytes,
             pixel_bytes_expected=expected_pixel_bytes(elements) if native else None,
+            pixel_at=walker.pixel_at,
+            conformance=conformance(elements.sop_class_uid, walker.lengths, walker.malformed, walker.odd),
             dataset_bytes=self._bytes,
         )
 
@@ -135,6 +141,14 @@ class _Decoder:
     def nested(self, sequence: int, tag: int) -> str:
         raw = self._values.get((sequence, tag), b"")
         return text.decode(raw, self._encodings)
+
+    def other_patient_ids(self) -> tuple[tuple[str, str], ...]:
+        found = []
+        for item in range(wanted.EVERY_ITEM[wanted.OTHER_PATIENT_IDS]):
+            place = wanted.OTHER_PATIENT_IDS + (item << 32)
+            if identifier := self.nested(place, wanted.PATIENT_ID):
+                found.append((self.nested(place, wanted.ISSUER_OF_PATIENT_ID), identifier))
+        return tuple(found)
 
     def _value(self, raw: bytes, want: Want) -> str | int | None:
         if want.kind == Kind.UID:

@@ -1,13 +1,16 @@
 """Walks the structure of a data set as its bytes come in, keeping only what is wanted (PS3.5 section 7)."""
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
 from functools import cache
 from typing import Final
 
+from imex.dicom.forms import FORMS, LONGEST_CHECKED, Form, forms_by_tag
 from imex.dicom.header import Limits
+from imex.dicom.iods import needed_anywhere
 from imex.dicom.syntax import Encoding
-from imex.dicom.wanted import INSIDE, PIXEL_DATA, TOP_LEVEL
+from imex.dicom.wanted import EVERY_ITEM, INSIDE, PIXEL_DATA, TOP_LEVEL
 
 UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = 0xFFFEE000
@@ -24,6 +27,7 @@ _BINARY_VRS: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW"})
 _FORBIDDEN_GROUPS: Final = frozenset({0x0000, 0x0001, 0x0002, 0x0003, 0x0005, 0x0007, 0xFFFF})
 _NOTHING: Final[frozenset[int]] = frozenset()
 _MORE: Final = -1
+_MOST_NAMED: Final = 16
 
 
 class _Kind(IntEnum):
@@ -50,7 +54,9 @@ class Walker:
     """Push parser of the structure; ``values`` holds what was kept, ``problem`` what stopped it.
 
     Keys of ``values`` are ``(0, tag)`` at the top level and ``(sequence's tag, tag)`` in the first item of
-    a sequence. Memory: the kept values, one incomplete element, and one frame a level.
+    a sequence, in later ones ``(sequence's tag + (item's number << 32), tag)``. ``lengths`` has the
+    elements of the top level that some SOP class needs. Memory: those, the kept values, one incomplete
+    element, and one frame a level.
     """
 
     def __init__(self, encoding: Encoding, limits: Limits) -> None:
@@ -58,10 +64,16 @@ class Walker:
         self.private_creators: list[bytes] = []
         self.problem: str | None = None
         self.out_of_order = False
+        self.lengths: dict[int, int] = {}
+        self.malformed: list[int] = []
+        self.odd: list[int] = []
+        self.pixel_at: int | None = None
         self.pixel_tag: int | None = None
         self.pixel_bytes: int | None = None
         self._encoding = encoding
         self._limits = limits
+        self._needed = needed_anywhere()
+        self._forms: Mapping[object, Form] = forms_by_tag() if encoding.implicit else FORMS
         order = ">" if encoding.big_endian else "<"
         self._explicit = struct.Struct(order + "HH2sH").unpack_from
         self._implicit = struct.Struct(order + "HHL").unpack_from
@@ -178,13 +190,25 @@ class Walker:
                     return self._fail("the same element twice", base + start)
                 self.out_of_order = True
             self._last_tag = tag
+            if tag in self._needed:
+                self.lengths[tag] = length
             if tag in PIXEL_DATA:
                 self._pixels(tag, length)
+                self.pixel_at = base + value
         if length == UNDEFINED or vr == b"SQ" or (not vr and tag in _sequence_tags()):
             return self._open(tag, vr, length, value, base)
         following: int = value + length
         if frame.end is not None and base + following > frame.end:
             return self._fail("an element is longer than what holds it", base + start)
+        if frame is self._top:
+            form = self._forms.get(tag if frame.implicit else vr)
+            if form is not None and 0 < length <= LONGEST_CHECKED:
+                if following > size:
+                    return self._again(following - start, tag)
+                if form(view, value, following) is None and len(self.malformed) < _MOST_NAMED:
+                    self.malformed.append(tag)
+            if length & 1 and len(self.odd) < _MOST_NAMED:
+                self.odd.append(tag)
         if tag in frame.wanted or (frame is self._top and group & 1 and 0x10 <= element <= 0xFF):
             return self._keep(view, tag, start, slice(value, following), base)
         return following
@@ -194,19 +218,27 @@ class Walker:
         if end - value.start > self._limits.max_value_bytes:
             return self._fail("an identifying value is longer than the limit", base + start)
         if end > len(view):
-            self._need = end - start
-            self._last_tag = tag - 1  # the element will be read again, and is not then its own double
-            return _MORE
+            return self._again(end - start, tag)
         content = bytes(view[value])
         if tag >> 16 & 1:
             if len(self.private_creators) < 256:
                 self.private_creators.append(content[:64])
         else:
-            key = (0 if self._frame is self._top else self._stack[-2].tag, tag)
+            key = (0 if self._frame is self._top else self._place(), tag)
             if key in self.values:
                 return self._fail("the same element twice", base + start)
             self.values[key] = content
         return end
+
+    def _again(self, need: int, tag: int) -> int:
+        self._need = need
+        if self._frame is self._top:
+            self._last_tag = tag - 1  # the element will be read again, and is not then its own double
+        return _MORE
+
+    def _place(self) -> int:
+        sequence = self._stack[-2]
+        return sequence.tag + ((sequence.items - 1) << 32)
 
     def _pixels(self, tag: int, length: int) -> None:
         self.pixel_tag = tag
@@ -264,7 +296,7 @@ class Walker:
         if end is not None and frame.end is not None and end > frame.end:
             return self._fail("an item is longer than its sequence", base + start)
         item = _Frame(_Kind.ELEMENTS, end, frame.implicit)
-        if frame.items == 1 and len(self._stack) == 2:
+        if len(self._stack) == 2 and frame.items <= EVERY_ITEM.get(frame.tag, 1):
             item.wanted = INSIDE.get(frame.tag, _NOTHING)
         self._stack.append(item)
         self._frame = item

@@ -43,6 +43,7 @@ ELEMENTS: Final[dict[int, Want]] = {
     0x00280010: Want("rows", Kind.SHORT),
     0x00280011: Want("columns", Kind.SHORT),
     0x00280100: Want("bits_allocated", Kind.SHORT),
+    0x00280301: Want("burned_in", Kind.TEXT),
 }
 
 IDENTITY: Final[dict[int, Want]] = {
@@ -60,6 +61,9 @@ IDENTITY: Final[dict[int, Want]] = {
     0x00200010: Want("study_id", Kind.TEXT),
 }
 
+OTHER_PATIENT_IDS: Final = 0x00101002
+PATIENT_ID: Final = 0x00100020
+ISSUER_OF_PATIENT_ID: Final = 0x00100021
 ISSUER_OF_ACCESSION: Final = 0x00080051
 ISSUER_OF_PATIENT_ID_QUALIFIERS: Final = 0x00100024
 LOCAL_NAMESPACE: Final = 0x00400031
@@ -69,8 +73,12 @@ TOP_LEVEL: Final = frozenset(ELEMENTS) | frozenset(IDENTITY)
 INSIDE: Final[dict[int, frozenset[int]]] = {
     ISSUER_OF_ACCESSION: frozenset({LOCAL_NAMESPACE, UNIVERSAL_ENTITY_ID}),
     ISSUER_OF_PATIENT_ID_QUALIFIERS: frozenset({UNIVERSAL_ENTITY_ID}),
+    OTHER_PATIENT_IDS: frozenset({PATIENT_ID, ISSUER_OF_PATIENT_ID}),
 }
 """Elements wanted from the first item of a sequence at the top level."""
+
+EVERY_ITEM: Final[dict[int, int]] = {OTHER_PATIENT_IDS: 8}
+"""Sequences of which later items are wanted too, and how many."""
 
 PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 """Float, Double Float and (integer) Pixel Data."""

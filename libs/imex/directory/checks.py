@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from imex.directory.certificates import URI_PREFIX
 from imex.directory.errors import Location, Problem
+from imex.directory.findings import CHECKS
 from imex.directory.model import Directory, Institution, Sender
 
 RESERVED_CODES = frozenset({"IMEX"})
@@ -30,6 +31,16 @@ def check(directory: Directory) -> Iterator[Problem]:
     yield from _duplicates([rule.id for rule in directory.rules], "rules", "id")
     yield from _references(directory)
     yield from _rule_endpoints(directory)
+    yield from _validation_checks(directory)
+
+
+def _validation_checks(directory: Directory) -> Iterator[Problem]:
+    for index, institution in enumerate(directory.institutions):
+        for name in institution.checks:
+            if name not in CHECKS:
+                near = get_close_matches(name, CHECKS, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(CHECKS))}"
+                yield Problem(("institutions", index, "checks", name), f"no check is called {name!r}{hint}")
 
 
 def _duplicates(values: Sequence[str], where: str, field: str) -> Iterator[Problem]:

@@ -118,7 +118,7 @@ class SendingLimits(Part):
 class Institution(Part):
     """An organisation that sends or receives, known by its ODS code."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"checks", "header_revisions"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"checks", "header_revisions", "temporary_identities"})
 
     code: fields.Code
     name: fields.Text
@@ -133,6 +133,11 @@ class Institution(Part):
         default="hold",
         description="What becomes of an instance that came before with another header, but the same pixels "
         "and patient",
+    )
+    temporary_identities: tuple[fields.Text, ...] = Field(
+        default=(),
+        description="Names (or, behind `id:`, Patient IDs) of people who are not known yet, with * and ?, "
+        "beside UNKNOWN* and TRAUMA*",
     )
 
 

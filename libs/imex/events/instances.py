@@ -19,6 +19,18 @@ class PixelFacts(BaseModel):
     expected: int | None = Field(default=None, description="None when it cannot be told")
 
 
+class ConformanceFacts(BaseModel):
+    """What of the data set is not as PS3.3 and PS3.5 have it: keywords of attributes, never values."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    missing: tuple[str, ...] = Field(default=(), description="of Type 1, absent or empty")
+    absent: tuple[str, ...] = Field(default=(), description="of Type 2, absent")
+    malformed: tuple[str, ...] = Field(default=(), description="not of the form of their VR")
+    odd: tuple[str, ...] = Field(default=(), description="of odd length")
+    oddities: tuple[str, ...] = Field(default=(), description="in words, such as undecodable text")
+
+
 class InstanceFacts(StudyPayload):
     """One instance: where its payload is and what its header says, without patient data."""
 
@@ -52,6 +64,8 @@ class InstanceReceivedData(InstanceFacts):
     dataset_study_uid: str = Field(description="(0020,000D) as the data set says; may be malformed")
     pixels: PixelFacts = PixelFacts()
     problem: str | None = Field(default=None, description="why the data set cannot be read, in words")
+    conformance: ConformanceFacts = ConformanceFacts()
+    burned_in: str = Field(default="", description="Burned In Annotation (0028,0301)")
 
 
 class InstanceReceived(Event[InstanceReceivedData]):

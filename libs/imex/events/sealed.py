@@ -33,3 +33,6 @@ class Identity(BaseModel):
     study_description: str = ""
     series_description: str = ""
     referring_physician: str = ""
+    nhs_number: str = Field(
+        default="", description="of Other Patient IDs Sequence (0010,1002), where Patient ID is another"
+    )

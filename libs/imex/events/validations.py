@@ -24,6 +24,10 @@ class InstanceValidatedData(InstanceFacts):
     warnings: tuple[Finding, ...] = ()
     released: bool = Field(default=False, description="a person let it out of quarantine")
     quarantine: UUID | None = Field(default=None, description="the entry it was released from")
+    replaces: UUID | None = Field(
+        default=None,
+        description="id of the instance.received whose place it takes for what is not delivered yet",
+    )
 
 
 class InstanceValidated(Event[InstanceValidatedData]):
@@ -41,6 +45,11 @@ class InstanceQuarantinedData(InstanceFacts):
     quarantine: UUID = Field(description="the quarantine entry")
     findings: tuple[Finding, ...]
     reason: str = Field(description="the findings in one sentence, without patient data")
+    refused: bool = Field(default=False, description="it goes no further, and nobody can release it")
+    disputes: UUID | None = Field(
+        default=None,
+        description="id of the accepted instance.received that is not to leave either until a person decides",
+    )
 
 
 class InstanceQuarantined(Event[InstanceQuarantinedData]):

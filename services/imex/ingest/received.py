@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from imex.dicom import Header, encoding_of
+from imex.dicom import Header, encoding_of, is_nhs_issuer
 from imex.directory import Called, Recipient
 from imex.events import Identity, Lane, Sealed
-from imex.events.instances import InstanceReceivedData, PixelFacts
+from imex.events.instances import ConformanceFacts, InstanceReceivedData, PixelFacts
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 _NOT_PRINTABLE = re.compile(r"[^\x20-\x7e]")
@@ -17,6 +17,8 @@ _TEXT_CHARS = 1024
 _SHORT_CHARS = 64
 AE_CHARS = 16
 _MOST_INSTANCES = 2**31 - 1
+_MOST_ODDITIES = 16
+_SOUND = ConformanceFacts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,9 @@ def identity_of(header: Header) -> Identity:
         study_description=clean(found.study_description),
         series_description=clean(found.series_description),
         referring_physician=clean(found.referring_physician),
+        nhs_number=next(
+            (clean(number) for issuer, number in found.other_patient_ids if is_nhs_issuer(issuer)), ""
+        ),
     )
 
 
@@ -128,7 +133,22 @@ def received_data(
             expected=header.pixel_bytes_expected,
         ),
         problem=header.problem,
+        conformance=_conformance(header),
+        burned_in=clean(elements.burned_in, _SHORT_CHARS),
         stated_instances=_count(elements.study_instances),
+    )
+
+
+def _conformance(header: Header) -> ConformanceFacts:
+    found = header.conformance
+    if not (header.warnings or found.missing or found.absent or found.malformed or found.odd):
+        return _SOUND
+    return ConformanceFacts(
+        missing=found.missing,
+        absent=found.absent,
+        malformed=found.malformed,
+        odd=found.odd,
+        oddities=header.warnings[:_MOST_ODDITIES],
     )
 
 
