@@ -34,9 +34,7 @@ CHECKS: Final[dict[str, Check]] = {
         Check("pixel-unchecked", _WARN, "source", "the length of the pixel data can be told"),
         Check("nhs-number", _HOLD, "source", "the check digit of an NHS number"),
         Check("nhs-test-number", _WARN, "source", "an NHS number is not of the test range (999)"),
-        Check(
-            "nhs-not-traced", _WARN, "source", "no NHS number is known not to be traced"
-        ),
+        Check("nhs-not-traced", _WARN, "source", "no NHS number is known not to be traced"),
         Check("nhs-superseded", _WARN, "source", "no NHS number is known to be superseded"),
         Check("conflict", _HOLD, "source", "no other data came before under the SOP Instance UID"),
         Check("header-revision", _HOLD, "source", "no other header came before with the same pixel data"),

@@ -57,6 +57,8 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
             _, place = scan(text, begin)
             yield name, text[begin:place]
         place += 1
+    if place != len(text) - 1:
+        raise ValueError("it goes on behind its end")
 
 
 def _expect(text: str, place: int, sign: str) -> None:

@@ -116,9 +116,8 @@ def _rule(index: DirectoryIndex, loc: Location, filed: Filed, covers: _Covers) -
     for number, alternate in enumerate(rule.alternates):
         yield from _alternate(index, (*loc, "alternates", number), filed, alternate, covers)
     if rule.escalate and _ORDER.index(rule.escalate.to) <= _ORDER.index(rule.priority):
-        yield Problem(
-            (*loc, "escalate", "to"), f"is no more urgent than the rule's own {rule.priority.value}"
-        )
+        own = rule.priority.value
+        yield Problem((*loc, "escalate", "to"), f"is no more urgent than the rule's own priority, {own}")
 
 
 def _alternate(
