@@ -8,10 +8,10 @@ from typing import Final
 _WORD: Final = re.compile(r"[^\W_]+")
 _BETWEEN_DIGITS: Final = re.compile(r"(?<=\d)[-/. ](?=\d)")
 _TELLING: Final = re.compile(
-    r"[^\s@]+@[^\s@]+\.\w+"  # an e-mail address
+    r"[^\s@]{1,64}@[^\s@]{1,255}\.\w{1,24}"  # an e-mail address
     r"|\b\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}\b"  # a date
     r"|\b(?:19|20)\d{6}\b"
-    r"|\b(?:\d[ -]?){6,}\d\b"  # a telephone or identity number
+    r"|(?<!\d)(?:\d[ -]?){6,40}\d\b"  # a telephone or identity number
     r"|\b(?:dr|prof|mr|mrs|ms|miss|sir)\b\.?\s+\w+",
     re.IGNORECASE,
 )
@@ -60,6 +60,9 @@ class Known:
         """A patient's name, with components and component groups of PS3.5 section 6.2.1."""
         parts = [part for part in words(name) if part not in _SAY_NOTHING]
         self.names.update(part for part in parts if len(part) >= _SHORTEST_NAME or not part.isascii())
+        self.people.update(
+            part for part in parts if len(part) > 1
+        )  # short ones are cleaned, not searched for
         if len(parts) > 1:
             for whole in ("".join(parts[:2]), "".join(reversed(parts[:2]))):
                 if len(whole) >= _SUBSTRING_ID:

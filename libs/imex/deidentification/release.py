@@ -39,7 +39,7 @@ _DOCUMENT: Final = 0x00420011
 _DOCUMENT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.104."
 _DERIVED_SCREEN: Final = "SCREEN SAVE"
 _SCANNED: Final = frozenset(["AE", "CS", "LO", "LT", "OB", "PN", "SH", "ST", "UC", "UN", "UR", "UT"])
-_UID: Final = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
+_UID: Final = re.compile(r"(?<![0-9.])[0-9]{1,64}(?:\.[0-9]{1,64}){3,}")
 
 
 def document(dataset: Dataset) -> str:
