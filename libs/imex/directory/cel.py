@@ -8,7 +8,7 @@ decide where the rest suffices (three-valued logic).
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from cel_expr_python import cel
@@ -83,11 +83,16 @@ def _check(compile_it: Callable[[str], Any], expression: str) -> str | None:
 
 
 class Facts:
-    """Facts of one study, handed to the engine once for all conditions that are asked."""
+    """Facts of one study, handed to the engine once for all conditions that are asked, if any is."""
 
     def __init__(self, facts: Mapping[str, object]) -> None:
         """`facts` by their declared names; what is left out is not known."""
-        self.engine = _environment().Activation(dict(facts))
+        self._facts = facts
+
+    @cached_property
+    def engine(self) -> Any:
+        """As the engine takes them."""
+        return _environment().Activation(dict(self._facts))
 
 
 class Condition:
