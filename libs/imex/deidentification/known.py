@@ -60,9 +60,8 @@ class Known:
         """A patient's name, with components and component groups of PS3.5 section 6.2.1."""
         parts = [part for part in words(name) if part not in _SAY_NOTHING]
         self.names.update(part for part in parts if len(part) >= _SHORTEST_NAME or not part.isascii())
-        self.people.update(
-            part for part in parts if len(part) > 1
-        )  # short ones are cleaned, not searched for
+        # short ones are cleaned, and not searched for
+        self.people.update(part for part in parts if len(part) > 1)
         if len(parts) > 1:
             for whole in ("".join(parts[:2]), "".join(reversed(parts[:2]))):
                 if len(whole) >= _SUBSTRING_ID:

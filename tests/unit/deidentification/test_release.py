@@ -102,10 +102,9 @@ def test_cleaning_takes_out_people_dates_and_numbers_and_leaves_the_rest() -> No
     assert cleaned.startswith("Thorax") and cleaned.endswith("lesion left")
 
 
-@pytest.mark.parametrize(
-    "text", ["1" * 500_000, "a" * 500_000, "1." * 250_000, "1 " * 250_000, "@" * 500_000]
-)
-def test_long_texts_take_no_longer_than_they_are(text: str) -> None:
+@pytest.mark.parametrize("unit", ["1", "a", "1.", "1 ", "@", "a@", "dr "])
+def test_long_texts_take_no_longer_than_they_are(unit: str) -> None:
+    text = unit * (500_000 // len(unit))
     dataset = image(PatientName="Ng^Li", PatientID="MRN0815")
     dataset.add_new(0x00081195, "UI", "1.2.3")
     dataset.add_new(0x20300020, "UT", text)
