@@ -46,7 +46,7 @@ class Deidentifier:
     async def of(self, parts: Parts, encoding: Encoding) -> New:
         """The head without anybody in it. Raises CannotChange where it may not leave all the same."""
         made = await asyncio.to_thread(
-            _make, parts.head, encoding, self._asked, self._key, self._job.source, pixels=parts.pixels
+            make_head, parts.head, encoding, self._asked, self._key, self._job.source, pixels=parts.pixels
         )
         if made.held:
             raise CannotChange(f"held: {made.held}")
@@ -77,7 +77,7 @@ class Deidentifier:
         return sealed
 
 
-def _make(
+def make_head(
     head: bytes, encoding: Encoding, asked: Deidentification, key: ProjectKey, source: str, *, pixels: bool
 ) -> _Made:
     from imex.deidentification import release
