@@ -15,7 +15,7 @@ from imex.db import Database
 from imex.db.tables import routing as tables
 from imex.directory import DirectoryIndex, parse
 from imex.events import Event, Identity, decode, ids
-from imex.events.commands import ShareCommanded, ShareCommandedData
+from imex.events.commands import MarkCommanded, MarkCommandedData, ShareCommanded, ShareCommandedData
 from imex.events.deliveries import (
     DeliveryAttempted,
     DeliveryAttemptedData,
@@ -45,8 +45,11 @@ from imex.events.validations import (
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
 from imex.routing.intake import Intake
+from imex.routing.marks import Marked
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
+from imex.routing.priors import PriorsLoop
+from imex.routing.revocation import Revocation
 from imex.routing.surroundings import Surroundings
 from imex.routing.sweeper import Sweeper
 from imex.runtime import Handler, Message, RawRecord
@@ -136,7 +139,15 @@ class Reader:
 def opened(_sealed: Sealed, object_key: str) -> Identity:
     """Identity of a synthetic study."""
     assert object_key
-    return Identity(patient_id="9434765919", issuer="NHS", accession="ACC1", study_description="CT HEAD")
+    return Identity(patient_id=NHS_NUMBER, issuer="NHS", accession="ACC1", study_description="CT HEAD")
+
+
+NHS_NUMBER = "9434765919"
+
+
+def opened_mark(sealed: Sealed, _context: bytes) -> Marked:
+    """Whose record is marked: in this world the ciphertext says it."""
+    return Marked(issuer="NHS", patient_id=sealed.ciphertext)
 
 
 @dataclass
@@ -154,6 +165,8 @@ class World:
     judged: dict[str, datetime | None]
     """Through which time validation has judged, by topic; without an entry, everything."""
     sweeper: Sweeper
+    revocation: Revocation
+    priors: PriorsLoop
     spans: InMemorySpanExporter
     published: list[Event[Any]] = field(default_factory=list)
     _offset: int = 0
@@ -194,6 +207,27 @@ class World:
     async def commanded(self, *events: Event[Any]) -> None:
         """A batch of the portal's."""
         await self.handle(self.orders, *events)
+
+    async def marked(self, *, opted_out: bool = False, sensitive: bool = False) -> None:
+        """An administrator marks the record of everybody's patient."""
+        data = MarkCommandedData(
+            mark=uuid4(),
+            person=Sealed(key_id="k", nonce="", ciphertext=NHS_NUMBER),
+            opted_out=opted_out,
+            sensitive=sensitive,
+            actor="admin",
+        )
+        await self.commanded(MarkCommanded.of(id=uuid4(), subject="mark", time=self.clock.now, data=data))
+
+    async def revoke(self) -> None:
+        """Routing looks whether agreements still hold."""
+        await self.revocation.turn()
+        await self._collect()
+
+    async def send_priors(self) -> None:
+        """Routing looks for earlier studies that travel along."""
+        await self.priors.turn()
+        await self._collect()
 
     async def close(self) -> None:
         """Look at what is due."""
@@ -456,7 +490,9 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
         reader=reader,
         intake=Intake(around, opened),
         outcomes=Outcomes(around),
-        orders=Orders(around),
+        orders=Orders(around, opened_mark),
+        revocation=Revocation(database, around),
+        priors=PriorsLoop(database, around),
         closer=closer,
         judged=judged,
         sweeper=Sweeper(database, around),

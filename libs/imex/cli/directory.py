@@ -33,7 +33,7 @@ def check(file: FileArgument, as_json: AsJson = False) -> None:
     """Check a file, without a stack. Warnings are what is accepted, but cannot be meant."""
     from imex.directory import digest
 
-    inspected = _inspected(file, _read(file))
+    inspected = _inspected(file, read_text(file))
     directory = inspected.directory
     if as_json:
         warnings = [{"line": w.line, "field": w.field, "message": w.message} for w in inspected.warnings]
@@ -84,7 +84,7 @@ def apply(
     from imex.cli.client import Api
     from imex.directory import diff as compare
 
-    text = _read(file)
+    text = read_text(file)
     inspected = _inspected(file, text)
     directory = inspected.directory
     with Api() as api:
@@ -118,7 +118,7 @@ def export(file: FileArgument) -> None:
 
 def read_file(file: str) -> "Directory":
     """A directory file, read and checked. Raises ``Failure`` with every finding."""
-    return _inspected(file, _read(file)).directory
+    return _inspected(file, read_text(file)).directory
 
 
 def fetch(api: "Api") -> "tuple[Directory, str]":
@@ -171,7 +171,7 @@ def _inspected(name: str, text: str) -> "Inspected":
         ) from None
 
 
-def _read(file: str) -> str:
+def read_text(file: str) -> str:
     try:
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`imex rules test`: which rule would fire for a file, and why."""
+"""`imex rules`: which rule would fire for a file and why; what a changed directory would have decided."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imex.cli.failure import Failure
-from imex.cli.output import AsJson, print_json
+from imex.cli.output import AsJson, local_time, print_json
 
 if TYPE_CHECKING:
     from imex.directory import DirectoryIndex, StudyFacts
@@ -18,6 +18,9 @@ def build() -> typer.Typer:
     app = typer.Typer(help="Standing rules.", no_args_is_help=True)
     app.callback()(_group)
     app.command("test", help="Which rule would fire for files of one study, and why. Sends nothing.")(test)
+    app.command("replay", help="How a changed directory would have routed past studies. Sends nothing.")(
+        replay
+    )
     return app
 
 
@@ -83,6 +86,54 @@ def test(  # noqa: PLR0917  what can be asked, each with its option
         return
     for line in rules_told.lines(explained):
         print(line)
+
+
+def replay(
+    file: Annotated[str, typer.Argument(metavar="FILE.yaml", help="The changed directory; - for stdin.")],
+    since: Annotated[
+        str, typer.Option("--since", help="How far to look back: 7d, 12h, 30m.", metavar="7d")
+    ] = "7d",
+    as_json: AsJson = False,
+) -> None:
+    """Ask a changed directory what was asked before, and print the difference, study by study."""
+    from imex.cli import directory
+    from imex.cli.client import Api
+
+    days = _days(since)
+    text = directory.read_text(file)
+    with Api() as api:
+        answer = api.request(
+            "POST",
+            "/rules/replay",
+            params={"days": days},
+            content=text.encode(),
+            headers={"Content-Type": directory.YAML},
+            timeout=_REPLAY_S,
+        ).json()
+    if as_json:
+        print_json(answer)
+        return
+    for one in answer["items"]:
+        print(f"{one['source']} {one['study_uid']} ({local_time(one['at'])})")
+        for change in one["changes"]:
+            print(f"  {change}")
+    if answer["changed"] > len(answer["items"]):
+        print(f"… and {answer['changed'] - len(answer['items'])} more studies")
+    print(
+        f"{answer['changed']} of {answer['studies']} studies ({answer['decisions']} decisions since "
+        f"{local_time(answer['since'])}) would have been decided otherwise."
+    )
+
+
+_REPLAY_S = 600.0
+_UNITS = {"d": 1.0, "h": 1 / 24, "m": 1 / 1440}
+
+
+def _days(text: str) -> float:
+    number, unit = text[:-1], text[-1:]
+    if unit not in _UNITS or not number.isdecimal() or not int(number):
+        raise Failure(f"{text!r} is no time to look back. Say 7d (days), 12h (hours) or 30m (minutes).")
+    return int(number) * _UNITS[unit]
 
 
 def _known(index: "DirectoryIndex", codes: list[str] | None) -> list[str]:

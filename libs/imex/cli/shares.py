@@ -21,6 +21,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("find", help="Studies and shares by study UID, accession number, share id or trace id.")(find)
     app.command("show", help="A share: state, timeline, receipt, trace.")(show)
+    app.command("complete", help="Say that nothing more comes of a share's study: the wait ends.")(complete)
 
 
 def find(
@@ -74,6 +75,9 @@ def show(
             "from": facts["source"],
             "to": facts["recipient"],
             "purpose": facts.get("purpose"),
+            "for": facts.get("clinician"),
+            "controllers": ", ".join(facts.get("controllers") or ()),
+            "processors": ", ".join(facts.get("processors") or ()),
             "priority": facts.get("priority"),
             "agreement": " — ".join(filter(None, (facts.get("agreement"), facts.get("legal_basis")))),
             "rule": facts.get("rule"),
@@ -86,6 +90,22 @@ def show(
     print_timeline(steps)
     if receipt is not None:
         _print_receipt(receipt)
+
+
+def complete(
+    share: Annotated[str, typer.Argument(help="Share id, or another number that names one share.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Hand over what is there; what comes later still joins the share."""
+    from imex.cli.client import Api
+
+    with Api() as api:
+        answer = api.post(f"/shares/{_resolve(api, share)}/complete", {"reason": reason})
+    if as_json:
+        print_json(answer)
+    else:
+        print(f"{answer['id']}: said to be complete; it is {answer['state']}")
 
 
 def print_timeline(steps: Sequence[dict[str, Any]]) -> None:

@@ -16,6 +16,7 @@ AuditAction = Literal[
     "share_failed", "share_expired",
     "share_escalated", "notice_acknowledged",
     "identifier_mapped", "identifier_unmapped",  # a recipient's own for a sender's
+    "record_marked", "record_marks_viewed",  # the national data opt-out, sensitive records
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",

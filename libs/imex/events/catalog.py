@@ -87,6 +87,7 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.QuarantineCommanded,
     commands.DeliveryCommanded,
     commands.IdentifierCommanded,
+    commands.MarkCommanded,
 )
 _SHARES: tuple[EventClass, ...] = (
     shares.ShareRequested,

@@ -12,7 +12,7 @@ from imex.events.sealed import Sealed
 class ShareCommandedData(StudyPayload):
     """A wish about one share; routing decides."""
 
-    command: Literal["create", "accept", "refuse", "cancel", "revoke"]
+    command: Literal["create", "accept", "refuse", "cancel", "revoke", "complete"]
     share: UUID | None = Field(default=None, description="None when it is to be created")
     recipient: OdsCode
     purpose: str = "direct-care"
@@ -20,6 +20,7 @@ class ShareCommandedData(StudyPayload):
     endpoint: str | None = None
     reference: str | None = None
     note: Sealed | None = None
+    clinician: str | None = Field(default=None, description="at the recipient, whom it is for")
     reason: str = ""
     actor: str = Field(description="account that asked")
     actor_institution: OdsCode | None = None
@@ -80,6 +81,31 @@ class IdentifierCommanded(Event[IdentifierCommandedData]):
     PRODUCER: ClassVar[str] = "portal"
     type: Literal["imex.identifier.commanded"] = "imex.identifier.commanded"
     dataschema: str = schema_url("imex.identifier.commanded")
+
+
+class MarkCommandedData(Payload):
+    """What is to be marked of a person's record."""
+
+    mark: UUID = Field(description="of this mark; what `person` is sealed for")
+    person: Sealed = Field(description="issuer and patient_id")
+    opted_out: bool = Field(description="of the national data opt-out")
+    sensitive: bool
+    reason: str = ""
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """All in one order: a key of a person's own would tell who it is."""
+        return "marks"
+
+
+class MarkCommanded(Event[MarkCommandedData]):
+    """An administrator marked a person's record, or took a mark away."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.mark.commanded"] = "imex.mark.commanded"
+    dataschema: str = schema_url("imex.mark.commanded")
 
 
 class DeliveryCommandedData(StudyPayload):

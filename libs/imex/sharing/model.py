@@ -9,7 +9,7 @@ from uuid import UUID
 from imex.events.envelope import Lane, Priority
 from imex.events.shares import FINAL_STATES, ShareState
 
-Origin = Literal["rule", "called", "command"]
+Origin = Literal["rule", "called", "command", "prior"]
 StudyKey = tuple[str, str]
 """Source institution and Study Instance UID."""
 
@@ -64,6 +64,8 @@ class Study:
     expires_at: datetime | None = None
     expired_at: datetime | None = None
     settled_at: datetime | None = None
+    stated_instances: int | None = None
+    """How many instances there are, as the sender says (0020,1208)."""
 
     @property
     def key(self) -> StudyKey:
@@ -121,6 +123,20 @@ class Share:
     escalate_to: Priority | None = None
     escalated_to: Priority | None = None
     escalated_at: datetime | None = None
+    clinician: str | None = None
+    controllers: tuple[str, ...] = ()
+    processors: tuple[str, ...] = ()
+    alternate_of: str | None = None
+    by_expected: bool = False
+    """A count that the sender states ends the wait."""
+    required_series: str | None = None
+    """A condition on the study's series that has to hold before it is complete, in CEL."""
+    at_most_s: int | None = None
+    """Seconds after its first instance at which it is complete whatever lacks."""
+    completion_asked_at: datetime | None = None
+    """When a person said that it is complete."""
+    priors_due: bool = False
+    """Earlier studies that travel along have not been looked for yet."""
 
     @property
     def study(self) -> StudyKey:

@@ -20,6 +20,8 @@ from imex.events.commands import (
     DeliveryCommandedData,
     IdentifierCommanded,
     IdentifierCommandedData,
+    MarkCommanded,
+    MarkCommandedData,
     QuarantineCommanded,
     QuarantineCommandedData,
     ShareCommanded,
@@ -31,7 +33,7 @@ from imex.portal.problems import Problem
 from imex.portal.scope import Caller
 from imex.sealing import Sealer
 
-ShareCommand = Literal["accept", "refuse", "cancel", "revoke"]
+ShareCommand = Literal["accept", "refuse", "cancel", "revoke", "complete"]
 
 T = TypeVar("T")
 
@@ -49,6 +51,9 @@ class NewShare(BaseModel):
     purpose: str = Field(default="direct-care", min_length=1, max_length=64)
     priority: Priority = "routine"
     endpoint: str | None = Field(default=None, min_length=1, max_length=64, description="else the first")
+    clinician: str | None = Field(
+        default=None, min_length=1, max_length=200, description="at the recipient, whom it is for"
+    )
     note: str | None = Field(default=None, max_length=2000, description="for the recipient; kept sealed")
     reference: str | None = Field(default=None, min_length=1, max_length=128, description="the caller's own")
 
@@ -227,6 +232,33 @@ def _about_identifier(  # noqa: PLR0917  the parts of the command
                 identifier_kind=kind,
                 sender=sender,
                 sealed=sealed,
+                **_who(caller),
+            ),
+        )
+    )
+
+
+def mark_record(
+    unit: UnitOfWork,
+    caller: Caller,
+    *,
+    opted_out: bool,
+    sensitive: bool,
+    reason: str,
+    sealed: Sealed,
+    mark: UUID,
+) -> None:
+    """Ask routing to mark a person's record, who is named in `sealed` alone."""
+    unit.publish(
+        MarkCommanded.of(
+            id=mark,
+            subject=f"mark/{mark}",
+            data=MarkCommandedData(
+                mark=mark,
+                person=sealed,
+                opted_out=opted_out,
+                sensitive=sensitive,
+                reason=reason,
                 **_who(caller),
             ),
         )

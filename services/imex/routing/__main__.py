@@ -9,9 +9,12 @@ from imex.observability.traces import Traces
 from imex.routing.closer import Closer
 from imex.routing.escalation import Escalation, Objectives
 from imex.routing.intake import Intake
+from imex.routing.marks import Marked
 from imex.routing.meters import Meters
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
+from imex.routing.priors import PriorsLoop
+from imex.routing.revocation import Revocation
 from imex.routing.settings import Settings
 from imex.routing.stuck import mark_stuck
 from imex.routing.surroundings import Surroundings
@@ -28,7 +31,7 @@ from imex.storage import MinioStore
 from imex.storage.port import ObjectStore
 
 NAME = "routing"
-EXPRESS = Policy(batch_records=64, linger_s=0.0, concurrency=2)
+EXPRESS = Policy(batch_records=64, linger_s=0.0, pace_cap_s=0.0, concurrency=2)
 URGENT = Policy(batch_records=64, linger_s=0.005, concurrency=1)
 BULK = Policy(batch_records=128, linger_s=0.01, concurrency=2)
 FACTS = Policy(batch_records=64, linger_s=0.005, concurrency=2)
@@ -38,6 +41,8 @@ UPSTREAM = {f"validations.{lane}": Source(f"instances.{lane}", f"imex-validation
 """What validation reads, for each topic that it writes."""
 
 ESCALATE_EVERY_S = 1.0
+REVOKE_EVERY_S = 0.5
+PRIORS_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 UPSTREAM_EVERY_S = 0.5
 ROOTS_EVERY_S = 1.0
@@ -73,6 +78,9 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     def open_identity(sealed: Sealed, object_key: str) -> Identity:
         return sealer.open_as(Identity, sealed, object_key.encode())
 
+    def open_mark(sealed: Sealed, context: bytes) -> Marked:
+        return sealer.open_as(Marked, sealed, context)
+
     precedence = Precedence()
 
     def consumer(suffix: str, topic: str, handler: Handler, policy: Policy, rank: int = 0) -> Consumer:
@@ -104,7 +112,9 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         meters.open_studies,
         judged_through=upstream.through,
     )
-    sweeper = Sweeper(database, around)
+    sweeper = Sweeper(database, around, settings.routing.decisions_kept_days)
+    revocation = Revocation(database, around)
+    priors = PriorsLoop(database, around)
     own = settings.routing
     objectives = Objectives(own.objective_emergency_s, own.objective_urgent_s, own.objective_routine_s)
     escalation = Escalation(database, around, objectives, meters.escalated)
@@ -117,10 +127,12 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         urgent,
         bulk,
         consumer("deliveries", "deliveries", Outcomes(around), FACTS),
-        consumer("commands", "commands", Orders(around), ORDERS),
+        consumer("commands", "commands", Orders(around, open_mark), ORDERS),
         Background("closer", closer.turn, settings.routing.close_every_s),
         Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
         Background("escalation", escalation.turn, ESCALATE_EVERY_S),
+        Background("revocation", revocation.turn, REVOKE_EVERY_S),
+        Background("priors", priors.turn, PRIORS_EVERY_S),
         Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
         Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
     )

@@ -5,25 +5,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 from sqlalchemy import text
 
 from imex.db import Database, UnitOfWork, is_outage
-from imex.directory import StudyFacts
 from imex.events import ids
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import studies
 from imex.routing.completeness import closing, grace_ends
+from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.series import there
 from imex.routing.stuck import note_stuck
 from imex.routing.surroundings import Surroundings
-from imex.sharing import decide
-from imex.sharing.model import Study, StudyKey
+from imex.sharing.model import Share, Study, StudyKey
 
 _CLAIMED = 50
 _COUNT_S = 5.0
@@ -125,7 +126,8 @@ class Closer:
         now = self._around.clock()
         cause = Cause(ids.derived("close", *key, study.due_at.isoformat()), now)
         if study.validated == 0 and study.waiting and not shares:
-            await self._address_held(repository, docket, study, cause)
+            await self._address_held(unit, docket, study, cause)
+        lacking = await _lacking_series(repository, key, docket.of(study))
         has_open = await repository.has_open_association(key)
         found = closing(
             study,
@@ -135,6 +137,7 @@ class Closer:
             judged=not has_open or self._judged(study, through),
             default_quiet_s=self._around.default_quiet_s,
             association_grace_s=self._around.association_grace_s,
+            lacking_series=lacking,
         )
         if found.complete:
             with self._around.traces.span(SpanName.CLOSE, *key) as span:
@@ -156,28 +159,29 @@ class Closer:
         judged = self._judged_through(study.topic)
         return judged is not None and judged >= until
 
-    async def _address_held(self, repository: Repository, docket: Docket, study: Study, cause: Cause) -> None:
+    async def _address_held(self, unit: UnitOfWork, docket: Docket, study: Study, cause: Cause) -> None:
         """Everything of the study is in quarantine: its shares say so, instead of there being none.
 
         Only now are the rules asked with what such instances say of themselves; nothing of them leaves.
         """
-        modalities, classes, parts = await repository.held_facts(study.key)
-        facts = StudyFacts(
-            source=study.source,
-            modalities=modalities,
-            sop_classes=classes,
-            body_parts=parts,
-            called_ae=study.called_ae,
-        )
-        index = self._around.index()
-        wishes = decide.addressed(
-            index, facts, standing=study.standing, recipients=study.recipients, at=cause.at
-        )
-        for decision in decide.plan(index, facts, wishes, [], passage=study.passage, at=cause.at):
-            if isinstance(decision, decide.Open):
-                docket.open(study, decision, cause)
+        modalities, classes, parts = await Repository(unit.connection).held_facts(study.key)
+        held = replace(study, modalities=modalities, sop_classes=classes, body_parts=parts)
+        backgrounds = await self._around.backgrounds.around(unit.connection, [study])
+        deciding = Deciding(docket, self._around.index(), backgrounds)
+        deciding.ask(held, cause)
+        await deciding.write(unit.connection)
 
     async def _set_aside(self, key: StudyKey, through: datetime, why: str) -> None:
         later = max(through, self._around.clock()) + _RETRY
         async with self._database.unit() as unit:
             await note_stuck(unit, key, f"it cannot be closed: {why}", later)
+
+
+async def _lacking_series(repository: Repository, key: StudyKey, shares: Sequence[Share]) -> frozenset[UUID]:
+    """Shares that wait for a series which is not there."""
+    waiting = [(share.id, share.required_series) for share in shares if share.live and not share.complete]
+    wanted = [(share, condition) for share, condition in waiting if condition is not None]
+    if not wanted:
+        return frozenset()
+    series = await repository.series_of(key)
+    return frozenset(share for share, condition in wanted if not there(condition, series))

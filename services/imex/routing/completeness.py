@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
+from imex.routing import studies
 from imex.routing.states import Fact
-from imex.routing.studies import quiet_of
 from imex.sharing.model import Share, Study
 
 
@@ -35,6 +36,7 @@ def closing(
     default_quiet_s: float,
     association_grace_s: float,
     judged: bool = True,
+    lacking_series: Collection[UUID] = (),
 ) -> Closing:
     """Which shares of a study are complete.
 
@@ -42,22 +44,25 @@ def closing(
     still, so that a half-read study cannot close. While an association is open a study stays open, for at
     most the grace: an association whose end is never heard of must not keep it for ever. The grace counts
     only once validation has `judged` what was received in it: a backlog there is no silence of the sender's.
+    What is firm (`studies.whole`) waits for no association. `lacking_series` are shares of which a required
+    series is not there.
     """
     held_until = grace_ends(study, association_grace_s)
+    open_until: datetime | None = None
     if open_associations and read_through < held_until:
-        return Closing((), min(held_until, read_through + _NOT_YET))
-    if open_associations and not judged:
-        return Closing((), read_through + _NOT_YET)
+        open_until = min(held_until, read_through + _NOT_YET)
+    elif open_associations and not judged:
+        open_until = read_through + _NOT_YET
     ready: list[Share] = []
-    later: list[datetime] = []
+    later: list[datetime] = [] if open_until is None else [open_until]
     for share in shares:
         if share.complete or share.state not in _OPEN:
             continue
-        at = study.seen_at + timedelta(seconds=quiet_of(share, default_quiet_s))
-        if read_through >= at:
+        whole = studies.whole(study, share, default_quiet_s, series_there=share.id not in lacking_series)
+        if read_through < whole.at:
+            later.append(whole.at)
+        elif open_until is None or whole.firm:
             ready.append(share)
-        else:
-            later.append(at)
     if not ready and not later:
         at = study.seen_at + timedelta(seconds=default_quiet_s)
         if read_through < at:

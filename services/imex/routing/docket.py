@@ -16,7 +16,7 @@ from imex.routing.publish import Announcement, Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.studies import STUDY_KEPT
-from imex.sharing.decide import Addressed, Open
+from imex.sharing.decisions import Addressed, Judgement, Open
 from imex.sharing.model import Share, Study
 
 DELIVERY = "delivery"
@@ -145,6 +145,14 @@ class Docket:
                 quiet_s=wish.quiet_s,
                 escalate_after_s=wish.escalate.after_s if wish.escalate else None,
                 escalate_to=wish.escalate.to.value if wish.escalate else None,
+                clinician=wish.clinician,
+                controllers=judgement.controllers,
+                processors=judgement.processors,
+                alternate_of=wish.alternate_of,
+                by_expected=wish.completeness.expected,
+                required_series=wish.completeness.required_series,
+                at_most_s=wish.completeness.at_most_s,
+                priors_due=wish.priors is not None and judgement.covered,
                 command_id=command,
                 created_at=cause.at,
                 updated_at=cause.at,
@@ -155,7 +163,7 @@ class Docket:
         _log.info("share requested", **_about(share), rule=share.rule)
         self._story_so_far(study, share, cause)
         share = self.announce(share, "requested", cause)
-        self.note(share, "requested", cause, reason=_why(share))
+        self.note(share, "requested", cause, reason=_why(share, wish.because))
         if record := publish.audit_of(share, cause):
             self._unit.publish(record)
         if not judgement.covered:
@@ -181,10 +189,30 @@ class Docket:
             escalate_after_s=wish.escalate.after_s if wish.escalate else None,
             escalate_to=wish.escalate.to.value if wish.escalate else None,
             endpoint=wish.endpoint or share.endpoint,
+            clinician=wish.clinician or share.clinician,
+            by_expected=wish.completeness.expected,
+            required_series=wish.completeness.required_series,
+            at_most_s=wish.completeness.at_most_s,
+            priors_due=share.priors_due or wish.priors is not None,
             updated_at=cause.at,
         )
         self.note(urged, "accepted", cause, reason=reason)
         return self.put(urged)
+
+    def rest(self, share: Share, judgement: Judgement, cause: Cause) -> Share:
+        """Another agreement carries a share from now on."""
+        reason = f"agreement {share.agreement} covers it no more; {judgement.reason}"
+        rested = replace(
+            share,
+            agreement=judgement.agreement,
+            legal_basis=judgement.legal_basis,
+            directory_version=judgement.directory_version,
+            controllers=judgement.controllers,
+            processors=judgement.processors,
+            updated_at=cause.at,
+        )
+        self.note(rested, "accepted", cause, reason=reason)
+        return self.put(rested)
 
     def _story_so_far(self, study: Study, share: Share, cause: Cause) -> None:
         """What befell the study before this share was thought of."""
@@ -208,10 +236,14 @@ def _about(share: Share) -> dict[str, str]:
     return {"share": str(share.id), "study_uid": share.study_uid, "trace_id": trace}
 
 
-def _why(share: Share) -> str:
+def _why(share: Share, because: str) -> str:
     match share.origin:
+        case "rule" if share.alternate_of:
+            return f"standing rule {share.rule}, in the place of {share.alternate_of}: {because}"
         case "rule":
             return f"standing rule {share.rule}"
+        case "prior":
+            return because
         case "called":
             return f"addressed to {share.recipient} by the called AE title"
         case "command":

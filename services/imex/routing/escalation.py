@@ -94,7 +94,7 @@ class Escalation:
         objectives: Objectives,
         counted: Callable[[str, str], None] = lambda _before, _to: None,
     ) -> None:
-        """The clock says what time it is; `counted` is told of each escalation: from which priority to which."""
+        """The clock says when; `counted` is told of each escalation, from which priority to which."""
         self._counted = counted
         self._database = database
         self._around = around

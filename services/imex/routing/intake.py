@@ -11,16 +11,18 @@ from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
+from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.news import InstanceEvent, JudgedEvent, News, OpenIdentity, first_of, read
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.series import requires_series
 from imex.routing.states import Fact
 from imex.routing.storing import store_facts
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
-from imex.sharing import decide
+from imex.sharing.decide import latest
 from imex.sharing.model import Share, Study, StudyKey
 
 
@@ -46,16 +48,29 @@ class Intake:
         docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
         index = self._around.index()
         hand_over = HandOver(unit, repository, docket, index)
-        saved: list[Study] = []
+        grown: dict[StudyKey, tuple[Study, News]] = {}
+        asked: set[StudyKey] = set()
         for key, group in groups.items():
             before, is_new = known[key]
             study, news = read(before, group, stored, self._open_identity)
             study = replace(study, lost=lost.get(key, study.lost))
             news.lost = study.lost - before.lost
-            work = _Work(docket, hand_over, index, self._around.clock(), group[-1])
+            grown[key] = study, news
             if studies.needs_evaluation(
                 None if is_new else before, study, index.version, arrivals=news.arrivals
             ):
+                asked.add(key)
+        backgrounds = await self._around.backgrounds.around(
+            unit.connection, [grown[key][0] for key in groups if key in asked]
+        )
+        if requires_series(index):
+            await repository.add_series({key: news.series for key, (_, news) in grown.items()})
+        deciding = Deciding(docket, index, backgrounds)
+        saved: list[Study] = []
+        for key, group in groups.items():
+            study, news = grown[key]
+            work = _Work(docket, hand_over, deciding, index, self._around.clock(), group[-1])
+            if key in asked:
                 with self._around.traces.span(SpanName.ROUTE, *key) as span:
                     work.traceparent = traceparent_of(span)
                     study = await work.evaluate(study, news)
@@ -70,6 +85,7 @@ class Intake:
             saved.append(studies.finished(study, shares, work.now))
         await repository.save_studies(saved)
         await docket.write()
+        await deciding.write(unit.connection)
 
     async def _lock(
         self, repository: Repository, groups: dict[StudyKey, list[Message]]
@@ -89,11 +105,18 @@ class Intake:
 class _Work:
     """What is done for one study of a batch."""
 
-    def __init__(
-        self, docket: Docket, hand_over: HandOver, index: DirectoryIndex, now: datetime, last: Message
+    def __init__(  # noqa: PLR0917  what one study's work needs
+        self,
+        docket: Docket,
+        hand_over: HandOver,
+        deciding: Deciding,
+        index: DirectoryIndex,
+        now: datetime,
+        last: Message,
     ) -> None:
         self.now = now
         self.traceparent: str | None = None
+        self._deciding = deciding
         self._docket = docket
         self._hand_over = hand_over
         self._index = index
@@ -104,24 +127,7 @@ class _Work:
 
     async def evaluate(self, study: Study, news: News) -> Study:
         """Ask rules and agreements anew, then tell the shares what is new."""
-        cause, facts = self._cause(), decide.rule_facts(study)
-        for one in decide.withhold(self._index, facts, self._docket.of(study), self.now):
-            fact = Fact.TAKEN_BACK if one.share.parts else Fact.UNCOVERED
-            self._docket.move(one.share, fact, cause, reason=one.reason)
-        wishes = decide.addressed(
-            self._index, facts, standing=study.standing, recipients=study.recipients, at=self.now
-        )
-        opened: list[Share] = []
-        for decision in decide.plan(
-            self._index, facts, wishes, self._docket.of(study), passage=study.passage, at=self.now
-        ):
-            match decision:
-                case decide.Open():
-                    opened.append(self._docket.open(study, decision, cause))
-                case decide.Raise(share, wish):
-                    self._docket.urge(share, wish, cause)
-                case decide.Withhold():
-                    raise AssertionError("a plan withholds nothing")
+        opened = self._deciding.ask(study, self._cause())
         await self.tell(study, news, opened=opened)
         return replace(study, evaluated_version=self._index.version)
 
@@ -147,7 +153,7 @@ class _Work:
             await self._reconsider(study, share)
 
     def _note_repeats(self, study: Study, share: Share, news: News) -> None:
-        newest = decide.latest(self._docket.of(study), share.recipient, share.purpose)
+        newest = latest(self._docket.of(study), share.recipient, share.purpose)
         if newest is not None and newest.id == share.id:
             for association in news.repeated:
                 cause = Cause(association, self.now, publish.institution(study.source))

@@ -51,6 +51,8 @@ class News:
     """Instances that came again, by association."""
     lost: int = 0
     """Change of what was acknowledged and never heard of."""
+    series: dict[str, tuple[str, str, str]] = field(default_factory=dict)
+    """Modality, body part and description of each series that something was accepted of."""
     arrivals: bool = False
     """A sender sent something; releases and discards are people's doing."""
 
@@ -69,7 +71,6 @@ def read(
     """The study after the messages, and what they mean for its shares."""
     news = News()
     new_associations = {key[2] for key in stored.associations if key[:2] == study.key}
-    series: set[str] = set()
     for message in messages:
         event: Event[Any] = message.event
         study = replace(study, topic=message.topic, partition=message.partition)
@@ -87,9 +88,13 @@ def read(
                     news.released.append(event)
                 if event.id in stored.instances:
                     identity = None
-                    if data.series_uid not in series:
-                        series.add(data.series_uid)
+                    if data.series_uid not in news.series:
                         identity = open_identity(data.identity, data.object_key)
+                        news.series[data.series_uid] = (
+                            data.modality,
+                            data.body_part,
+                            identity.series_description,
+                        )
                     study = studies.accepted(study, data, identity, message.timestamp)
                     news.accepted += 1
             case InstanceQuarantined(data=data):

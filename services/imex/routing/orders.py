@@ -6,18 +6,21 @@ from typing import Literal
 from uuid import UUID
 
 from imex.db import UnitOfWork
-from imex.events.commands import ShareCommanded, ShareCommandedData
+from imex.events.commands import MarkCommanded, ShareCommanded, ShareCommandedData
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
+from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
+from imex.routing.marks import OpenMark
+from imex.routing.marks import obey as obey_mark
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
-from imex.sharing import decide
-from imex.sharing.decide import Addressed
+from imex.sharing.decide import latest
+from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study
 
 
@@ -33,18 +36,27 @@ class Result:
 class Orders:
     """Handles the topic `commands`; what is for others is passed over."""
 
-    def __init__(self, around: Surroundings) -> None:
-        """The clock says when a command is decided."""
+    def __init__(self, around: Surroundings, open_mark: OpenMark) -> None:
+        """The clock says when a command is decided; `open_mark` opens what names a person."""
         self._around = around
+        self._open_mark = open_mark
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
+        for message in messages:
+            if isinstance(message.event, MarkCommanded):
+                await obey_mark(unit, message.event, self._around, self._open_mark)
         commands = [message.event for message in messages if isinstance(message.event, ShareCommanded)]
         if not commands:
             return
         repository = Repository(unit.connection)
         known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in commands})
         docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
+        wanted = {(one.data.source, one.data.study_uid) for one in commands if one.data.command == "create"}
+        backgrounds = await self._around.backgrounds.around(
+            unit.connection, [study for key, study in known.items() if key in wanted]
+        )
+        deciding = Deciding(docket, self._around.index(), backgrounds)
         results: list[tuple[ShareCommanded, Result]] = []
         for command in commands:
             key = (command.data.source, command.data.study_uid)
@@ -58,13 +70,14 @@ class Orders:
             ) as span:
                 actor = publish.person(command.data.actor, command.data.actor_institution)
                 cause = Cause(command.id, self._around.clock(), actor, traceparent_of(span))
-                known[key], result = self._obey(docket, study, command.data, cause)
+                known[key], result = _obey(docket, deciding, study, command.data, cause)
                 results.append((command, result))
         now = self._around.clock()
         await repository.save_studies(
             [studies.finished(study, docket.of(study), now) for study in known.values()]
         )
         await docket.write()
+        await deciding.write(unit.connection)
         await repository.add_command_results(
             [
                 {
@@ -78,39 +91,39 @@ class Orders:
             ]
         )
 
-    def _obey(
-        self, docket: Docket, study: Study, asked: ShareCommandedData, cause: Cause
-    ) -> tuple[Study, Result]:
-        if not _may(asked):
-            return study, Result("rejected", f"only {_whose(asked)} can {asked.command} this share")
-        if asked.command == "create":
-            return self._create(docket, study, asked, cause)
-        share = docket.get(asked.share) if asked.share else None
-        if share is None or share.study != study.key:
-            return study, Result("rejected", "there is no such share")
-        return _change(docket, study, share, asked, cause)
 
-    def _create(
-        self, docket: Docket, study: Study, asked: ShareCommandedData, cause: Cause
-    ) -> tuple[Study, Result]:
-        index = self._around.index()
-        wish = Addressed(
-            recipient=asked.recipient,
-            purpose=asked.purpose,
-            priority=asked.priority,
-            origin="command",
-            endpoint=asked.endpoint,
-            reference=asked.reference,
-        )
-        shares = docket.of(study)
-        decision = decide.plan_by_hand(index, decide.rule_facts(study), wish, shares, cause.at)
-        if decision is None:
-            known = decide.latest(shares, asked.recipient, asked.purpose)
-            assert known is not None, "nothing is planned only where a share is there"
-            docket.note(known, "requested", cause, reason="requested again: this share is there already")
-            return study, Result("noted", f"there is one already, {known.state}", known.id)
-        share = docket.open(study, decision, cause, command=cause.id)
-        return _due_again(study, share), Result("done", share.reason, share.id)
+def _obey(
+    docket: Docket, deciding: Deciding, study: Study, asked: ShareCommandedData, cause: Cause
+) -> tuple[Study, Result]:
+    if not _may(asked):
+        return study, Result("rejected", f"only {_whose(asked)} can {asked.command} this share")
+    if asked.command == "create":
+        return _create(docket, deciding, study, asked, cause)
+    share = docket.get(asked.share) if asked.share else None
+    if share is None or share.study != study.key:
+        return study, Result("rejected", "there is no such share")
+    return _change(docket, study, share, asked, cause)
+
+
+def _create(
+    docket: Docket, deciding: Deciding, study: Study, asked: ShareCommandedData, cause: Cause
+) -> tuple[Study, Result]:
+    wish = Addressed(
+        recipient=asked.recipient,
+        purpose=asked.purpose,
+        priority=asked.priority,
+        origin="command",
+        endpoint=asked.endpoint,
+        reference=asked.reference,
+        clinician=asked.clinician,
+    )
+    share = deciding.ask_by_hand(study, wish, cause, command=cause.id)
+    if share is None:
+        known = latest(docket.of(study), asked.recipient, asked.purpose)
+        assert known is not None, "nothing is planned only where a share is there"
+        docket.note(known, "requested", cause, reason="requested again: this share is there already")
+        return study, Result("noted", f"there is one already, {known.state}", known.id)
+    return _due_again(study, share), Result("done", share.reason, share.id)
 
 
 def _change(
@@ -122,6 +135,8 @@ def _change(
                 return study, Result("rejected", f"the share is {share.state}", share.id)
             share = docket.accept(share, cause)
             return _due_again(study, share), Result("done", share=share.id)
+        case "complete":
+            return _complete(docket, study, share, asked.reason, cause)
         case "refuse":
             fact, words = Fact.DECLINED, f"{share.recipient} refused it"
         case "cancel":
@@ -133,6 +148,17 @@ def _change(
     reason = f"{words}: {asked.reason}" if asked.reason else words
     docket.move(share, fact, cause, reason=reason)
     return study, Result("done", share=share.id)
+
+
+def _complete(docket: Docket, study: Study, share: Share, reason: str, cause: Cause) -> tuple[Study, Result]:
+    """A person knows that nothing more comes: the wait ends."""
+    if share.complete or share.state not in {"collecting", "delivering"}:
+        what = "complete already" if share.complete else share.state
+        return study, Result("rejected", f"the share is {what}", share.id)
+    words = "said to be complete" + (f": {reason}" if reason else "")
+    docket.note(share, "completion_asked", cause, reason=words)
+    docket.put(replace(share, completion_asked_at=cause.at, updated_at=cause.at))
+    return replace(study, due_at=study.seen_at), Result("done", share=share.id)
 
 
 def _due_again(study: Study, share: Share) -> Study:

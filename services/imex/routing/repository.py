@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, Update, bindparam, exists, func, select, text, update
+from sqlalchemy import Table, TextClause, Update, bindparam, exists, func, select, text, update
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
@@ -24,6 +24,7 @@ PART_INSTANCES = 200
 _STUDY_FIELDS = tuple(field.name for field in fields(Study))
 _STUDY_SETS = frozenset({"modalities", "sop_classes", "body_parts", "recipients", "series_descriptions"})
 _SHARE_FIELDS = tuple(field.name for field in fields(Share))
+_SHARE_LISTS = ("controllers", "processors")
 _INSTANCE_COLUMNS = (
     "source", "sop_instance_uid", "study_uid", "series_uid", "sop_class_uid", "transfer_syntax", "modality",
     "object_key", "size", "digest", "directory_version", "received_at",
@@ -34,6 +35,11 @@ _LOCK_STUDIES = text(
     " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
     " ON s.source = k.source AND s.study_uid = k.study_uid"
     " ORDER BY s.source, s.study_uid FOR UPDATE OF s"
+)
+_STUDIES = text(
+    "SELECT s.* FROM routing.studies s"
+    " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
+    " ON s.source = k.source AND s.study_uid = k.study_uid ORDER BY s.source, s.study_uid"
 )
 _LOCK_FREE_STUDY = text(
     "SELECT * FROM routing.studies WHERE source = :source AND study_uid = :study_uid FOR UPDATE SKIP LOCKED"
@@ -62,6 +68,13 @@ _LOST = text(
     "SELECT a.source, a.study_uid, sum(greatest(a.received - a.heard, 0)) AS lost FROM routing.associations a"
     " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
     " ON a.source = k.source AND a.study_uid = k.study_uid GROUP BY a.source, a.study_uid"
+)
+_SERIES = text(
+    "SELECT max(i.modality) AS modality, coalesce(max(s.body_part), '') AS body_part,"
+    " coalesce(max(s.description), '') AS description, count(*) AS instances FROM routing.instances i"
+    " LEFT JOIN routing.series s ON s.source = i.source AND s.study_uid = i.study_uid"
+    " AND s.series_uid = i.series_uid WHERE i.source = :source AND i.study_uid = :study_uid"
+    " GROUP BY i.series_uid"
 )
 _HAND_OVER = text(
     "WITH fresh AS (SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax, i.object_key, i.size,"
@@ -129,6 +142,17 @@ class Repository:
         studies = (_study(row) for row in rows.mappings())
         return {study.key: study for study in studies}
 
+    async def look_at_studies(self, keys: Iterable[StudyKey]) -> dict[StudyKey, Study]:
+        """Those of the studies that are known, as they are now; nothing is locked."""
+        rows = await self._connection.execute(_STUDIES, _pairs(keys))
+        return {study.key: study for study in map(_study, rows.mappings())}
+
+    async def studies_by(self, statement: TextClause, **parameters: Any) -> list[Study]:
+        """The studies whose `source` and `study_uid` a statement gives; nothing is locked."""
+        keys = [(row.source, row.study_uid) for row in await self._connection.execute(statement, parameters)]
+        rows = await self._connection.execute(_STUDIES, _pairs(keys))
+        return [_study(row) for row in rows.mappings()]
+
     async def lock_free_study(self, key: StudyKey) -> Study | None:
         """The study, locked, unless somebody has it."""
         parameters = {"source": key[0], "study_uid": key[1]}
@@ -153,13 +177,17 @@ class Repository:
     async def shares_of(self, keys: Iterable[StudyKey]) -> list[Share]:
         """Every share of the studies."""
         rows = await self._connection.execute(_SHARES, _pairs(keys))
-        return [Share(**{name: row[name] for name in _SHARE_FIELDS}) for row in rows.mappings()]
+        return [_share(row) for row in rows.mappings()]
 
     async def save_shares(self, shares: Sequence[Share]) -> None:
         """Insert or overwrite shares whose studies are locked."""
         if not shares:
             return
-        rows = [{name: getattr(share, name) for name in _SHARE_FIELDS} for share in shares]
+        rows = [
+            {name: getattr(share, name) for name in _SHARE_FIELDS}
+            | {name: list(getattr(share, name)) for name in _SHARE_LISTS}
+            for share in shares
+        ]
         await self._connection.execute(_save_shares(), rows)
 
     async def add_timeline(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -268,6 +296,27 @@ class Repository:
         )
         return [Change(*row) for row in rows]
 
+    async def add_series(self, known: Mapping[StudyKey, Mapping[str, tuple[str, str, str]]]) -> None:
+        """Remember series: modality, body part and description by UID, for each study."""
+        rows = [
+            {
+                "source": source,
+                "study_uid": study_uid,
+                "series_uid": uid,
+                "modality": modality,
+                "body_part": body_part,
+                "description": description,
+            }
+            for (source, study_uid), series in sorted(known.items())
+            for uid, (modality, body_part, description) in sorted(series.items())
+        ]
+        await insert_rows(self._connection, tables.series, rows, conflict="skip")
+
+    async def series_of(self, key: StudyKey) -> list[dict[str, Any]]:
+        """The series of a study as a rule's condition sees them, with how many instances were accepted."""
+        rows = await self._connection.execute(_SERIES, {"source": key[0], "study_uid": key[1]})
+        return [dict(row) for row in rows.mappings()]
+
     async def held_reasons(self, key: StudyKey) -> list[str]:
         """Why instances of the study wait in quarantine."""
         statement = (
@@ -373,6 +422,12 @@ def _study(row: Mapping[Any, Any]) -> Study:
     values: dict[str, Any] = {name: row[name] for name in _STUDY_FIELDS}
     values |= {name: frozenset(values[name]) for name in _STUDY_SETS}
     return Study(**values)
+
+
+def _share(row: Mapping[Any, Any]) -> Share:
+    values: dict[str, Any] = {name: row[name] for name in _SHARE_FIELDS}
+    values |= {name: tuple(values[name]) for name in _SHARE_LISTS}
+    return Share(**values)
 
 
 def _study_row(study: Study) -> dict[str, Any]:

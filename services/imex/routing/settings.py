@@ -37,6 +37,9 @@ class RoutingSettings(BaseSettings):
     objective_routine_s: int = Field(
         default=86_400, ge=0, description="the same of what is routine, where its rule does not say"
     )
+    decisions_kept_days: int = Field(
+        default=90, ge=1, description="days that recorded decisions are kept, for `imex rules replay`"
+    )
     close_every_s: float = Field(default=0.25, gt=0, description="seconds between looks at due studies")
 
 

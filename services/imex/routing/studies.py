@@ -46,6 +46,7 @@ def heard(study: Study, facts: InstanceFacts, recorded_at: datetime, *, by_new_a
         closed_at=None if again else study.closed_at,
         expired_at=None if again else study.expired_at,
         expires_at=recorded_at + STUDY_KEPT if again else study.expires_at,
+        stated_instances=facts.stated_instances or study.stated_instances,
     )
 
 
@@ -122,8 +123,39 @@ def needs_evaluation(before: Study | None, after: Study, version: str, *, arriva
 def due(study: Study, shares: Collection[Share], default_quiet_s: float) -> datetime:
     """When the first of the open shares may count as complete, unless something comes in before."""
     waiting = [share for share in shares if share.live and not share.complete]
-    quiet = min((quiet_of(share, default_quiet_s) for share in waiting), default=default_quiet_s)
-    return study.seen_at + timedelta(seconds=quiet)
+    quiet = study.seen_at + timedelta(seconds=default_quiet_s)
+    return min((whole(study, share, default_quiet_s).at for share in waiting), default=quiet)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """When a study counts as whole for a share."""
+
+    at: datetime
+    firm: bool = False
+    """Also while an association is open, and whatever else lacks."""
+
+
+def whole(study: Study, share: Share, default_quiet_s: float, *, series_there: bool = True) -> Whole:
+    """When a study is whole for a share, if nothing more comes.
+
+    In the order of their force: a person said so; the cap of its rule has come; as many instances are there
+    as the sender states; nothing has come for the quiet period, with the series that the rule requires. A
+    late instance begins a new revision, for which the quiet period alone counts, or a person.
+    """
+    first = share.delivery_revision == 0
+    asked = share.completion_asked_at
+    if asked is not None and (first or asked >= study.seen_at):
+        return Whole(study.seen_at, firm=True)
+    if first and share.by_expected and study.stated_instances and study.received == study.stated_instances:
+        return Whole(study.seen_at, firm=True)
+    quiet = STUDY_KEPT if first and not series_there else timedelta(seconds=quiet_of(share, default_quiet_s))
+    at = study.seen_at + quiet
+    if first and share.at_most_s is not None:
+        cap = study.first_received_at + timedelta(seconds=share.at_most_s)
+        if cap <= at:
+            return Whole(cap, firm=True)
+    return Whole(at)
 
 
 def finished(study: Study, shares: Collection[Share], at: datetime) -> Study:

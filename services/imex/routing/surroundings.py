@@ -1,12 +1,13 @@
 """What routing's handlers and loops share: the directory, traces, a clock, and who counts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
 from imex.directory import DirectoryIndex
 from imex.observability.traces import Traces
+from imex.routing.background import Backgrounds, LocalMarking
 from imex.runtime import Transient
 from imex.sharing.model import Share
 
@@ -45,6 +46,8 @@ class Surroundings:
     """Seconds without a new instance after which a study is complete, where no rule states its own."""
     association_grace_s: float = 90.0
     """Seconds to wait for the end of an association that is never heard of."""
+    backgrounds: Backgrounds = field(default_factory=lambda: Backgrounds(LocalMarking()))
+    """Looks up what is marked of people's records, and where studies have been."""
 
     def index(self) -> DirectoryIndex:
         """The directory in force.

@@ -1,5 +1,7 @@
 """What time alone does: shares and studies expire, and the root of a finished passage's trace is exported."""
 
+from datetime import timedelta
+
 from sqlalchemy import select, text, update
 
 from imex.db import Database
@@ -18,13 +20,19 @@ _EXPIRING = ("requested", "accepted", "collecting", "delivering")
 _EXPIRED_STUDIES = text(
     "UPDATE routing.studies SET expired_at = :now WHERE expires_at <= :now AND expired_at IS NULL"
 )
+_OLD_DECISIONS = text(
+    "DELETE FROM routing.decisions WHERE seq IN"
+    " (SELECT seq FROM routing.decisions WHERE at < :before ORDER BY at LIMIT :limit)"
+)
+_DELETED = 20_000
 
 
 class Sweeper:
     """Two loops' turns over the database."""
 
-    def __init__(self, database: Database, around: Surroundings) -> None:
+    def __init__(self, database: Database, around: Surroundings, decisions_kept_days: int = 90) -> None:
         """The clock says what has expired."""
+        self._kept = timedelta(days=decisions_kept_days)
         self._database = database
         self._around = around
 
@@ -34,6 +42,7 @@ class Sweeper:
         s = tables.shares.c
         async with self._database.unit() as unit:
             await unit.connection.execute(_EXPIRED_STUDIES, {"now": now})
+            await unit.connection.execute(_OLD_DECISIONS, {"before": now - self._kept, "limit": _DELETED})
             rows = await unit.connection.execute(
                 select(s.source, s.study_uid)
                 .where(s.expires_at <= now, s.state.in_(_EXPIRING))

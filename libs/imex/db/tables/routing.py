@@ -69,6 +69,9 @@ studies = Table(
     moment("settled_at", nullable=True),  # all its shares have ended
     moment("root_exported_at", nullable=True),
     Column("stuck", Text),  # why a record of it became a dead letter
+    Column("stated_instances", Integer),  # how many there are, as the sender says (0020,1208)
+    Index("ix_studies_uid", "study_uid"),
+    Index("ix_studies_patient", "patient_id"),
     Index(
         "ix_studies_root",
         "settled_at",
@@ -188,7 +191,23 @@ shares = Table(
     Column("escalate_to", Text),  # what the rule raises its priority to then
     Column("escalated_to", Text),  # the priority it has been raised to; its lane stays that of `priority`
     moment("escalated_at", nullable=True),
+    Column("clinician", Text),  # at the recipient, whom it is for
+    Column("controllers", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("processors", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("alternate_of", Text),  # the recipient in whose place it goes
+    Column("by_expected", Boolean, nullable=False, server_default="false"),  # a stated count ends the wait
+    Column("required_series", Text),  # CEL
+    Column("at_most_s", Integer),
+    moment("completion_asked_at", nullable=True),  # a person said that it is complete
+    Column("priors_due", Boolean, nullable=False, server_default="false"),  # not looked for yet
     UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),
+    Index("ix_shares_study_uid", "study_uid"),
+    Index(
+        "ix_shares_agreement",
+        "agreement",
+        postgresql_where=text("state IN ('requested', 'accepted', 'collecting', 'delivering', 'partial')"),
+    ),
+    Index("ix_shares_priors", "created_at", postgresql_where=text("priors_due")),
     Index(
         "ix_shares_escalation",
         "created_at",
@@ -258,3 +277,44 @@ notices = Table(
     moment("at", index=True),  # of the last time: one that was acknowledged before that is new again
 )
 """What a person should know of. Who has acknowledged it is the portal's."""
+
+series = Table(
+    "series",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("series_uid", Text, primary_key=True),
+    Column("modality", Text, nullable=False),
+    Column("body_part", Text, nullable=False),
+    Column("description", Text, nullable=False),  # patient data, maybe
+)
+"""Series of studies, kept while a rule of the directory requires some."""
+
+marks = Table(
+    "marks",
+    metadata,
+    Column("issuer", Text, primary_key=True),  # patient data, as is the identifier
+    Column("patient_id", Text, primary_key=True),
+    Column("opted_out", Boolean, nullable=False),  # of the national data opt-out
+    Column("sensitive", Boolean, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("set_by", Text, nullable=False),
+    moment("at"),
+)
+"""What is marked of a person's record: the local table behind the port `Marking`."""
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("seq", BigInteger, Identity(), primary_key=True),
+    source(),
+    study_uid(),
+    moment("at"),
+    Column("directory_version", Text, nullable=False),
+    Column("question", JSONB, nullable=False),  # `imex.sharing.recorded.OpenPart`
+    Column("personal", JSONB),  # patient data: `PersonalPart`; None once it is erased
+    Column("answer", JSONB, nullable=False),
+    Index("ix_decisions_at", "at"),
+    Index("ix_decisions_study", "source", "study_uid"),
+)
+"""Every question that was asked of the directory, and the answer, so that it can be asked again."""

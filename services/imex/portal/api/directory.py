@@ -74,7 +74,7 @@ async def put_directory(
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type not in _TYPES:
         raise Problem(415, f"Send the directory as {YAML}.")
-    text = await _text(request)
+    text = await text_of(request)
     try:
         inspected = await asyncio.to_thread(inspect, text, datetime.now(UTC))
     except DirectoryErrors as errors:
@@ -99,7 +99,12 @@ async def put_directory(
     )
 
 
-async def _text(request: Request) -> str:
+async def text_of(request: Request) -> str:
+    """The body of a request as text.
+
+    Raises:
+        Problem: 413, it is too long for a directory; 422, it is no UTF-8.
+    """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

@@ -153,7 +153,10 @@ async def change_share(
     response: Response,
     body: Reason | None = None,
 ) -> shares.Share:
-    """Accept or refuse (the recipient), cancel or revoke (the source). 409 when it is too late for that."""
+    """Accept or refuse (the recipient); cancel, revoke, or say that nothing more comes (the source).
+
+    409 when it is too late for that.
+    """
     async with portal.database.unit() as unit:
         found = await shares.get(unit.connection, caller.scope, share)
         if found is None:
@@ -193,6 +196,7 @@ def check_change(caller: Caller, share: shares.Share, command: ShareCommand) -> 
         "refuse": share.state == "requested",
         "cancel": share.state in _OPEN,
         "revoke": share.state not in FINAL_STATES,
+        "complete": share.state in {"collecting", "delivering"} and share.instances.expected is None,
     }[command]
     if not possible:
         raise Problem(409, f"The share is {share.state}, so that nobody can {command} it any more.")

@@ -1,6 +1,6 @@
 """Shares: the list, one share with its live timeline, and what can be done about it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Form, Request
@@ -121,7 +121,7 @@ def _possible(caller: Caller, share: shares.Share) -> list[ShareCommand]:
             return False
         return True
 
-    every: tuple[ShareCommand, ...] = ("accept", "refuse", "cancel", "revoke")
+    every: tuple[ShareCommand, ...] = ("accept", "refuse", "complete", "cancel", "revoke")
     found = [command for command in every if allowed(command)]
     # before anything has arrived, taking back and calling off are the same: one button is enough
     return [command for command in found if command != "revoke" or "cancel" not in found]
@@ -136,7 +136,7 @@ async def _names(connection: Any) -> dict[str, str]:
 async def change(
     who: SignedInPart,
     share: UUID,
-    command: Literal["accept", "refuse", "cancel", "revoke"],
+    command: ShareCommand,
     reason: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
     """Carry out one of the buttons, and show the share again."""

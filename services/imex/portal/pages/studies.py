@@ -80,6 +80,7 @@ async def share(
     *,
     recipient: Annotated[str, Form(max_length=32)] = "",
     purpose: Annotated[str, Form(max_length=64)] = "direct-care",
+    clinician: Annotated[str, Form(max_length=200)] = "",
     priority: Annotated[str, Form(max_length=16)] = "routine",
 ) -> Response:
     """Ask for the share and show it; an agreement that is missing shows there as a refusal."""
@@ -95,6 +96,7 @@ async def share(
                 "recipient": recipient,
                 "purpose": purpose,
                 "priority": priority,
+                "clinician": clinician.strip() or None,
             }
         )
     except ValidationError:

@@ -47,6 +47,10 @@ class Share(BaseModel):
     agreement: str | None
     rule: str | None
     directory_version: str
+    controllers: list[str] = Field(description="institutions that decide why and how the data is processed")
+    processors: list[str]
+    clinician: str | None = Field(description="at the recipient, whom it is for")
+    alternate_of: str | None = Field(description="the recipient in whose place it goes")
     priority: Priority = Field(description="as it is now: an objective at risk may have raised it")
     state: ShareState
     reason: str

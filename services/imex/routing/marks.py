@@ -1,0 +1,68 @@
+"""Marks of people's records: administrators set them, and what has not been delivered is asked again."""
+
+from collections.abc import Callable
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+
+from imex.db import UnitOfWork
+from imex.db.tables.routing import marks
+from imex.events.commands import MarkCommanded
+from imex.events.sealed import Sealed
+from imex.routing import publish
+from imex.routing.publish import Cause
+from imex.routing.repository import Repository
+from imex.routing.revocation import hold
+from imex.routing.surroundings import Surroundings
+from imex.sharing.persons import person, person_of
+
+
+class Marked(BaseModel):
+    """Whose record a command is about. Patient data: never log it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    issuer: str
+    patient_id: str
+
+
+OpenMark = Callable[[Sealed, bytes], Marked]
+
+_OF_PATIENT = text(
+    "SELECT source, study_uid FROM routing.studies"
+    " WHERE patient_id = ANY(CAST(:spellings AS text[])) ORDER BY 1, 2"
+)
+
+
+async def obey(unit: UnitOfWork, command: MarkCommanded, around: Surroundings, open_mark: OpenMark) -> None:
+    """Set or take away a mark, in the order of the commands."""
+    asked = command.data
+    named = open_mark(asked.person, f"mark/{asked.mark}".encode())
+    whose = person("", named.issuer, named.patient_id)
+    if whose is None or not whose.issuer:
+        return
+    values = {
+        "opted_out": asked.opted_out,
+        "sensitive": asked.sensitive,
+        "reason": asked.reason,
+        "set_by": asked.actor,
+        "at": around.clock(),
+    }
+    await unit.connection.execute(
+        insert(marks)
+        .values(issuer=whose.issuer, patient_id=whose.patient_id, **values)
+        .on_conflict_do_update(index_elements=["issuer", "patient_id"], set_=values)
+    )
+    # an identifier is found as it is kept; NHS numbers are written with and without spaces
+    digits = whose.patient_id
+    spellings = [
+        digits,
+        f"{digits[:3]} {digits[3:6]} {digits[6:]}",
+        f"{digits[:3]}-{digits[3:6]}-{digits[6:]}",
+    ]
+    found = await Repository(unit.connection).studies_by(_OF_PATIENT, spellings=spellings)
+    keys = [study.key for study in found if person_of(study) == whose]
+    if keys:
+        actor = publish.person(asked.actor, asked.actor_institution)
+        await hold(unit, around, keys, lambda cause: Cause(cause, around.clock(), actor), str(command.id))

@@ -1,0 +1,121 @@
+"""The loop that lets earlier studies of a person travel along with a new one, where its rule says so."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+from sqlalchemy import text, update
+
+from imex.db import Database, is_outage
+from imex.db.tables import routing as tables
+from imex.directory import Priors
+from imex.events import ids
+from imex.routing import studies
+from imex.routing.deciding import Deciding
+from imex.routing.docket import Docket
+from imex.routing.publish import Cause
+from imex.routing.repository import Repository
+from imex.routing.surroundings import Surroundings
+from imex.sharing.decide import latest
+from imex.sharing.decisions import Addressed
+from imex.sharing.model import Share, Study, StudyKey
+from imex.sharing.persons import Person, person_of
+from imex.sharing.priors import Earlier, along, choose
+from imex.sharing.wishes import rule_wish
+
+_BATCH = 50
+_DUE = text(
+    "SELECT id, source, study_uid FROM routing.shares WHERE priors_due ORDER BY created_at LIMIT :limit"
+)
+_OF_PATIENT = text(
+    "SELECT source, study_uid FROM routing.studies WHERE source = :source"
+    " AND regexp_replace(patient_id, '[ -]', '', 'g') = regexp_replace(:patient, '[ -]', '', 'g')"
+    " AND validated > 0"
+)
+
+_log = structlog.get_logger(__name__)
+
+
+class PriorsLoop:
+    """Looks again and again."""
+
+    def __init__(self, database: Database, around: Surroundings) -> None:
+        """The directory in force says what the rule asks for."""
+        self._database = database
+        self._around = around
+
+    async def turn(self) -> bool:
+        """See to the shares whose priors are due; true where more may be."""
+        if self._around.directories.current() is None:
+            return False
+        async with self._database.look() as connection:
+            due = list(await connection.execute(_DUE, {"limit": _BATCH}))
+        for share, source, study_uid in due:
+            try:
+                await self._see_to(share, (source, study_uid))
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                # one that cannot be seen to keeps no other from it, and its study goes in any case
+                _log.exception("priors cannot be sent along", share=str(share))
+                await self._done(share)
+        return len(due) == _BATCH
+
+    async def _see_to(self, identifier: UUID, key: StudyKey) -> None:
+        async with self._database.unit() as unit:
+            repository = Repository(unit.connection)
+            [share] = [one for one in await repository.shares_of([key]) if one.id == identifier]
+            known = await repository.look_at_studies([key])
+            current = known[key]
+            wish, person = self._wish(share), person_of(current)
+            earlier = await self._earlier(repository, current, person) if person else {}
+        if wish is not None and wish.priors is not None and share.live:
+            for one in self._chosen(wish.priors, current, earlier):
+                await self._send(one, along(wish), share, current)
+        await self._done(identifier)
+
+    def _wish(self, share: Share) -> Addressed | None:
+        """What the share's rule asks for now; None where it is gone."""
+        index = self._around.index()
+        rule = next((one for one in index.directory.rules if one.id == share.rule), None)
+        if rule is None:
+            return None
+        return replace(rule_wish(rule, share.recipient), clinician=share.clinician, endpoint=share.endpoint)
+
+    async def _earlier(self, repository: Repository, current: Study, person: Person) -> dict[str, Study]:
+        rows = await repository.studies_by(_OF_PATIENT, source=current.source, patient=current.patient_id)
+        return {study.study_uid: study for study in rows if person_of(study) == person}
+
+    @staticmethod
+    def _chosen(priors: Priors, current: Study, earlier: dict[str, Study]) -> list[Study]:
+        chosen = choose(priors, Earlier.of(current), [Earlier.of(study) for study in earlier.values()])
+        return [earlier[one.study_uid] for one in chosen]
+
+    async def _send(self, prior: Study, wish: Addressed, share: Share, current: Study) -> None:
+        async with self._database.unit() as unit:
+            repository = Repository(unit.connection)
+            known = await repository.lock_studies([prior.key])
+            docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
+            study = known[prior.key]
+            if latest(docket.of(study), wish.recipient, wish.purpose) is not None:
+                return  # it has gone there, or was refused
+            backgrounds = await self._around.backgrounds.around(unit.connection, [study])
+            if wish.recipient in backgrounds[study.key].held_by:
+                return
+            deciding = Deciding(docket, self._around.index(), backgrounds)
+            now = self._around.clock()
+            cause = Cause(ids.derived("prior", str(share.id), study.study_uid), now)
+            words = f"travels along with study {current.study_uid}, as standing rule {wish.rule} says"
+            asked = replace(wish, origin="prior", because=words)
+            opened = deciding.ask_by_hand(study, asked, cause)
+            if opened is not None and opened.state == "collecting" and study.due_at is None:
+                study = replace(study, due_at=study.seen_at)
+            await repository.save_studies([studies.finished(study, docket.of(study), now)])
+            await docket.write()
+            await deciding.write(unit.connection)
+
+    async def _done(self, share: UUID) -> None:
+        async with self._database.unit() as unit:
+            await unit.connection.execute(
+                update(tables.shares).where(tables.shares.c.id == share).values(priors_due=False)
+            )
