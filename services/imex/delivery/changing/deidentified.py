@@ -17,7 +17,9 @@ from imex.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class Made:
+    """A head without anybody in it; `held` says why it may not leave all the same."""
+
     head: bytes
     sop_instance_uid: str
     study_uid: str
@@ -79,7 +81,8 @@ class Deidentifier:
 
 def make_head(
     head: bytes, encoding: Encoding, asked: Deidentification, key: ProjectKey, source: str, *, pixels: bool
-) -> _Made:
+) -> Made:
+    """De-identify a head, and say whether it may leave. Slow: in a thread. Raises CannotChange."""
     from imex.deidentification import release
     from imex.deidentification.deidentify import deidentify
     from imex.deidentification.profile import profile_with
@@ -98,7 +101,7 @@ def make_head(
         held = held or release.residue(dataset, outcome)
     except Exception as error:  # noqa: BLE001  what cannot be read to its last value cannot be judged
         raise CannotChange(f"it cannot be de-identified ({type(error).__name__})") from None
-    return _Made(
+    return Made(
         b"" if held else write(dataset, encoding),
         text_of(dataset, 0x00080018),
         study_uid,
