@@ -32,7 +32,7 @@ from imex.directory import DirectoryIndex, StudyFacts, diff, inspect, to_yaml
 from imex.directory.document import canonical
 from imex.runtime.directory_feed import indexed
 from imex.sharing.decide import consider
-from imex.sharing.decisions import Question
+from imex.sharing.decisions import UNMARKED, Question
 from imex.sharing.recorded import Answer, RecordedQuestion
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -171,7 +171,9 @@ def _question(chance: random.Random, source: str) -> Question:
         series_descriptions=frozenset(f"SERIES {number}" for number in range(chance.randint(1, 8))),
         called_ae="IMEX",
     )
-    return Question(f"1.2.{chance.randrange(10**12)}", facts, AT, passage=1, standing=True)
+    return Question(
+        f"1.2.{chance.randrange(10**12)}", facts, AT, passage=1, standing=True, background=UNMARKED
+    )
 
 
 def _halt(body: bytes) -> float:

@@ -122,7 +122,7 @@ def _question(case: Case, version: str) -> Question:
         facts=facts,
         at=at,
         passage=int(case.get("passage", 1)),
-        standing=not sent_to and asked is None,
+        standing=not sent_to and asked is None and "nothing_new" not in study,
         recipients=frozenset(sent_to),
         background=Background(
             Marks(

@@ -1,17 +1,12 @@
 """Who gets a study, and on which agreement. Pure: a question and a directory in, decisions out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
 
 from imex.directory import DirectoryIndex, StudyFacts
 from imex.directory.agreements import Asked, asked_of
 from imex.sharing.decisions import (
-    UNMARKED,
     Addressed,
-    Background,
-    Decision,
-    Judgement,
     Open,
     Outcome,
     Question,
@@ -23,29 +18,6 @@ from imex.sharing.decisions import (
 from imex.sharing.judging import judge, judge_asked
 from imex.sharing.model import Share, Study
 from imex.sharing.wishes import RANK, latest, wishes_of
-
-__all__ = [
-    "UNMARKED",
-    "Addressed",
-    "Background",
-    "Decision",
-    "Judgement",
-    "Open",
-    "Outcome",
-    "Question",
-    "Raise",
-    "Rest",
-    "Spared",
-    "Withhold",
-    "addressed",
-    "consider",
-    "judge",
-    "latest",
-    "plan",
-    "plan_by_hand",
-    "rule_facts",
-    "withhold",
-]
 
 
 def rule_facts(study: Study) -> StudyFacts:
@@ -65,116 +37,63 @@ def consider(index: DirectoryIndex, question: Question) -> Outcome:
     """Everything that is to be decided of a study now.
 
     First the shares that live are held to what is now known; then what rules, called AE titles, or a person
-    ask for is planned, with those shares as they then are.
+    ask for is planned, with those shares as they then are. What is asked for by hand, or for a prior that
+    travels along, is made at once also where an earlier share of it has ended.
     """
     withheld, rested = _hold(index, question) if question.shares else ((), ())
     shares: Sequence[Share] = question.shares
+    ended = {one.share.id for one in withheld}
     if withheld:
-        ended = {one.share.id for one in withheld}
         shares = [replace(one, state="revoked") if one.id in ended else one for one in shares]
-    if question.by_hand is not None:
-        made = plan_by_hand(
-            index, question.facts, question.by_hand, shares, question.at, background=question.background
-        )
-        return Outcome(withheld, rested, (made,) if made else ())
     left = replace(question, shares=tuple(shares)) if withheld else question
+    if (wish := left.by_hand) is not None:
+        known = latest(shares, wish.recipient, wish.purpose)
+        if known is not None and known.live:
+            return Outcome(withheld, rested)
+        if wish.unless_held and _holds(left, wish.recipient):
+            return Outcome(withheld, rested, spared=(_spared(wish),))
+        judgement = judge(index, left.facts, wish, left.at, left.background)
+        made = Open(wish, judgement, episode=known.episode + 1 if known else 1)
+        return Outcome(withheld, rested, (made,))
     wishes, spared = wishes_of(index, left)
     planned: list[Open | Raise] = []
     asked: dict[tuple[str, str | None], Asked] = {}
     for wish in wishes:
         known = latest(shares, wish.recipient, wish.purpose) if shares else None
         if wish.unless_held and (known is None or not known.live) and _holds(left, wish.recipient):
-            spared.append(Spared(wish, f"{wish.recipient} has the study already"))
+            spared.append(_spared(wish))
         elif known is None:
             of_all = wish.purpose, wish.clinician
             what = asked.get(of_all) or asked.setdefault(of_all, _asked(left, wish))
             planned.append(Open(wish, judge_asked(index, left.facts.source, wish, what), 1))
-        elif (decision := _plan_one(index, left, wish, known)) is not None:
-            planned.append(decision)
+        else:
+            planned += _planned_again(index, left, wish, known, withheld=known.id in ended)
     return Outcome(withheld, rested, tuple(planned), tuple(spared))
-
-
-def addressed(
-    index: DirectoryIndex, facts: StudyFacts, *, standing: bool, recipients: Collection[str], at: datetime
-) -> tuple[Addressed, ...]:
-    """The wishes for a study that has no shares yet and was nowhere before."""
-    wishes, _ = wishes_of(
-        index,
-        Question("", facts, at, passage=1, standing=standing, recipients=frozenset(recipients)),
-    )
-    return wishes
-
-
-def plan(
-    index: DirectoryIndex,
-    facts: StudyFacts,
-    wishes: Sequence[Addressed],
-    shares: Collection[Share],
-    *,
-    passage: int,
-    at: datetime,
-    background: Background = UNMARKED,
-) -> tuple[Open | Raise, ...]:
-    """What to make of the wishes for a study, given the shares it has.
-
-    A share that lives, or was delivered, is never made twice. One that has ended gives way to a new
-    episode when the study is sent once more; one that no agreement covered, also when a later directory
-    has one that does.
-    """
-    question = Question("", facts, at, passage, background=background)
-    made = (_plan_one(index, question, wish, latest(shares, wish.recipient, wish.purpose)) for wish in wishes)
-    return tuple(one for one in made if one is not None)
-
-
-def plan_by_hand(
-    index: DirectoryIndex,
-    facts: StudyFacts,
-    wish: Addressed,
-    shares: Collection[Share],
-    at: datetime,
-    *,
-    background: Background = UNMARKED,
-) -> Open | None:
-    """The share that a person asked for; None where one lives or was delivered already."""
-    known = latest(shares, wish.recipient, wish.purpose)
-    if known is not None and known.live:
-        return None
-    judgement = judge(index, facts, wish, at, background)
-    return Open(wish, judgement, episode=known.episode + 1 if known else 1)
-
-
-def withhold(
-    index: DirectoryIndex,
-    facts: StudyFacts,
-    shares: Collection[Share],
-    at: datetime,
-    *,
-    background: Background = UNMARKED,
-) -> tuple[Withhold, ...]:
-    """Shares that the agreements, asked with all that is now known of the study, do not cover."""
-    withheld, _ = _hold(index, Question("", facts, at, 1, background=background, shares=tuple(shares)))
-    return withheld
 
 
 def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ...], tuple[Rest, ...]]:
     """What becomes of the shares that live, with all that is now known.
 
     Its own agreement carries a share as long as it can; then any other that asks for nothing which should
-    have been done from the beginning.
+    have been done from the beginning. Where nothing has come in and nothing is asked for, what was delivered
+    stays delivered.
     """
     withheld: list[Withhold] = []
     rested: list[Rest] = []
+    asks = question.standing or question.recipients or question.by_hand is not None
     for share in question.shares:
-        if not share.live or share.agreement is None:
+        if not share.live or share.agreement is None or (share.state == "delivered" and not asks):
             continue
-        wish = Addressed(share.recipient, share.purpose, share.priority, share.origin)
+        wish = Addressed(
+            share.recipient, share.purpose, share.priority, share.origin, clinician=share.clinician
+        )
         judgement = judge(
             index, question.facts, wish, question.at, question.background, preferred=share.agreement
         )
         if not judgement.covered:
             withheld.append(Withhold(share, judgement.reason))
         elif judgement.agreement != share.agreement:
-            if judgement.deidentify is None:
+            if judgement.deidentify is None or share.parts == 0:
                 rested.append(Rest(share, judgement))
             else:
                 words = f"agreement {share.agreement} covers it no more, and what {judgement.agreement}"
@@ -182,21 +101,26 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
     return tuple(withheld), tuple(rested)
 
 
-def _plan_one(
-    index: DirectoryIndex, question: Question, wish: Addressed, known: Share | None
-) -> Open | Raise | None:
-    episode = 1
-    if known is not None:
-        if known.live:
-            more_urgent = RANK[wish.priority] > RANK[known.priority] and known.parts == 0
-            return Raise(known, wish) if more_urgent else None
-        if not _may_reopen(known, question.passage, index.version):
-            return None
-        episode = known.episode + 1
-    judgement = judge(index, question.facts, wish, question.at, question.background)
-    if known is not None and not judgement.covered and _was_uncovered(known):
-        return None  # a further refusal would tell nobody anything new
-    return Open(wish, judgement, episode)
+def _planned_again(
+    index: DirectoryIndex, question: Question, wish: Addressed, known: Share, *, withheld: bool
+) -> Iterator[Open | Raise]:
+    """What to make of a wish for which there is a share, its newest.
+
+    One that lives, or was delivered, is never made twice. One that has ended gives way to a new episode when
+    the study is sent once more; one that no agreement covered, also when a later directory has one that does.
+    """
+    if known.live:
+        if RANK[wish.priority] > RANK[known.priority] and known.parts == 0:
+            yield Raise(known, wish)
+    elif _may_reopen(known, question.passage, index.version):
+        judgement = judge(index, question.facts, wish, question.at, question.background)
+        # a further refusal would tell nobody anything new
+        if judgement.covered or not (withheld or _was_uncovered(known)):
+            yield Open(wish, judgement, known.episode + 1)
+
+
+def _spared(wish: Addressed) -> Spared:
+    return Spared(wish, f"{wish.recipient} has the study already")
 
 
 def _asked(question: Question, wish: Addressed) -> Asked:

@@ -27,6 +27,7 @@ class Background:
     """Institutions that have it already: they sent it themselves, or a share of it was delivered to them."""
 
 
+_NOTHING_KNOWN = Background()
 UNMARKED = Background(Marks(opted_out=False, sensitive=False))
 """Of a study of whose person nothing is marked, and that was nowhere before."""
 
@@ -125,15 +126,12 @@ class Spared:
     reason: str
 
 
-Decision = Open | Raise | Withhold
-"""What a plan may hold."""
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """All that decides who gets a study, apart from the directory: what `imex.sharing.decide.consider` asks.
 
-    The same question to the same version of the directory has the same outcome, always and everywhere.
+    The same question to the same version of the directory has the same outcome, always and everywhere. One
+    that names nobody, neither rules nor recipients, only holds what is under way to what is in force.
     """
 
     study_uid: str
@@ -144,11 +142,11 @@ class Question:
     """Whether it was sent to the standing rules."""
     recipients: frozenset[str] = frozenset()
     """Codes to which it was sent as called AE title: institutions and groups."""
-    background: Background = UNMARKED
+    background: Background = _NOTHING_KNOWN
     shares: tuple[Share, ...] = ()
     """All of the study's shares, also those that have ended."""
     by_hand: Addressed | None = None
-    """What a person asks for now; then nothing else is asked."""
+    """What is asked for by itself, by a person or as a prior of another study; then nothing else is."""
 
 
 @dataclass(frozen=True, slots=True)

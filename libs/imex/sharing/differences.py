@@ -98,7 +98,7 @@ def _by(one: Decided) -> str:
     return ", ".join([*parts, one.priority])
 
 
-_ORIGINS = {"rule": "a rule", "called": "called AE title", "command": "by hand"}
+_ORIGINS = {"rule": "a rule", "called": "called AE title", "command": "by hand", "prior": "as a prior"}
 
 
 def _not_gone(old: Decided) -> str:
@@ -182,5 +182,7 @@ def _opened(index: DirectoryIndex, question: Question, decision: Open) -> Share:
         directory_version=index.version,
         rule=wish.rule,
         agreement=judgement.agreement,
+        clinician=wish.clinician,
+        alternate_of=wish.alternate_of,
     )
     return known.share(question.facts.source, question.study_uid, question.at)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from imex.directory import Agreement, DirectoryIndex, StudyFacts
 from imex.directory.agreements import Asked, asked_of, first_covering, uncovered
-from imex.sharing.decisions import UNMARKED, Addressed, Background, Judgement
+from imex.sharing.decisions import Addressed, Background, Judgement
 
 
 def judge(
@@ -13,7 +13,7 @@ def judge(
     facts: StudyFacts,
     wish: Addressed,
     at: datetime,
-    background: Background = UNMARKED,
+    background: Background,
     *,
     preferred: str | None = None,
 ) -> Judgement:

@@ -17,7 +17,16 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from imex.directory import Deidentification, DirectoryIndex, Marks, Part, StudyFacts
+from imex.directory import (
+    Completeness,
+    Deidentification,
+    DirectoryIndex,
+    Escalation,
+    Marks,
+    Part,
+    Priors,
+    StudyFacts,
+)
 from imex.events.envelope import Priority
 from imex.events.ids import share_id
 from imex.events.shares import ShareState
@@ -44,6 +53,8 @@ class KnownShare(_Recorded):
     directory_version: str
     rule: str | None = None
     agreement: str | None = None
+    clinician: str | None = None
+    alternate_of: str | None = None
 
     @classmethod
     def of(cls, share: Share) -> "KnownShare":
@@ -58,14 +69,32 @@ class KnownShare(_Recorded):
         )
 
 
-class HandWish(_Recorded):
-    """What a person asked for."""
+class RecordedWish(_Recorded):
+    """A wish that is asked for by itself, by a person or for a prior; without its reference."""
 
     recipient: str
     purpose: str
     priority: Priority
+    origin: Origin
+    rule: str | None = None
+    quiet_s: int | None = None
     endpoint: str | None = None
     clinician: str | None = None
+    completeness: Completeness = Completeness()
+    escalate: Escalation | None = None
+    priors: Priors | None = None
+    alternate_of: str | None = None
+    because: str = ""
+    unless_held: bool = False
+
+    @classmethod
+    def of(cls, wish: Addressed) -> "RecordedWish":
+        """Leaves out the reference, which is the asker's own text."""
+        return cls.model_construct(**{name: getattr(wish, name) for name in cls.model_fields})
+
+    def wish(self) -> Addressed:
+        """The wish again."""
+        return Addressed(**dict(self))
 
 
 class OpenPart(_Recorded):
@@ -86,7 +115,7 @@ class OpenPart(_Recorded):
     passed_through: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
     shares: tuple[KnownShare, ...] = ()
-    by_hand: HandWish | None = None
+    by_hand: RecordedWish | None = None
 
 
 class PersonalPart(_Recorded):
@@ -107,10 +136,7 @@ class RecordedQuestion(_Recorded):
     @classmethod
     def of(cls, question: Question, directory_version: str) -> Self:
         """`question` as it was asked of the version."""
-        facts, background, asked = question.facts, question.background, question.by_hand
-        by_hand = asked and HandWish.model_construct(
-            **{name: getattr(asked, name) for name in HandWish.model_fields}
-        )
+        facts, background = question.facts, question.background
         return cls(
             open=OpenPart(
                 source=facts.source,
@@ -127,7 +153,7 @@ class RecordedQuestion(_Recorded):
                 passed_through=tuple(sorted(background.passed_through)),
                 held_by=tuple(sorted(background.held_by)),
                 shares=tuple(KnownShare.of(share) for share in question.shares),
-                by_hand=by_hand,
+                by_hand=RecordedWish.of(question.by_hand) if question.by_hand else None,
             ),
             personal=PersonalPart(
                 description=facts.description,
@@ -161,7 +187,7 @@ class RecordedQuestion(_Recorded):
                 held_by=frozenset(said.held_by),
             ),
             shares=tuple(known.share(said.source, said.study_uid, said.at) for known in said.shares),
-            by_hand=Addressed(origin="command", **dict(said.by_hand)) if said.by_hand else None,
+            by_hand=said.by_hand.wish() if said.by_hand else None,
         )
 
 

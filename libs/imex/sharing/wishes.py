@@ -112,13 +112,18 @@ def _placed(
     the recipient stays, so that nothing is lost by an alternate. What was once begun stays where it is: a
     share that lives with one of them is not followed by another when the hour has struck.
     """
-    begun = _begun(question, wish.rule, wish.purpose)
-    if wish.recipient in begun:
+    begun = [
+        share
+        for share in question.shares
+        if share.live and share.purpose == wish.purpose and share.passage >= question.passage
+    ]
+    if any(share.recipient == wish.recipient for share in begun):
         return [wish]
-    named = [(one, _others(index, question, one, wish.recipient)) for one in alternates]
-    for alternate, others in named:
-        if not begun.isdisjoint(others):
-            return [_instead(wish, other, "as before") for other in others if other in begun]
+    taken = {share.recipient for share in begun if share.alternate_of == wish.recipient}
+    if taken:
+        return [_instead(wish, other, "as it was begun") for other in sorted(taken)]
+    for alternate in alternates:
+        others = _others(index, question, alternate, wish.recipient)
         why = why_instead(index, question, alternate, wish)
         if why is None:
             continue
@@ -131,18 +136,6 @@ def _placed(
 
 def _covered(index: DirectoryIndex, question: Question, wish: Addressed) -> bool:
     return judge(index, question.facts, wish, question.at, question.background).covered
-
-
-def _begun(question: Question, rule: str | None, purpose: str) -> set[str]:
-    """Recipients with a live share by this rule, in this passage of the study."""
-    return {
-        share.recipient
-        for share in question.shares
-        if share.live
-        and share.purpose == purpose
-        and share.rule == rule
-        and share.passage >= question.passage
-    }
 
 
 def _others(index: DirectoryIndex, question: Question, alternate: Alternate, recipient: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Asking the directory about a study, doing what it says, and recording both."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -38,9 +37,7 @@ class Deciding:
 
     def hold(self, study: Study, cause: Cause) -> None:
         """Hold what is not delivered of a study to what is in force now; no share is made."""
-        question = self._question(study, cause)
-        shares = tuple(share for share in question.shares if share.state != "delivered")
-        self._carry_out(study, replace(question, shares=shares), cause)
+        self._carry_out(study, self._question(study, cause), cause)
 
     def ask_by_hand(
         self, study: Study, wish: Addressed, cause: Cause, command: UUID | None = None

@@ -22,8 +22,8 @@ from imex.routing.states import Fact
 from imex.routing.storing import store_facts
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
-from imex.sharing.decide import latest
 from imex.sharing.model import Share, Study, StudyKey
+from imex.sharing.wishes import latest
 
 
 class Intake:

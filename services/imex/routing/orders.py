@@ -19,9 +19,9 @@ from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
-from imex.sharing.decide import latest
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study
+from imex.sharing.wishes import latest
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from imex.routing.states import Fact
 from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
-from imex.sharing.decide import latest
 from imex.sharing.model import Share, Study
+from imex.sharing.wishes import latest
 
 DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded
 

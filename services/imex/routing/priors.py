@@ -16,12 +16,11 @@ from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.surroundings import Surroundings
-from imex.sharing.decide import latest
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study, StudyKey
 from imex.sharing.persons import Person, person_of
 from imex.sharing.priors import Earlier, along, choose
-from imex.sharing.wishes import rule_wish
+from imex.sharing.wishes import latest, rule_wish
 
 _BATCH = 50
 _DUE = text(

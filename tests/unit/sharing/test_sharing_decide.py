@@ -7,18 +7,11 @@ import pytest
 
 from imex.directory import DirectoryIndex, StudyFacts, parse
 from imex.events.ids import share_id
-from imex.sharing.decide import (
-    Addressed,
-    Open,
-    Raise,
-    addressed,
-    judge,
-    latest,
-    plan,
-    plan_by_hand,
-    withhold,
-)
+from imex.sharing.decide import consider
+from imex.sharing.decisions import UNMARKED, Addressed, Open, Question, Raise
+from imex.sharing.judging import judge
 from imex.sharing.model import Share
+from imex.sharing.wishes import latest
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 
@@ -70,9 +63,28 @@ def share(index: DirectoryIndex, **more: Any) -> Share:
     return Share(id=identifier, source="RQM", study_uid="1.2", created_at=NOW, updated_at=NOW, **values)
 
 
+def outcome(index: DirectoryIndex, study: StudyFacts, *shares: Share, **more: Any) -> Any:
+    values = {"passage": 1, "standing": True, "background": UNMARKED, **more}
+    return consider(index, Question("1.2", study, NOW, shares=shares, **values))
+
+
 def asked(index: DirectoryIndex, study: StudyFacts, *recipients: str, standing: bool = True) -> list[Any]:
-    found = addressed(index, study, standing=standing, recipients=recipients, at=NOW)
+    planned = outcome(index, study, standing=standing, recipients=frozenset(recipients)).planned
+    found = [one.addressed for one in planned]
     return [(one.recipient, one.purpose, one.priority, one.rule) for one in found]
+
+
+def by_hand(index: DirectoryIndex, *shares: Share, passage: int = 1, **more: Any) -> tuple[Any, ...]:
+    wished = wish(**{"origin": "command", **more})
+    planned: tuple[Any, ...] = outcome(
+        index, facts("CT"), *shares, standing=False, passage=passage, by_hand=wished
+    ).planned
+    return planned
+
+
+def of_care(index: DirectoryIndex, *shares: Share, **more: Any) -> tuple[Any, ...]:
+    planned = outcome(index, facts("CT", **more.pop("facts", {})), *shares, **more).planned
+    return tuple(one for one in planned if one.addressed.purpose == "direct-care")
 
 
 def test_each_matching_rule_addresses_its_recipients(index: DirectoryIndex) -> None:
@@ -115,22 +127,22 @@ def test_an_explicit_recipient_that_a_rule_names_too_is_one_wish(index: Director
     ],
 )
 def test_default_deny(index: DirectoryIndex, more: dict[str, Any], covered: bool) -> None:
-    judgement = judge(index, facts("CT"), wish(**more), NOW)
+    judgement = judge(index, facts("CT"), wish(**more), NOW, UNMARKED)
     assert judgement.covered is covered
     assert "agreement" in judgement.reason
 
 
 def test_an_agreement_that_has_ended_covers_nothing(index: DirectoryIndex) -> None:
-    assert not judge(index, facts("CT"), wish(), datetime(2027, 3, 2, tzinfo=UTC)).covered
+    assert not judge(index, facts("CT"), wish(), datetime(2027, 3, 2, tzinfo=UTC), UNMARKED).covered
 
 
 def test_an_inbox_may_want_to_be_asked(index: DirectoryIndex) -> None:
-    assert judge(index, facts(), wish(recipient="RW6"), NOW).asks_recipient
-    assert not judge(index, facts(), wish(), NOW).asks_recipient
+    assert judge(index, facts(), wish(recipient="RW6"), NOW, UNMARKED).asks_recipient
+    assert not judge(index, facts(), wish(), NOW, UNMARKED).asks_recipient
 
 
 def test_a_first_wish_opens_the_first_episode(index: DirectoryIndex) -> None:
-    (decision,) = plan(index, facts("CT"), [wish()], [], passage=1, at=NOW)
+    (decision,) = of_care(index)
     assert isinstance(decision, Open)
     assert (decision.episode, decision.judgement.agreement) == (1, "a1")
     assert decision.judgement.directory_version == index.version
@@ -143,62 +155,53 @@ def test_a_first_wish_opens_the_first_episode(index: DirectoryIndex) -> None:
 def test_a_share_that_lives_or_was_delivered_is_not_made_twice(
     index: DirectoryIndex, state: str, passage: int
 ) -> None:
-    assert plan(index, facts("CT"), [wish()], [share(index, state=state)], passage=passage, at=NOW) == ()
+    assert of_care(index, share(index, state=state), passage=passage) == ()
+    assert by_hand(index, share(index, state=state), passage=passage) == ()
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled", "revoked", "expired"])
 def test_an_ended_share_gives_way_to_a_new_episode_when_the_study_is_sent_again(
     index: DirectoryIndex, state: str
 ) -> None:
-    known = [share(index, state=state)]
-    assert plan(index, facts("CT"), [wish()], known, passage=1, at=NOW) == ()
-    (decision,) = plan(index, facts("CT"), [wish()], known, passage=2, at=NOW)
-    assert isinstance(decision, Open)
+    known = share(index, state=state)
+    assert of_care(index, known) == ()
+    (decision,) = of_care(index, known, passage=2)
     assert decision.episode == 2
 
 
 def test_a_refused_share_gives_way_when_a_later_directory_covers_it(index: DirectoryIndex) -> None:
     refused = share(index, state="refused", agreement=None, directory_version="older")
-    (decision,) = plan(index, facts("CT"), [wish()], [refused], passage=1, at=NOW)
-    assert isinstance(decision, Open)
-    assert decision.episode == 2
-
-
-@pytest.mark.parametrize("passage", [1, 2])
-def test_a_refused_share_is_not_refused_again(index: DirectoryIndex, passage: int) -> None:
-    wishes = [wish(purpose="research")]
-    refused = share(index, state="refused", agreement=None, purpose="research", directory_version="older")
-    assert plan(index, facts("CT"), wishes, [refused], passage=passage, at=NOW) == ()
+    (decision,) = of_care(index, refused)
+    assert (decision.episode, decision.judgement.covered) == (2, True)
 
 
 def test_a_share_that_its_recipient_refused_is_not_offered_again_by_a_later_directory(
     index: DirectoryIndex,
 ) -> None:
-    declined = share(index, state="refused", directory_version="older")
-    assert plan(index, facts("CT"), [wish()], [declined], passage=1, at=NOW) == ()
+    assert of_care(index, share(index, state="refused", directory_version="older")) == ()
 
 
 def test_a_more_urgent_rule_raises_a_share_of_which_nothing_has_left(index: DirectoryIndex) -> None:
-    urgent = [wish(priority="emergency", rule="r2")]
-    known = share(index)
-    assert plan(index, facts("CT"), urgent, [known], passage=1, at=NOW) == (Raise(known, urgent[0]),)
-    assert plan(index, facts("CT"), urgent, [share(index, parts=1)], passage=1, at=NOW) == ()
+    known, urgent = share(index), {"facts": {"description": "stroke"}}
+    (raised,) = [one for one in of_care(index, known, **urgent) if one.addressed.recipient == "RT3"]
+    assert isinstance(raised, Raise)
+    assert (raised.share, raised.addressed.rule, raised.addressed.priority) == (known, "r2", "emergency")
+    gone = of_care(index, share(index, parts=1), **urgent)
+    assert [one.addressed.recipient for one in gone] == ["RW6"]
 
 
 def test_by_hand_an_ended_share_gives_way_at_once_even_if_refused_again(index: DirectoryIndex) -> None:
     refused = share(index, state="refused", agreement=None, purpose="research")
-    decision = plan_by_hand(index, facts("CT"), wish(purpose="research"), [refused], NOW)
-    assert decision is not None
+    (decision,) = by_hand(index, refused, purpose="research")
     assert (decision.episode, decision.judgement.covered) == (2, False)
-    assert plan_by_hand(index, facts("CT"), wish(), [share(index, state="delivered")], NOW) is None
 
 
 def test_a_share_is_withheld_when_the_study_turns_out_to_be_more_than_is_covered(
     index: DirectoryIndex,
 ) -> None:
-    known = [share(index, purpose="mdt", agreement="a2")]
-    assert withhold(index, facts("CT"), known, NOW) == ()
-    (found,) = withhold(index, facts("CT", "PT"), known, NOW)
+    known = share(index, purpose="mdt", agreement="a2")
+    assert outcome(index, facts("CT"), known).withheld == ()
+    (found,) = outcome(index, facts("CT", "PT"), known).withheld
     assert "does not include PT" in found.reason
 
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imex.directory import DirectoryIndex, Marks, StudyFacts, parse
+from imex.directory import DirectoryIndex, Marks, Priors, StudyFacts, parse
 from imex.sharing.decide import consider
-from imex.sharing.decisions import Addressed, Background, Question
+from imex.sharing.decisions import UNMARKED, Addressed, Background, Question
 from imex.sharing.differences import combined, difference, replay_study
 from imex.sharing.model import Share
+from imex.sharing.priors import along
 from imex.sharing.recorded import Answer, KnownShare, OpenPart, PersonalPart, RecordedQuestion, replay
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -51,6 +52,7 @@ def question(**more: Any) -> Question:
         "at": NOW,
         "passage": 1,
         "standing": True,
+        "background": UNMARKED,
         **more,
     }
     return Question(**values)
@@ -115,7 +117,8 @@ questions = st.builds(
     ),
     shares=shares.map(tuple),
     by_hand=st.none()
-    | st.just(Addressed("RT3", "mdt", "urgent", "command", endpoint="pacs", clinician="Dr Grace")),
+    | st.just(Addressed("RT3", "mdt", "urgent", "command", endpoint="pacs", clinician="Dr Grace"))
+    | st.just(along(Addressed("UNI", "research", "routine", "rule", rule="r1", priors=Priors(count=2)))),
 )
 
 
