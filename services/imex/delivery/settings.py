@@ -82,7 +82,7 @@ class DeliverySettings(BaseSettings):
         default=4 << 20, ge=1 << 16, description="larger instances are streamed, not held in memory"
     )
     header_bytes: int = Field(
-        default=128 << 20,
+        default=64 << 20,
         ge=1 << 20,
         description="of an instance that is changed on the way, before its pixel data: larger ones fail",
     )

@@ -29,7 +29,7 @@ from imex.directory.model import Endpoint
 from imex.directory.policies import Deidentification
 from imex.sealing import Sealer
 
-MOST_HEAD_BYTES: Final = 128 << 20
+MOST_HEAD_BYTES: Final = 64 << 20
 _AT_A_TIME: Final = 2
 
 
@@ -51,6 +51,7 @@ class Changers:
         self._keys = keys
         self._bounds = bounds or Bounds()
         self._turns = asyncio.Semaphore(self._bounds.at_a_time)
+        self._large = asyncio.Lock()
 
     async def of(self, job: Job, directory: DirectoryIndex, endpoint: Endpoint) -> Prepare | None:
         """What payloads of a delivery go through; None where they go as they are stored.
@@ -73,7 +74,8 @@ class Changers:
             return None
         if isinstance(change, Deidentification) and job.deidentify is None:
             await self._ledger.begin(job, change.model_dump(mode="json"))
-        return Changer(await self._form(job, change), self._turns, self._bounds.head_bytes)
+        form = await self._form(job, change)
+        return Changer(form, self._turns, self._bounds.head_bytes, self._large)
 
     async def _form(self, job: Job, change: Change) -> Form:
         match change:
@@ -89,8 +91,11 @@ class Changers:
 class Changer:
     """Gives payloads their new form, few at a time over all deliveries, so that memory is bounded."""
 
-    def __init__(self, form: Form, turns: asyncio.Semaphore, head_bytes: int) -> None:
-        """`turns` is shared by all."""
+    def __init__(
+        self, form: Form, turns: asyncio.Semaphore, head_bytes: int, large: asyncio.Lock | None = None
+    ) -> None:
+        """`turns` are shared by all, and `large` by those whose data set is not held whole."""
+        self._large = large or asyncio.Lock()
         self._form = form
         self._turns = turns
         self._most = head_bytes
@@ -105,7 +110,10 @@ class Changer:
             return payload
         try:
             async with self._turns:
-                return await self._changed(payload)
+                if payload.whole is not None:
+                    return await self._changed(payload)
+                async with self._large:  # its head may be large too
+                    return await self._changed(payload)
         except (CannotChange, PayloadBroken) as error:
             return Payload(payload.store, payload.instance, None, str(error))
 
