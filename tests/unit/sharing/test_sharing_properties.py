@@ -19,10 +19,11 @@ from imex.directory import (
     matching_rules,
 )
 from imex.sharing.decide import consider
-from imex.sharing.decisions import Addressed, Background, Open, Question
+from imex.sharing.decisions import Addressed, Background, Open, Outcome, Question
+from imex.sharing.differences import combined, difference, replay_study
 from imex.sharing.model import Share
 from imex.sharing.passage import passed_through
-from imex.sharing.recorded import Answer, Decided, KnownShare
+from imex.sharing.recorded import Answer, Decided, KnownShare, RecordedQuestion
 
 NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
 CODES = ("A", "B", "C", "D")
@@ -367,3 +368,75 @@ def test_a_study_that_is_passed_on_by_rules_returns_to_nobody_and_comes_to_an_en
                 shares[source].append(made.share(source, "1.2", NOON))
                 legs.append((source, to))
                 waiting.append(to)
+
+
+steps = st.lists(
+    st.tuples(
+        questions,
+        st.sampled_from(["asked", "held"]),
+        st.lists(
+            st.sampled_from(["collecting", "delivering", "delivered", "failed", "cancelled"]), min_size=9
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(directories, steps)
+def test_a_study_replayed_on_the_directory_that_decided_it_is_decided_as_it_was(
+    document: dict[str, Any], story: list[Any]
+) -> None:
+    index = index_of(document)
+    source = story[0][0].facts.source
+    real: dict[Any, Share] = {}
+    recorded: list[RecordedQuestion] = []
+    answers: list[Answer] = []
+    for number, (template, kind, fates) in enumerate(story):
+        asked = replace(
+            template,
+            facts=replace(template.facts, source=source),
+            shares=tuple(real.values()),
+            passage=number // 2 + 1,
+        )
+        if kind == "held":
+            asked = replace(asked, standing=False, recipients=frozenset(), by_hand=None)
+        outcome = consider(index, asked)
+        recorded.append(RecordedQuestion.of(asked, index.version))
+        answers.append(Answer.of(outcome))
+        carry_out(real, asked, outcome)
+        for (key, share), fate in zip(list(real.items()), fates, strict=False):
+            if share.live and share.agreement is not None:
+                real[key] = replace(share, state=fate, parts=int(fate in {"delivering", "delivered"}))
+    replayed = replay_study(index, recorded)
+    assert replayed == tuple(answers)
+    assert difference(combined(answers), combined(replayed)) == ()
+
+
+def carry_out(real: dict[Any, Share], asked: Question, outcome: Outcome) -> None:
+    """As routing does it."""
+    for one in outcome.withheld:
+        real[one.share.id] = replace(one.share, state="revoked" if one.share.parts else "refused")
+    for rest in outcome.rested:
+        real[rest.share.id] = replace(rest.share, agreement=rest.judgement.agreement)
+    for decision in outcome.planned:
+        wish = decision.addressed
+        if isinstance(decision, Open):
+            made = KnownShare(
+                recipient=wish.recipient,
+                purpose=wish.purpose,
+                episode=decision.episode,
+                passage=asked.passage,
+                priority=wish.priority,
+                origin=wish.origin,
+                state="collecting" if decision.judgement.covered else "refused",
+                parts=0,
+                directory_version="v",
+                rule=wish.rule,
+                agreement=decision.judgement.agreement,
+                clinician=wish.clinician,
+                alternate_of=wish.alternate_of,
+            ).share(asked.facts.source, "1.2", NOON)
+            real[made.id] = made
+        else:
+            real[decision.share.id] = replace(decision.share, priority=wish.priority, rule=wish.rule)
