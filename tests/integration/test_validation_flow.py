@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from imex.db import Database
 from imex.db.migrate import upgrade
-from imex.db.tables.validation import common, quarantine, studies
+from imex.db.tables.validation import common, instances, quarantine, studies
 from imex.events import Event, Identity, Sealed, decode
 from imex.events.audit import AuditRecorded
 from imex.events.commands import QuarantineCommanded, QuarantineCommandedData
@@ -26,7 +26,8 @@ from imex.events.validations import (
 from imex.observability.traces import Traces
 from imex.settings import TracesSettings
 from imex.testing.instances import JANE, SEALER, ended, messages, received
-from imex.validation.handler import CommandsHandler, InstancesHandler
+from imex.validation.decisions import CommandsHandler
+from imex.validation.handler import InstancesHandler
 
 
 @pytest.fixture
@@ -130,13 +131,33 @@ async def test_the_same_bytes_again_are_a_repeat_within_and_across_batches(world
     assert again.data.original == first.id
 
 
-async def test_other_bytes_under_a_known_uid_wait_and_cannot_be_released(world: World) -> None:
-    await world.handle(received())
+async def test_of_two_copies_in_conflict_a_person_chooses_which_one_stands(world: World) -> None:
+    first = received()
+    await world.handle(first)
+    one, two = received(digest="sha256:" + "ff" * 32), received(digest="sha256:" + "ee" * 32)
+    published = await world.handle(one, two)
+    held = [event for event in published if isinstance(event, InstanceQuarantined)]
+    assert "same institution" in held[0].data.reason
+    assert [event.data.disputes for event in held] == [first.id, first.id]
+    chosen = await world.command("release", held[1].data.quarantine)
+    kinds = [type(event) for event in chosen if not isinstance(event, AuditRecorded)]
+    assert kinds == [InstanceDiscarded, InstanceValidated]
+    (stands,) = [event for event in chosen if isinstance(event, InstanceValidated)]
+    assert stands.data.replaces == first.id
+    assert stands.data.digest == two.data.digest
+    assert {entry.state for entry in await world.rows(quarantine)} == {"released", "discarded"}
+    (again,) = await world.handle(received(digest=two.data.digest))
+    assert isinstance(again, InstanceDuplicated)
+
+
+async def test_of_two_copies_in_conflict_the_first_stands_where_the_other_is_discarded(world: World) -> None:
+    first = received()
+    await world.handle(first)
     published = await world.handle(received(digest="sha256:" + "ff" * 32))
     (held,) = [event for event in published if isinstance(event, InstanceQuarantined)]
-    assert "same institution" in held.data.reason
-    assert await world.command("release", held.data.quarantine) == []
-    assert (await world.rows(quarantine))[0].state == "waiting"
+    discarded, _ = await world.command("discard", held.data.quarantine)
+    assert isinstance(discarded, InstanceDiscarded)
+    assert [row.event_id for row in await world.rows(instances)] == [first.id]
 
 
 async def test_demographics_that_disagree_within_a_batch_are_caught(world: World) -> None:

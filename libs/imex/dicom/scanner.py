@@ -57,6 +57,11 @@ class HeaderScanner:
             self._walker.finish()
         return self._header(self._problem or self._walker.problem)
 
+    @property
+    def pixel_at(self) -> int | None:
+        """Where the pixel data's value begins, as soon as that is known; bytes of the (inflated) data set."""
+        return self._walker.pixel_at
+
     def so_far(self) -> Header:
         """What is known while bytes are still to come."""
         return self._header(self._problem or self._walker.problem)

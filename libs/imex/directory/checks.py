@@ -9,6 +9,7 @@ from imex.directory.certificates import URI_PREFIX
 from imex.directory.errors import Location, Problem
 from imex.directory.findings import CHECKS
 from imex.directory.model import Directory, Institution, Sender
+from imex.directory.policies import Severity
 
 RESERVED_CODES = frozenset({"IMEX"})
 """Called AE title of the standing rules; as a code it could not be addressed."""
@@ -36,11 +37,14 @@ def check(directory: Directory) -> Iterator[Problem]:
 
 def _validation_checks(directory: Directory) -> Iterator[Problem]:
     for index, institution in enumerate(directory.institutions):
-        for name in institution.checks:
-            if name not in CHECKS:
+        for name, severity in institution.checks.items():
+            loc: Location = ("institutions", index, "checks", name)
+            if name in CHECKS and CHECKS[name].always_waits and severity is Severity.WARN:
+                yield Problem(loc, "cannot be a warning: say quarantine or refuse")
+            elif name not in CHECKS:
                 near = get_close_matches(name, CHECKS, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(sorted(CHECKS))}"
-                yield Problem(("institutions", index, "checks", name), f"no check is called {name!r}{hint}")
+                yield Problem(loc, f"no check is called {name!r}{hint}")
 
 
 def _duplicates(values: Sequence[str], where: str, field: str) -> Iterator[Problem]:

@@ -21,6 +21,8 @@ class Check:
     releaser: Releaser
     words: str
     """What it looks at, for people."""
+    always_waits: bool = False
+    """No directory can make a warning of it: nothing could be delivered, or two things under one name."""
 
 
 _WARN, _HOLD = Severity.WARN, Severity.QUARANTINE
@@ -28,15 +30,33 @@ _WARN, _HOLD = Severity.WARN, Severity.QUARANTINE
 CHECKS: Final[dict[str, Check]] = {
     check.name: check
     for check in (
-        Check("readable", _HOLD, "nobody", "the data set can be read to its end, within the limits"),
-        Check("uid", _HOLD, "nobody", "the UIDs are there, have their form, and are those it was sent under"),
+        Check(
+            "readable",
+            _HOLD,
+            "nobody",
+            "the data set can be read to its end, within the limits",
+            always_waits=True,
+        ),
+        Check(
+            "uid",
+            _HOLD,
+            "nobody",
+            "the UIDs are there, have their form, and are those it was sent under",
+            always_waits=True,
+        ),
         Check("pixel-length", _HOLD, "source", "the pixel data is as long as rows, columns and frames say"),
         Check("pixel-unchecked", _WARN, "source", "the length of the pixel data can be told"),
         Check("nhs-number", _HOLD, "source", "the check digit of an NHS number"),
         Check("nhs-test-number", _WARN, "source", "an NHS number is not of the test range (999)"),
         Check("nhs-not-traced", _WARN, "source", "no NHS number is known not to be traced"),
         Check("nhs-superseded", _WARN, "source", "no NHS number is known to be superseded"),
-        Check("conflict", _HOLD, "source", "no other data came before under the SOP Instance UID"),
+        Check(
+            "conflict",
+            _HOLD,
+            "source",
+            "no other data came before under the SOP Instance UID",
+            always_waits=True,
+        ),
         Check("header-revision", _HOLD, "source", "no other header came before with the same pixel data"),
         Check("study-demographics", _HOLD, "source", "the demographics of a study agree"),
         Check("person-demographics", _HOLD, "source", "the person is the one known under the identifier"),

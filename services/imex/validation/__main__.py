@@ -10,11 +10,16 @@ from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
+from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.precedence import Precedence
 from imex.runtime.resources import Resources
 from imex.sealing import Sealer
-from imex.validation.handler import CommandsHandler, InstancesHandler
+from imex.storage import MinioStore, ObjectStore
+from imex.validation.decisions import CommandsHandler
+from imex.validation.handler import InstancesHandler
+from imex.validation.pixels import Pixels
 from imex.validation.repository import Repository
+from imex.validation.rules import DirectoryRules
 from imex.validation.settings import Settings
 
 NAME = "validation"
@@ -28,11 +33,25 @@ COUNT_EVERY_S = 15.0
 def main() -> None:
     """Judge until asked to stop (SIGTERM or SIGINT)."""
     settings = Settings()
-    run_service(NAME, settings, lambda metrics: components(settings, metrics))
+
+    def compose(metrics: Metrics) -> Sequence[Component]:
+        documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+        payloads = MinioStore(settings.s3, settings.s3.bucket)
+        return (
+            Resources(documents.close, payloads.close),
+            *components(settings, metrics, documents, payloads),
+        )
+
+    run_service(NAME, settings, compose)
 
 
-def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
-    """The service's parts in the order in which they start."""
+def components(
+    settings: Settings, metrics: Metrics, documents: ObjectStore, payloads: ObjectStore
+) -> Sequence[Component]:
+    """The service's parts in the order in which they start.
+
+    `documents` holds the directory's versions, `payloads` what ingest has stored.
+    """
     database = Database(settings.database.url, NAME, settings.database.pool_size)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     traces = Traces(NAME, settings.traces, metrics=metrics)
@@ -52,7 +71,9 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     def counted(outcome: str, checks: str) -> None:
         counter.labels(outcome, checks).inc()
 
-    instances = InstancesHandler(open_identity, traces, counted)
+    feed = DirectoryFeed(settings.kafka, documents, metrics)
+    rules = DirectoryRules(feed, settings.validation.test_numbers)
+    instances = InstancesHandler(open_identity, traces, counted, rules, Pixels(payloads).same)
 
     precedence = Precedence()
 
@@ -78,6 +99,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         Resources(database.close, traces.shutdown),
         producer,
         Relay(database, NAME, producer, metrics),
+        feed,
         consumer("express", "instances.express", instances, EXPRESS),
         consumer("urgent", "instances.urgent", instances, URGENT, 1),
         consumer("bulk", "instances.bulk", instances, BULK, 2),

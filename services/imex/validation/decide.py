@@ -1,13 +1,26 @@
 """What becomes of one instance, given what is known. Pure: event and facts in, decision out."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 from uuid import UUID
 
+from imex.directory import Severity
+from imex.directory.findings import CHECKS, Releaser
 from imex.events import Identity
 from imex.events.instances import InstanceReceivedData
 from imex.events.validations import Finding
-from imex.validation.checks import holding_findings, warnings
-from imex.validation.identity import Demographics, demographics, disagreements
+from imex.validation.checks import findings
+from imex.validation.identity import (
+    Demographics,
+    demographics,
+    disagreements,
+    nhs_number_of,
+    of_test_range,
+)
+from imex.validation.policy import Policy
+
+Traced = Literal["traced", "not-traced", "superseded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,12 @@ class Facts:
     waiting: tuple[Copy, ...] = ()
     """Bytes of this instance that wait in quarantine."""
     study: Demographics | None = None
-    person: Demographics | None = None
+    persons: tuple[Demographics, ...] = ()
+    """Who is known under its identifiers."""
+    same_pixels: bool = False
+    """Its pixel data is that of the accepted bytes, though its header is another."""
+    traced: Traced | None = None
+    """What is known of its NHS number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +54,32 @@ class Accepted:
 
     warnings: tuple[Finding, ...]
     demographics: Demographics
+    replaces: UUID | None = None
+    """The accepted bytes whose place it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """It waits for a person."""
+    """It waits for a person, or goes no further."""
 
     findings: tuple[Finding, ...]
-    releasable: bool
+    """What holds it; warnings come behind that."""
+    releaser: Releaser
+    refused: bool = False
+    disputes: UUID | None = None
+    """The accepted bytes that are not to leave either until a person decides."""
+    checks: tuple[str, ...] = ()
+    """The checks that hold it."""
+
+    @property
+    def releasable(self) -> bool:
+        """Whether anybody may let it go on."""
+        return self.releaser != "nobody" and not self.refused
 
     @property
     def reason(self) -> str:
-        """The findings in one sentence."""
-        return "; ".join(finding.message for finding in self.findings)
+        """What holds it, in one sentence."""
+        return "; ".join(finding.message for finding in self.findings if finding.check in self.checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +91,11 @@ class Duplicated:
 
 Decision = Accepted | Held | Duplicated
 
-_RELEASABLE_CHECKS = frozenset({"nhs-number", "pixel-length", "study-demographics", "person-demographics"})
-"""A person can vouch for these. Data that cannot be read or named, and a conflict, cannot go on as they are:
-what was delivered stays what is delivered."""
+COMMON = Policy()
 
 
-def decide(data: InstanceReceivedData, identity: Identity, facts: Facts) -> Decision:
-    """Accept, hold or recognise one instance.
+def decide(data: InstanceReceivedData, identity: Identity, facts: Facts, policy: Policy = COMMON) -> Decision:
+    """Accept, hold, refuse or recognise one instance.
 
     The same bytes again are a repeat whatever else is wrong with them; everything that is wrong is
     reported at once, so that a person need look only once.
@@ -74,41 +103,94 @@ def decide(data: InstanceReceivedData, identity: Identity, facts: Facts) -> Deci
     for copy in (facts.accepted, *facts.waiting):
         if copy is not None and copy.digest == data.digest:
             return Duplicated(copy.event_id)
-    mine = demographics(identity, data.source)
-    findings = (*holding_findings(data, identity), *_conflict(facts), *_identity_findings(mine, facts))
-    if findings:
-        return Held(findings, releasable=all(finding.check in _RELEASABLE_CHECKS for finding in findings))
-    return Accepted(warnings(data, identity), mine)
+    mine = of(data, identity, policy)
+    found = (
+        *findings(data, identity),
+        *_other_bytes(mine, facts, policy),
+        *_identity_findings(identity, mine, facts, policy),
+    )
+    return _weighed(found, mine, facts, policy)
 
 
-def _conflict(facts: Facts) -> tuple[Finding, ...]:
-    if facts.accepted is None:
-        return ()
-    return (
-        Finding(
-            check="conflict",
-            message="other data was received before under this SOP Instance UID from the same institution",
-        ),
+def of(data: InstanceReceivedData, identity: Identity, policy: Policy) -> Demographics:
+    """An instance's demographics as they are compared."""
+    temporary = policy.is_temporary(identity.patient_name, identity.patient_id)
+    return demographics(identity, data.source, temporary=temporary)
+
+
+def _weighed(found: tuple[Finding, ...], mine: Demographics, facts: Facts, policy: Policy) -> Decision:
+    told: list[Finding] = []
+    holding: list[Finding] = []
+    refused = False
+    for finding in found:
+        severity = policy.severity(finding.check)
+        if severity is Severity.WARN:
+            told.append(finding)
+        else:
+            holding.append(finding)
+            refused = refused or severity is Severity.REFUSE
+    replaced = facts.accepted.event_id if facts.accepted is not None else None
+    if not holding:
+        return Accepted(tuple(told), mine, replaced)
+    checks = tuple(dict.fromkeys(finding.check for finding in holding))
+    disputed = "conflict" in checks and not refused
+    return Held(
+        (*holding, *told),
+        _releaser(checks),
+        refused,
+        disputes=replaced if disputed else None,
+        checks=checks,
     )
 
 
-def _identity_findings(mine: Demographics, facts: Facts) -> tuple[Finding, ...]:
-    found = []
+def _releaser(checks: tuple[str, ...]) -> Releaser:
+    allowed = {CHECKS[check].releaser for check in checks}
+    return "nobody" if "nobody" in allowed else "admin" if "admin" in allowed else "source"
+
+
+def _other_bytes(mine: Demographics, facts: Facts, policy: Policy) -> Iterator[Finding]:
+    if facts.accepted is None:
+        return
+    same_patient = facts.study is None or not disagreements(mine, facts.study, identifiers=True)
+    if not (facts.same_pixels and same_patient):
+        yield Finding(
+            check="conflict",
+            message="other data was received before under this SOP Instance UID from the same institution",
+        )
+    elif policy.header_revisions == "hold":
+        yield Finding(
+            check="header-revision",
+            message="another header was received before with the same pixel data and patient",
+        )
+
+
+def _identity_findings(
+    identity: Identity, mine: Demographics, facts: Facts, policy: Policy
+) -> Iterator[Finding]:
+    if mine.temporary:
+        yield Finding(
+            check="temporary-identity",
+            message="a temporary identity of an emergency, to be linked when the person is known",
+        )
     if facts.study is not None and (fields := disagreements(mine, facts.study, identifiers=True)):
-        found.append(
-            Finding(
-                check="study-demographics",
-                message=f"{_listed(fields)} differ from the rest of the study",
-            )
+        yield Finding(
+            check="study-demographics", message=f"{_listed(fields)} differ from the rest of the study"
         )
-    if facts.person is not None and (fields := disagreements(mine, facts.person, identifiers=False)):
-        found.append(
-            Finding(
-                check="person-demographics",
-                message=f"{_listed(fields)} differ from the person known under this identifier",
-            )
+    differing = [field for known in facts.persons for field in disagreements(mine, known, identifiers=False)]
+    if differing:
+        yield Finding(
+            check="person-demographics",
+            message=f"{_listed(list(dict.fromkeys(differing)))} differ from the person known under this "
+            "identifier",
         )
-    return tuple(found)
+    number = nhs_number_of(identity)
+    if number and of_test_range(number):
+        if policy.test_numbers == "warn":
+            yield Finding(check="nhs-test-number", message="the NHS number is of the test range (999)")
+    elif facts.traced == "not-traced":
+        yield Finding(check="nhs-not-traced", message="the NHS number could not be traced")
+    elif facts.traced == "superseded":
+        yield Finding(check="nhs-superseded", message="the NHS number has been superseded by another")
 
 
 def _listed(fields: list[str]) -> str:

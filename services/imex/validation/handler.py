@@ -1,30 +1,27 @@
 """Handling of batches: gather what is known, decide each instance, write and publish in one transaction."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import structlog
 
 from imex.db import UnitOfWork
 from imex.events import Event, Identity, Sealed, study_key
-from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
-from imex.events.commands import QuarantineCommanded
-from imex.events.ids import caused_id, root_traceparent, trace_id_hex
+from imex.events.ids import caused_id, trace_id_hex
 from imex.events.instances import AssociationEnded, InstanceReceived
 from imex.events.validations import (
     AssociationValidated,
     AssociationValidatedData,
-    Finding,
-    InstanceDiscarded,
-    InstanceDiscardedData,
 )
 from imex.observability.names import SpanName
 from imex.observability.traces import Traces, traceparent_of
 from imex.runtime import Message
-from imex.validation.batch import Known, accepted_event, instance_row, judge, person_keys
-from imex.validation.decide import Held
+from imex.validation.audit import audited
+from imex.validation.batch import Known, judge, other_bytes, person_keys
+from imex.validation.decide import COMMON, Held
+from imex.validation.policy import Policy
 from imex.validation.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -35,14 +32,42 @@ OpenIdentity = Callable[[Sealed, str], Identity]
 Counted = Callable[[str, str], None]
 """Told of each judgement and the checks that made it, for metrics."""
 
+SamePixels = Callable[[Mapping[str, tuple[str, str]]], Awaitable[set[str]]]
+"""Which objects have the pixel data of others: object key to transfer syntax and the other's key."""
+
 StudyKey = tuple[str, str]
+
+
+class Rules(Protocol):
+    """What the directory says of findings."""
+
+    async def policy(self, source: str, versions: set[str]) -> Policy:
+        """The policy for a source, once these versions of the directory are known here.
+
+        Raises:
+            Transient: they are not yet.
+        """
+        ...
 
 
 class InstancesHandler:
     """Judges what ingest has received."""
 
-    def __init__(self, open_identity: OpenIdentity, traces: Traces, counted: Counted) -> None:
-        """`open_identity` may raise only for a field that nobody can open."""
+    def __init__(
+        self,
+        open_identity: OpenIdentity,
+        traces: Traces,
+        counted: Counted,
+        rules: Rules | None = None,
+        same_pixels: SamePixels | None = None,
+    ) -> None:
+        """`open_identity` may raise only for a field that nobody can open.
+
+        Without `rules` every finding does what it does by default; without `same_pixels` other bytes are
+        always a conflict.
+        """
+        self._rules = rules
+        self._same_pixels = same_pixels
         self._open_identity = open_identity
         self._traces = traces
         self._counted = counted
@@ -60,28 +85,33 @@ class InstancesHandler:
         identities = {
             event.id: self._open_identity(event.data.identity, event.data.object_key) for event in received
         }
-        known = await self._known(repository, received, identities)
-        judged: dict[UUID, Event[Any]] = {}
+        policies = {source: await self._policy(source, received) for source in _sources(received)}
+        known = await self._known(repository, received, identities, policies)
+        judged: dict[UUID, tuple[Event[Any], ...]] = {}
         for event in received:
             traceparent = traceparents.get((event.data.source, event.data.study_uid))
-            decision, judged[event.id] = judge(event, identities[event.id], known, traceparent)
+            decision, judged[event.id] = judge(
+                event, identities[event.id], known, traceparent, policies[event.data.source]
+            )
             if isinstance(decision, Held):
                 log.warning(
-                    "instance quarantined",
+                    "instance refused" if decision.refused else "instance quarantined",
                     trace_id=trace_id_hex(event.data.source, event.data.study_uid),
                     source=event.data.source,
                     study_uid=event.data.study_uid,
                     sop_instance_uid=event.data.sop_instance_uid,
                     reason=decision.reason,
                 )
-                unit.publish(_audit(event, "instance_quarantined", decision.reason))
-            checks = decision.findings if isinstance(decision, Held) else ()
-            self._counted(type(decision).__name__.lower(), ",".join(sorted({f.check for f in checks})))
+                words = f"refused: {decision.reason}" if decision.refused else decision.reason
+                unit.publish(audited(event, "instance_quarantined", words))
+            checks = decision.checks if isinstance(decision, Held) else ()
+            self._counted(type(decision).__name__.lower(), ",".join(sorted(checks)))
         await _write(repository, known)
         for message in messages:
             match message.event:
                 case InstanceReceived():
-                    unit.publish(judged[message.event.id])
+                    for said in judged[message.event.id]:
+                        unit.publish(said)
                 case AssociationEnded():
                     unit.publish(await _association_validated(message.event, repository))
 
@@ -112,72 +142,33 @@ class InstancesHandler:
         repository: Repository,
         received: Sequence[InstanceReceived],
         identities: dict[UUID, Identity],
+        policies: dict[str, Policy],
     ) -> Known:
         if not received:
             return Known()
         instances = {(event.data.source, event.data.sop_instance_uid) for event in received}
         studies = {(event.data.source, event.data.study_uid) for event in received}
-        people = person_keys((event.data, identities[event.id]) for event in received)
-        return await repository.known(instances, studies, people)
+        people = person_keys(
+            (event.data, identities[event.id], policies[event.data.source]) for event in received
+        )
+        known = await repository.known(instances, studies, people)
+        if self._same_pixels is not None and (pairs := other_bytes(received, known)):
+            known.same_pixels = await self._same_pixels(pairs)
+        return known
 
-
-class CommandsHandler:
-    """Does what people decided of quarantine entries."""
-
-    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
-        """One batch in one transaction."""
-        repository = Repository(unit.connection)
-        for message in messages:
-            if isinstance(message.event, QuarantineCommanded):
-                await _settle(message.event, repository, unit)
-
-
-async def _settle(command: QuarantineCommanded, repository: Repository, unit: UnitOfWork) -> None:
-    data = command.data
-    entry = await repository.entry(data.quarantine)
-    if entry is None or entry.state != "waiting":
-        log.info("quarantine command without effect", quarantine=str(data.quarantine), command=data.command)
-        return
-    event = InstanceReceived.model_validate_json(entry.event)
-    if data.command == "discard":
-        await repository.settle(entry.id, event.id, "discarded", data.actor, data.reason)
-        unit.publish(_discarded_event(command, event))
-        unit.publish(_audit(event, "instance_discarded", data.reason, command))
-        return
-    key = (entry.source, entry.sop_instance_uid)
-    if not entry.releasable or await repository.accepted([key]):
-        # other bytes may have been accepted under this UID since: what was delivered stays delivered
-        log.warning("quarantine entry cannot be released", quarantine=str(entry.id))
-        return
-    findings = tuple(Finding.model_validate(finding) for finding in entry.evidence)
-    await repository.settle(entry.id, event.id, "released", data.actor, data.reason)
-    await repository.add_instances([instance_row(event)])
-    unit.publish(accepted_event(event, findings, cause=command.id, entry=entry.id))
-    unit.publish(_audit(event, "instance_released", data.reason, command))
-
-
-def _discarded_event(command: QuarantineCommanded, event: InstanceReceived) -> InstanceDiscarded:
-    data = event.data
-    return InstanceDiscarded.of(
-        id=caused_id(command.id, InstanceDiscarded.type_name(), data.sop_instance_uid),
-        subject=data.sop_instance_uid,
-        traceparent=root_traceparent(data.source, data.study_uid),
-        data=InstanceDiscardedData(
-            source=data.source,
-            study_uid=data.study_uid,
-            sop_instance_uid=data.sop_instance_uid,
-            lane=data.lane,
-            quarantine=command.data.quarantine,
-            reason=command.data.reason,
-            actor=command.data.actor,
-        ),
-    )
+    async def _policy(self, source: str, received: Sequence[InstanceReceived]) -> Policy:
+        if self._rules is None:
+            return COMMON
+        versions = {event.data.directory_version for event in received if event.data.source == source}
+        return await self._rules.policy(source, versions)
 
 
 async def _write(repository: Repository, known: Known) -> None:
     await repository.add_studies(known.new_studies)
     await repository.add_persons(known.new_persons)
     await repository.add_instances(known.new_instances)
+    await repository.know_studies(known.known_studies)
+    await repository.replace_instances(known.replaced)
     await repository.add_judgements(known.new_judgements)
     await repository.add_quarantine(known.new_quarantine)
 
@@ -185,7 +176,7 @@ async def _write(repository: Repository, known: Known) -> None:
 async def _association_validated(event: AssociationEnded, repository: Repository) -> AssociationValidated:
     data = event.data
     counts = await repository.counts(data.source, data.study_uid, data.association)
-    quarantined = sum(counts.get(state, 0) for state in ("quarantined", "released", "discarded"))
+    quarantined = sum(counts.get(state, 0) for state in ("quarantined", "refused", "released", "discarded"))
     log.info(
         "association validated",
         trace_id=trace_id_hex(data.source, data.study_uid),
@@ -214,26 +205,5 @@ async def _association_validated(event: AssociationEnded, repository: Repository
     )
 
 
-def _audit(
-    event: InstanceReceived, action: AuditAction, reason: str, command: QuarantineCommanded | None = None
-) -> AuditRecorded:
-    actor = Actor(kind="service", id="validation")
-    if command is not None:
-        actor = Actor(kind="person", id=command.data.actor, institution=command.data.actor_institution)
-    data = event.data
-    cause = command.id if command is not None else event.id
-    return AuditRecorded.of(
-        id=caused_id(cause, AuditRecorded.type_name(), f"{action}/{data.sop_instance_uid}"),
-        subject=data.sop_instance_uid,
-        traceparent=root_traceparent(data.source, data.study_uid),
-        data=AuditRecordedData(
-            action=action,
-            outcome="success",
-            actor=actor,
-            study_uid=data.study_uid,
-            source=data.source,
-            reason=reason,
-            counts={"instances": 1},
-            details={"sop_instance_uid": data.sop_instance_uid},
-        ),
-    )
+def _sources(received: Iterable[InstanceReceived]) -> set[str]:
+    return {event.data.source for event in received}

@@ -8,6 +8,7 @@ from imex.events import Identity
 
 _SPACES = re.compile(r"\s+")
 _SEXES = {"M", "F"}
+_TEST_RANGE = "999"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,24 +20,57 @@ class Demographics:
     patient_name: str
     birth_date: str
     sex: str
+    temporary: bool = False
+    """Of somebody who is not known yet: it disagrees with nobody, and is nobody's."""
 
     @property
     def person(self) -> tuple[str, str] | None:
         """The qualified identifier; None where there is none to know a person by."""
-        return (self.issuer, self.patient_id) if self.patient_id else None
+        return (self.issuer, self.patient_id) if self.patient_id and not self.temporary else None
 
 
-def demographics(identity: Identity, source: str) -> Demographics:
+def demographics(identity: Identity, source: str, *, temporary: bool = False) -> Demographics:
     """The demographics of an instance from `source`, whose identifiers are its own unless it says whose."""
-    nhs = is_nhs_issuer(identity.issuer)
-    patient_id = identity.patient_id.strip()
+    issuer, patient_id = qualified(identity.issuer, identity.patient_id, source)
     return Demographics(
-        issuer="NHS" if nhs else identity.issuer.strip() or source,
-        patient_id=re.sub(r"[ -]", "", patient_id) if nhs else patient_id,
+        issuer=issuer,
+        patient_id=patient_id,
         patient_name=_name(identity.patient_name),
         birth_date=identity.birth_date.strip(),
         sex=identity.sex.strip().upper(),
+        temporary=temporary,
     )
+
+
+def qualified(issuer: str, patient_id: str, source: str) -> tuple[str, str]:
+    """An identifier with who assigned it; without an issuer it is the sender's own."""
+    nhs = is_nhs_issuer(issuer)
+    patient_id = patient_id.strip()
+    return (
+        "NHS" if nhs else issuer.strip() or source,
+        re.sub(r"[ -]", "", patient_id) if nhs else patient_id,
+    )
+
+
+def nhs_number_of(identity: Identity) -> str:
+    """The NHS number, as Patient ID or among the others; empty where there is none."""
+    if is_nhs_issuer(identity.issuer):
+        return re.sub(r"[ -]", "", identity.patient_id)
+    return re.sub(r"[ -]", "", identity.nhs_number)
+
+
+def person_keys_of(identity: Identity, mine: Demographics) -> tuple[tuple[str, str], ...]:
+    """Every qualified identifier that a person is known by: Patient ID, and an NHS number beside it."""
+    keys = [mine.person] if mine.person else []
+    number = nhs_number_of(identity)
+    if number and not mine.temporary and ("NHS", number) not in keys:
+        keys.append(("NHS", number))
+    return tuple(keys)
+
+
+def of_test_range(nhs_number: str) -> bool:
+    """Whether an NHS number is one that is never issued."""
+    return nhs_number.startswith(_TEST_RANGE)
 
 
 def _name(text: str) -> str:
@@ -47,7 +81,9 @@ def _name(text: str) -> str:
 
 def disagreements(one: Demographics, other: Demographics, *, identifiers: bool) -> list[str]:
     """The names of the fields that differ; with `identifiers`, the identifier is compared too."""
-    found = []
+    found: list[str] = []
+    if one.temporary or other.temporary:
+        return found
     if identifiers and one.person and other.person and one.person != other.person:
         found.append("Patient ID")
     if one.patient_name and other.patient_name and one.patient_name != other.patient_name:

@@ -16,24 +16,27 @@ from imex.validation.decide import Copy
 from imex.validation.identity import Demographics
 
 Key = tuple[str, str]
-
+_PERSON = ("issuer", "patient_id", "patient_name", "birth_date", "sex")
 
 _KNOWN = text(
-    "SELECT 'accepted', k.first, k.second, t.event_id, t.digest, NULL, NULL, NULL, NULL"
+    "SELECT 'accepted', k.first, k.second, t.event_id, t.digest, t.object_key, NULL, NULL, NULL, false"
     " FROM unnest(CAST(:instance_first AS text[]), CAST(:instance_second AS text[])) AS k(first, second)"
     " JOIN validation.instances t ON t.source = k.first AND t.sop_instance_uid = k.second"
-    " UNION ALL SELECT 'waiting', k.first, k.second, t.event_id, t.digest, NULL, NULL, NULL, NULL"
+    " UNION ALL SELECT 'waiting', k.first, k.second, t.event_id, t.digest, NULL, NULL, NULL, NULL, false"
     " FROM unnest(CAST(:instance_first AS text[]), CAST(:instance_second AS text[])) AS k(first, second)"
     " JOIN validation.quarantine t ON t.source = k.first AND t.sop_instance_uid = k.second"
     " AND t.state = 'waiting'"
     " UNION ALL SELECT 'study', k.first, k.second, NULL,"
-    " t.issuer, t.patient_id, t.patient_name, t.birth_date, t.sex"
+    " t.issuer, t.patient_id, t.patient_name, t.birth_date, t.sex, t.temporary"
     " FROM unnest(CAST(:study_first AS text[]), CAST(:study_second AS text[])) AS k(first, second)"
     " JOIN validation.studies t ON t.source = k.first AND t.study_uid = k.second"
     " UNION ALL SELECT 'person', k.first, k.second, NULL,"
-    " t.issuer, t.patient_id, t.patient_name, t.birth_date, t.sex"
+    " t.issuer, t.patient_id, t.patient_name, t.birth_date, t.sex, false"
     " FROM unnest(CAST(:person_first AS text[]), CAST(:person_second AS text[])) AS k(first, second)"
     " JOIN validation.persons t ON t.issuer = k.first AND t.patient_id = k.second"
+    " UNION ALL SELECT 'traced', t.nhs_number, '', NULL, t.status, NULL, NULL, NULL, NULL, false"
+    " FROM unnest(CAST(:person_first AS text[]), CAST(:person_second AS text[])) AS k(first, second)"
+    " JOIN validation.traced t ON k.first = 'NHS' AND t.nhs_number = k.second"
 )
 
 
@@ -70,12 +73,15 @@ class Repository:
             match kind:
                 case "accepted":
                     found.accepted[key] = Copy(rest[0], rest[1])
+                    found.objects[key] = rest[2]
                 case "waiting":
                     found.waiting[key] = (*found.waiting.get(key, ()), Copy(rest[0], rest[1]))
                 case "study":
                     found.studies[key] = Demographics(*rest[1:])
                 case "person":
                     found.persons[key] = Demographics(*rest[1:])
+                case "traced":
+                    found.traced[first] = rest[1]
         return found
 
     async def add_instances(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -101,7 +107,44 @@ class Repository:
         Raises:
             Transient: another batch has just done so.
         """
-        await self._add_new(persons, [asdict(known) for known in new.values()], ("issuer", "patient_id"))
+        rows = [{name: getattr(known, name) for name in _PERSON} for known in new.values()]
+        await self._add_new(persons, rows, ("issuer", "patient_id"))
+
+    async def know_studies(self, known: dict[Key, Demographics]) -> None:
+        """Who it is has come in for studies of a temporary identity."""
+        for (source, uid), now in sorted(known.items()):
+            await self._connection.execute(
+                update(studies)
+                .where(studies.c.source == source, studies.c.study_uid == uid)
+                .values(**asdict(now))
+            )
+
+    async def replace_instances(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Put other bytes in the place of accepted ones; the last of several for one instance stays."""
+        newest = {(row["source"], row["sop_instance_uid"]): row for row in rows}
+        for key in sorted(newest):
+            row = newest[key]
+            await self._connection.execute(
+                update(instances)
+                .where(instances.c.source == key[0], instances.c.sop_instance_uid == key[1])
+                .values(**row)
+            )
+
+    async def rivals(self, source: str, sop_instance_uid: str) -> list[Any]:
+        """Waiting copies of an instance that dispute the accepted one, locked."""
+        q = quarantine.c
+        rows = await self._connection.execute(
+            select(quarantine)
+            .where(
+                q.source == source,
+                q.sop_instance_uid == sop_instance_uid,
+                q.state == "waiting",
+                q.disputes.is_not(None),
+            )
+            .order_by(q.id)
+            .with_for_update()
+        )
+        return list(rows)
 
     async def _add_new(self, table: Table, rows: Sequence[dict[str, Any]], key: tuple[str, str]) -> None:
         if not rows:

@@ -1,6 +1,9 @@
 """Settings of the validation service."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imex.settings import (
     DatabaseSettings,
@@ -8,9 +11,21 @@ from imex.settings import (
     InstanceSettings,
     KafkaSettings,
     LogSettings,
+    S3Settings,
     SealingSettings,
     TracesSettings,
 )
+
+
+class ValidationSettings(BaseSettings):
+    """What validation is told of the stack it judges for."""
+
+    model_config = SettingsConfigDict(env_prefix="IMEX_VALIDATION_", frozen=True)
+
+    test_numbers: Literal["warn", "ok"] = Field(
+        default="warn",
+        description="whether NHS numbers of the test range (999) are worth a warning: they are never issued",
+    )
 
 
 class Settings(BaseModel):
@@ -24,4 +39,6 @@ class Settings(BaseModel):
     traces: TracesSettings = Field(default_factory=TracesSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     instance: InstanceSettings = Field(default_factory=InstanceSettings)
+    s3: S3Settings = Field(default_factory=S3Settings)
+    validation: ValidationSettings = Field(default_factory=ValidationSettings)
     log: LogSettings = Field(default_factory=LogSettings)

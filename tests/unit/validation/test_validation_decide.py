@@ -104,10 +104,12 @@ def test_the_same_bytes_as_held_before_are_not_held_twice() -> None:
     assert decide(broken, JANE, Facts(waiting=(Copy(first, "sha256:aa"),))) == Duplicated(first)
 
 
-def test_other_bytes_under_a_known_uid_are_a_conflict_that_cannot_be_released() -> None:
-    decision = held(decide(received(), JANE, Facts(accepted=Copy(uuid4(), "sha256:bb"))))
-    assert [finding.check for finding in decision.findings] == ["conflict"]
-    assert not decision.releasable
+def test_other_bytes_under_a_known_uid_are_a_conflict_that_holds_both_copies() -> None:
+    first = Copy(uuid4(), "sha256:bb")
+    decision = held(decide(received(), JANE, Facts(accepted=first)))
+    assert decision.checks == ("conflict",)
+    assert decision.disputes == first.event_id
+    assert decision.releasable
 
 
 def test_another_patient_within_a_study_is_held() -> None:
@@ -118,7 +120,7 @@ def test_another_patient_within_a_study_is_held() -> None:
 
 def test_a_different_person_under_a_known_identifier_is_held() -> None:
     known = demographics(JANE.model_copy(update={"birth_date": "19800101"}), "RQM")
-    assert "known under this identifier" in held(decide(received(), JANE, Facts(person=known))).reason
+    assert "known under this identifier" in held(decide(received(), JANE, Facts(persons=(known,)))).reason
 
 
 def test_all_that_is_wrong_is_reported_at_once() -> None:
@@ -170,6 +172,6 @@ def test_reasons_never_quote_the_patient(identity: Identity, event: UUID, digest
     marked = identity.model_copy(update={"patient_id": "SECRET-ID", "patient_name": "SECRET^NAME"})
     stranger = demographics(JANE, "RQM")
     decision = decide(
-        received(), marked, Facts(accepted=Copy(event, digest), study=stranger, person=stranger)
+        received(), marked, Facts(accepted=Copy(event, digest), study=stranger, persons=(stranger,))
     )
     assert "SECRET" not in repr(decision) or isinstance(decision, Accepted)

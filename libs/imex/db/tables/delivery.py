@@ -138,6 +138,7 @@ withheld = Table(
     Column("status", Text, nullable=False),  # held | discarded
     Column("reason", Text, nullable=False),
     moment("at"),
+    Column("disputes", Boolean, nullable=False, server_default="false"),  # the copy that was accepted
 )
 """What the manifest lacks, because it is in quarantine or was discarded there."""
 

@@ -132,6 +132,7 @@ held = Table(
     Column("state", Text, nullable=False),  # waiting | released | discarded
     moment("received_at"),
     moment("decided_at", nullable=True),
+    Column("disputes", Boolean, nullable=False, server_default="false"),  # the copy that was accepted
     Index("ix_held_study", "source", "study_uid"),
 )
 """Instances in quarantine, as validation announced them."""

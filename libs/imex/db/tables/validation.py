@@ -24,7 +24,8 @@ judgements = Table(
     Column("digest", Text, nullable=False),
     Column("object_key", Text, nullable=False),
     Column("association", Uuid, nullable=False),
-    Column("judgement", Text, nullable=False),  # accepted | quarantined | duplicated | released | discarded
+    # accepted | quarantined | refused | duplicated | released | discarded
+    Column("judgement", Text, nullable=False),
     moment("received_at"),
     moment("judged_at", now=True),
     Index("ix_judgements_instance", "source", "sop_instance_uid"),
@@ -54,8 +55,38 @@ studies = Table(
     Column("patient_name", Text, nullable=False),
     Column("birth_date", Text, nullable=False),
     Column("sex", Text, nullable=False),
+    Column("temporary", Boolean, nullable=False, server_default="false"),  # of somebody not known yet
+    Index("ix_studies_temporary", "source", "patient_id", postgresql_where=text("temporary")),
 )
 """The demographics of a study's first accepted instance; the others must agree."""
+
+traced = Table(
+    "traced",
+    metadata,
+    Column("nhs_number", Text, primary_key=True),  # patient data
+    Column("status", Text, nullable=False),  # traced | not-traced | superseded
+    Column("superseded_by", Text),
+    Column("set_by", Text, nullable=False),
+    moment("at"),
+)
+"""What tracing has found of NHS numbers: a tracing service's answers, or what people enter, stand here."""
+
+links = Table(
+    "links",
+    metadata,
+    identifier(),
+    source(),
+    study_uid(),  # the study whose temporary identity it is
+    Column("temporary_issuer", Text, nullable=False),
+    Column("temporary_id", Text, nullable=False),  # patient data, as is what follows
+    Column("issuer", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("linked_by", Text, nullable=False),
+    moment("at"),
+    Index("ix_links_study", "source", "study_uid"),
+)
+"""Whom temporary identities were found to be."""
 
 persons = Table(
     "persons",
@@ -77,8 +108,12 @@ quarantine = Table(
     sop_instance_uid(),
     Column("reason", Text, nullable=False),
     Column("evidence", JSONB, nullable=False),  # findings: check, message; no patient data
-    Column("state", Text, nullable=False, server_default="waiting"),  # waiting | released | discarded
+    # waiting | released | discarded | refused
+    Column("state", Text, nullable=False, server_default="waiting"),
     Column("releasable", Boolean, nullable=False),  # False: it can only be discarded
+    Column("releaser", Text, nullable=False, server_default="source"),  # source | admin | nobody
+    Column("disputes", Uuid),  # instance.received of the accepted copy that does not leave meanwhile
+    Column("checks", JSONB, nullable=False, server_default="[]"),  # names of those that hold it
     Column("digest", Text, nullable=False),
     Column("event_id", Uuid, nullable=False),  # of the instance.received
     Column("event", LargeBinary, nullable=False),  # the instance.received, to continue from

@@ -1,0 +1,97 @@
+"""What people decide of quarantine entries."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from imex.db import UnitOfWork
+from imex.events.commands import QuarantineCommanded
+from imex.events.ids import caused_id, root_traceparent
+from imex.events.instances import InstanceReceived
+from imex.events.validations import Finding, InstanceDiscarded, InstanceDiscardedData
+from imex.runtime import Message
+from imex.validation.audit import audited
+from imex.validation.batch import accepted_event, instance_row
+from imex.validation.repository import Repository
+
+log = structlog.get_logger(__name__)
+_REVISION = frozenset({"conflict", "header-revision"})
+"""Checks whose release puts other bytes in the place of accepted ones."""
+
+
+class CommandsHandler:
+    """Does what people decided of quarantine entries."""
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        repository = Repository(unit.connection)
+        for message in messages:
+            if isinstance(message.event, QuarantineCommanded):
+                await _settle(message.event, repository, unit)
+
+
+async def _settle(command: QuarantineCommanded, repository: Repository, unit: UnitOfWork) -> None:
+    data = command.data
+    entry = await repository.entry(data.quarantine)
+    if entry is None or entry.state != "waiting":
+        log.info("quarantine command without effect", quarantine=str(data.quarantine), command=data.command)
+        return
+    if data.command == "discard":
+        await _discard(entry, command, data.reason, repository, unit)
+    else:
+        await _release(entry, command, repository, unit)
+
+
+async def _release(
+    entry: Any, command: QuarantineCommanded, repository: Repository, unit: UnitOfWork
+) -> None:
+    event = InstanceReceived.model_validate_json(entry.event)
+    key = (entry.source, entry.sop_instance_uid)
+    accepted = (await repository.accepted([key])).get(key)
+    if not entry.releasable or (accepted is not None and not _REVISION & set(entry.checks)):
+        # other bytes may have been accepted under this UID since: which of them stands was not asked
+        log.warning("quarantine entry cannot be released", quarantine=str(entry.id))
+        return
+    findings = tuple(Finding.model_validate(finding) for finding in entry.evidence)
+    await repository.settle(entry.id, event.id, "released", command.data.actor, command.data.reason)
+    if accepted is None:
+        await repository.add_instances([instance_row(event)])
+    else:
+        await repository.replace_instances([instance_row(event)])
+    for rival in await repository.rivals(*key):
+        # a person chose this copy: the others lose with the accepted one
+        await _discard(rival, command, f"another copy was chosen: {command.data.reason}", repository, unit)
+    replaces = accepted.event_id if accepted is not None else None
+    unit.publish(accepted_event(event, findings, cause=command.id, entry=entry.id, replaces=replaces))
+    unit.publish(audited(event, "instance_released", command.data.reason, command))
+
+
+async def _discard(
+    entry: Any, command: QuarantineCommanded, reason: str, repository: Repository, unit: UnitOfWork
+) -> None:
+    event = InstanceReceived.model_validate_json(entry.event)
+    await repository.settle(entry.id, event.id, "discarded", command.data.actor, reason)
+    unit.publish(_discarded_event(command, entry.id, event, reason))
+    unit.publish(audited(event, "instance_discarded", reason, command))
+
+
+def _discarded_event(
+    command: QuarantineCommanded, entry: UUID, event: InstanceReceived, reason: str
+) -> InstanceDiscarded:
+    data = event.data
+    return InstanceDiscarded.of(
+        id=caused_id(command.id, InstanceDiscarded.type_name(), str(entry)),
+        subject=data.sop_instance_uid,
+        traceparent=root_traceparent(data.source, data.study_uid),
+        data=InstanceDiscardedData(
+            source=data.source,
+            study_uid=data.study_uid,
+            sop_instance_uid=data.sop_instance_uid,
+            lane=data.lane,
+            quarantine=entry,
+            reason=reason,
+            actor=command.data.actor,
+        ),
+    )
