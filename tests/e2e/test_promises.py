@@ -1,10 +1,12 @@
 """What README promises, each on real Kafka, MinIO, PostgreSQL and DICOM peers."""
 
 import json
+import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from imex.local.ports import free_ports
 from imex.testing.dicom import nhs_number, synthetic_study
@@ -38,18 +40,33 @@ def test_one_study_over_two_associations_in_bursts_is_one_share(
 ) -> None:
     source, recipient = network.pair(quiet_s=3)
     receiver = receiving(recipient)
-    study = synthetic_study(40, size=64)
+    study = synthetic_study(50, size=64)
     files = network.files(study)
-    with ThreadPoolExecutor() as pool:
-        bursts = [files[:10], files[10:20]]
-        list(pool.map(lambda burst: dcmsend(network.dicom_port, burst, source.ae_title), bursts))
-    with ThreadPoolExecutor() as pool:
-        bursts = [files[20:30], files[30:]]
-        list(pool.map(lambda burst: dcmsend(network.dicom_port, burst, source.ae_title), bursts))
+    on_time = files[:40]
+    random.Random(study.study_uid).shuffle(on_time)
+    for first in (0, 20):
+        bursts = [on_time[first : first + 10], on_time[first + 10 : first + 20]]
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda burst: dcmsend(network.dicom_port, burst, source.ae_title), bursts))
     share = network.wait_share(study.study_uid, "delivered")
-    assert len(network.shares(study.study_uid)) == 1
     assert share["instances"]["delivered"] == 40
+
+    # ten that come late join the same share, whose receipt gets a new revision
+    dcmsend(network.dicom_port, files[40:], source.ae_title)
+    receipt = network.wait_for(
+        lambda: whole_receipt(network, share["id"], 50), 60, "the receipt lists all fifty"
+    )
+    assert receipt["revision"] > 1
+    assert {one["digest"] for one in receipt["instances"]} == set(study.digests.values())
+    [only] = network.shares(study.study_uid)
+    assert (only["id"], only["state"], only["instances"]["delivered"]) == (share["id"], "delivered", 50)
     assert receiver.held() == sorted(study.digests.values())
+
+
+def whole_receipt(network: Network, share: str, instances: int) -> Any:
+    """The receipt of a share once it is complete and of so many instances."""
+    receipt = network.get(f"/shares/{share}/receipt")
+    return receipt if receipt["complete"] and len(receipt["instances"]) == instances else None
 
 
 def test_orthanc_sends_and_orthanc_receives(network: Network, tmp_path: Path) -> None:
