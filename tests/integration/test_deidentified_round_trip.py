@@ -13,7 +13,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.sr.codedict import codes
 from sqlalchemy import insert, select
-from tests.integration.delivery_world import Passage, World, delivery_world, storescp
+from tests.integration.delivery_world import Passage, World, delivery_world, storescp, until
 
 from imex.db.tables import delivery as tables
 from imex.deidentification.reading import uids_of
@@ -311,3 +311,20 @@ async def test_a_project_stops_without_the_key_it_began_with(empty_database_url:
             row = await world.until_failing(out)
         assert "project p1 began with sealing key k0, which IMEX_SEALING_KEYS lacks" in row.reason
         assert not received(tmp_path)
+
+
+async def test_a_directory_that_routing_knew_first_costs_no_attempt(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    sent = study(1)
+    async with delivery_world(empty_database_url) as world, storescp(tmp_path) as port:
+        world.endpoint("RT3", port)
+        out = Passage("RT3", sent.study_uid, agreement="out")
+        async with world.working():
+            await world.issue(out, sent.instances)
+            await until(lambda: world.row(out), lambda row: row.state == "running")
+            agreements(world)
+            row = await world.until_outcome(out, "delivered")
+        assert row.attempts == 1
+        [image] = received(tmp_path)
+        assert image.PatientIdentityRemoved == "YES"
