@@ -3,10 +3,19 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.integration.routing_world import AGREED, HOSPITALS, TO_B, Sending, World, routing_world
+from tests.integration.routing_world import (
+    AGREED,
+    HOSPITALS,
+    QUIET_S,
+    TO_B,
+    Sending,
+    World,
+    routing_world,
+)
 
 from imex.db.tables import routing as tables
 from imex.directory import DirectoryIndex
+from imex.events import Identity
 from imex.events.manifests import ManifestWithdrawn
 from imex.sharing.differences import combined, difference, replay_study
 from imex.sharing.recorded import Answer, OpenPart, PersonalPart, RecordedQuestion, replay
@@ -109,6 +118,39 @@ async def test_another_agreement_that_covers_it_takes_over(world: World) -> None
     assert (share.state, share.agreement, share.legal_basis) == ("collecting", "a9", "UK GDPR 6(1)(c)")
 
 
+async def test_delivery_is_told_on_what_it_rests(world: World) -> None:
+    await world.revoke()
+    sending = Sending(world)
+    await world.validated(*sending.accepted(1), sending.over(1))
+    await world.quiet()
+    world.directories.apply(HOSPITALS + AGREED.replace("id: a1", "id: a9") + TO_B)
+    await world.revoke()
+    assert (await world.share()).state == "delivering"
+    assert [(part.part, part.agreement, len(part.instances)) for part in world.parts()] == [
+        (1, "a1", 1), (0, "a9", 0),
+    ]  # fmt: skip
+
+
+async def test_deidentification_that_is_asked_for_later_is_done_or_nothing_goes(world: World) -> None:
+    await world.revoke()
+    for number in (1, 2):
+        sending = Sending(world, study_uid=f"1.2.{number}")
+        await world.validated(*sending.accepted(1), *([sending.over(1)] if number == 1 else []))
+        await world.quiet(QUIET_S + 1 if number == 1 else 1)
+    assert await by_study(world) == {"1.2.1": ("delivering", False), "1.2.2": ("collecting", False)}
+    asks = AGREED.replace("}\n", ", deidentify: {project: trial}}\n")
+    world.directories.apply(HOSPITALS + asks + TO_B)
+    await world.revoke()
+    assert await by_study(world) == {"1.2.1": ("revoked", False), "1.2.2": ("collecting", True)}
+    world.directories.apply(HOSPITALS + AGREED + TO_B)
+    await world.revoke()
+    assert await by_study(world) == {"1.2.1": ("revoked", False), "1.2.2": ("collecting", False)}
+
+
+async def by_study(world: World) -> dict[str, tuple[str, bool]]:
+    return {share.study_uid: (share.state, share.deidentified) for share in await world.shares()}
+
+
 async def test_a_recipient_that_leaves_the_group_of_an_agreement_gets_nothing_more(world: World) -> None:
     grouped = AGREED.replace("[RT3, RW6, INB]", "NET")
     world.directories.apply(HOSPITALS + grouped + TO_B)
@@ -137,6 +179,17 @@ async def test_who_opts_out_later_stops_what_has_not_been_delivered(world: World
     await world.quiet()
     await world.marked(opted_out=True)
     assert await states(world) == {"RT3": "delivering", "RW6": "revoked"}
+
+
+async def test_a_record_is_found_however_its_number_is_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Identity(patient_id="943 47-65919", issuer="NHS")
+    monkeypatch.setattr(world.intake, "_open_identity", lambda *_: odd)
+    await world.validated(*Sending(world).accepted(1))
+    assert (await world.share()).state == "collecting"
+    await world.marked(sensitive=True)
+    assert (await world.share()).state == "refused"
 
 
 async def test_a_sensitive_record_needs_an_agreement_for_it(world: World) -> None:

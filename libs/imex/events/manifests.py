@@ -32,7 +32,7 @@ class DeliveryPayload(StudyPayload):
 
 
 class ManifestIssuedData(DeliveryPayload):
-    """A part of a manifest; parts count from 1 and only grow."""
+    """A part of a manifest; parts count from 1 and only grow. 0 says only what all of them rest on."""
 
     part: int
     priority: Priority

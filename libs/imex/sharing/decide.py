@@ -7,6 +7,7 @@ from imex.directory import DirectoryIndex, StudyFacts
 from imex.directory.agreements import Asked, asked_of
 from imex.sharing.decisions import (
     Addressed,
+    Judgement,
     Open,
     Outcome,
     Question,
@@ -74,9 +75,9 @@ def consider(index: DirectoryIndex, question: Question) -> Outcome:
 def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ...], tuple[Rest, ...]]:
     """What becomes of the shares that live, with all that is now known.
 
-    Its own agreement carries a share as long as it can; then any other that asks for nothing which should
-    have been done from the beginning. Where nothing has come in and nothing is asked for, what was delivered
-    stays delivered.
+    Its own agreement carries a share as long as it can, then any other; but none that asks for what should
+    have been done from the beginning, once something was handed over. Where nothing has come in and nothing
+    is asked for, what was delivered stays delivered.
     """
     withheld: list[Withhold] = []
     rested: list[Rest] = []
@@ -90,15 +91,30 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
         judgement = judge(
             index, question.facts, wish, question.at, question.background, preferred=share.agreement
         )
+        demanded = judgement.deidentify is not None
+        other = judgement.agreement != share.agreement
         if not judgement.covered:
             withheld.append(Withhold(share, judgement.reason))
-        elif judgement.agreement != share.agreement:
-            if judgement.deidentify is None or share.parts == 0:
-                rested.append(Rest(share, judgement))
-            else:
-                words = f"agreement {share.agreement} covers it no more, and what {judgement.agreement}"
-                withheld.append(Withhold(share, f"{words} demands cannot be done to what has begun"))
+        elif demanded and not share.deidentified and share.parts:
+            before = f"agreement {share.agreement} covers it no more, and what" if other else "what agreement"
+            words = f"{before} {judgement.agreement} demands cannot be done to what has begun"
+            withheld.append(Withhold(share, words))
+        elif other or (demanded != share.deidentified and not share.parts):
+            rested.append(Rest(share, judgement))
     return tuple(withheld), tuple(rested)
+
+
+def resting(share: Share, judgement: Judgement) -> Share:
+    """A share once it rests on what a judgement found; what has begun de-identified stays so."""
+    return replace(
+        share,
+        agreement=judgement.agreement,
+        legal_basis=judgement.legal_basis,
+        directory_version=judgement.directory_version,
+        controllers=judgement.controllers,
+        processors=judgement.processors,
+        deidentified=judgement.deidentify is not None or (share.deidentified and share.parts > 0),
+    )
 
 
 def _planned_again(

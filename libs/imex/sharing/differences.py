@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from imex.directory import DirectoryIndex
-from imex.sharing.decide import consider
+from imex.sharing.decide import consider, resting
 from imex.sharing.decisions import Open, Outcome, Question, Raise
 from imex.sharing.model import Share
 from imex.sharing.recorded import Answer, Decided, KnownShare, RecordedQuestion
@@ -155,7 +155,7 @@ def _after(index: DirectoryIndex, question: Question, outcome: Outcome) -> dict[
     for withheld in outcome.withheld:
         shares[_identity(withheld.share)] = replace(withheld.share, state="revoked")
     for rested in outcome.rested:
-        shares[_identity(rested.share)] = replace(rested.share, agreement=rested.judgement.agreement)
+        shares[_identity(rested.share)] = resting(rested.share, rested.judgement)
     for decision in outcome.planned:
         if isinstance(decision, Raise):
             raised = replace(
@@ -184,5 +184,6 @@ def _opened(index: DirectoryIndex, question: Question, decision: Open) -> Share:
         agreement=judgement.agreement,
         clinician=wish.clinician,
         alternate_of=wish.alternate_of,
+        deidentified=judgement.deidentify is not None,
     )
     return known.share(question.facts.source, question.study_uid, question.at)

@@ -15,6 +15,11 @@ class Person(NamedTuple):
     issuer: str
     patient_id: str
 
+    @property
+    def written(self) -> str:
+        """The identifier without what people write between its characters: what studies are found by."""
+        return re.sub(r"[ -]", "", self.patient_id)
+
 
 def person(source: str, issuer: str, patient_id: str) -> Person | None:
     """Who an identifier stands for; an issuer that is not named is the source. None without an identifier."""

@@ -55,6 +55,7 @@ class KnownShare(_Recorded):
     agreement: str | None = None
     clinician: str | None = None
     alternate_of: str | None = None
+    deidentified: bool = False
 
     @classmethod
     def of(cls, share: Share) -> "KnownShare":

@@ -16,6 +16,7 @@ from imex.routing.publish import Announcement, Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.studies import STUDY_KEPT
+from imex.sharing.decide import resting
 from imex.sharing.decisions import Addressed, Judgement, Open
 from imex.sharing.model import Share, Study
 
@@ -200,19 +201,22 @@ class Docket:
         return self.put(urged)
 
     def rest(self, share: Share, judgement: Judgement, cause: Cause) -> Share:
-        """Another agreement carries a share from now on."""
-        reason = f"agreement {share.agreement} covers it no more; {judgement.reason}"
-        rested = replace(
-            share,
-            agreement=judgement.agreement,
-            legal_basis=judgement.legal_basis,
-            directory_version=judgement.directory_version,
-            controllers=judgement.controllers,
-            processors=judgement.processors,
-            updated_at=cause.at,
-        )
-        self.note(rested, "accepted", cause, reason=reason)
-        return self.put(rested)
+        """Another agreement carries a share from now on, or its own with other demands."""
+        rested = self.put(replace(resting(share, judgement), updated_at=cause.at))
+        if rested.agreement != share.agreement:
+            words = f"agreement {share.agreement} covers it no more; {judgement.reason}"
+        else:
+            what = (
+                "asks for de-identification now"
+                if rested.deidentified
+                else "asks for no de-identification any more"
+            )
+            words = f"{judgement.reason}, {what}"
+        self.note(rested, "accepted", cause, reason=words)
+        if rested.state == "delivering":
+            # delivery asks the agreement that it knows what is to be done
+            self._unit.publish(publish.manifest_rested(rested, cause))
+        return rested
 
     def _story_so_far(self, study: Study, share: Share, cause: Cause) -> None:
         """What befell the study before this share was thought of."""

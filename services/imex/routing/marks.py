@@ -31,7 +31,7 @@ OpenMark = Callable[[Sealed, bytes], Marked]
 
 _OF_PATIENT = text(
     "SELECT source, study_uid FROM routing.studies"
-    " WHERE patient_id = ANY(CAST(:spellings AS text[])) ORDER BY 1, 2"
+    " WHERE regexp_replace(patient_id, '[ -]', '', 'g') = :written ORDER BY 1, 2"
 )
 
 
@@ -54,14 +54,7 @@ async def obey(unit: UnitOfWork, command: MarkCommanded, around: Surroundings, o
         .values(issuer=whose.issuer, patient_id=whose.patient_id, **values)
         .on_conflict_do_update(index_elements=["issuer", "patient_id"], set_=values)
     )
-    # an identifier is found as it is kept; NHS numbers are written with and without spaces
-    digits = whose.patient_id
-    spellings = [
-        digits,
-        f"{digits[:3]} {digits[3:6]} {digits[6:]}",
-        f"{digits[:3]}-{digits[3:6]}-{digits[6:]}",
-    ]
-    found = await Repository(unit.connection).studies_by(_OF_PATIENT, spellings=spellings)
+    found = await Repository(unit.connection).studies_by(_OF_PATIENT, written=whose.written)
     keys = [study.key for study in found if person_of(study) == whose]
     if keys:
         actor = publish.person(asked.actor, asked.actor_institution)

@@ -28,8 +28,7 @@ _DUE = text(
 )
 _OF_PATIENT = text(
     "SELECT source, study_uid FROM routing.studies WHERE source = :source"
-    " AND regexp_replace(patient_id, '[ -]', '', 'g') = regexp_replace(:patient, '[ -]', '', 'g')"
-    " AND validated > 0"
+    " AND regexp_replace(patient_id, '[ -]', '', 'g') = :written AND validated > 0"
 )
 
 _log = structlog.get_logger(__name__)
@@ -82,7 +81,7 @@ class PriorsLoop:
         return replace(rule_wish(rule, share.recipient), clinician=share.clinician, endpoint=share.endpoint)
 
     async def _earlier(self, repository: Repository, current: Study, person: Person) -> dict[str, Study]:
-        rows = await repository.studies_by(_OF_PATIENT, source=current.source, patient=current.patient_id)
+        rows = await repository.studies_by(_OF_PATIENT, source=current.source, written=person.written)
         return {study.study_uid: study for study in rows if person_of(study) == person}
 
     @staticmethod

@@ -240,13 +240,26 @@ def manifest_prioritised(share: Share, reason: str, cause: Cause) -> ManifestPri
     )
 
 
+def manifest_rested(share: Share, cause: Cause) -> ManifestIssued:
+    """No part of the manifest: it names the agreement on which all of them rest from now on."""
+    name = ids.derived("manifest rested", str(share.id), share.directory_version, str(share.agreement))
+    return _issued(share, 0, (), share.directory_version, cause, name)
+
+
 def manifest_part(
     share: Share, part: int, instances: Sequence[ManifestInstance], version: str, cause: Cause
 ) -> ManifestIssued:
-    """One part of a share's manifest."""
+    """One part of a share's manifest; they count from 1."""
+    name = ids.derived("manifest", str(ids.delivery_id(share.id, share.endpoint or "")), str(part))
+    return _issued(share, part, instances, version, cause, name)
+
+
+def _issued(  # noqa: PLR0917  what it says
+    share: Share, part: int, instances: Sequence[ManifestInstance], version: str, cause: Cause, name: UUID
+) -> ManifestIssued:
     delivery = _delivery(share)
     return ManifestIssued.of(
-        id=ids.derived("manifest", str(delivery["delivery"]), str(part)),
+        id=name,
         subject=f"delivery/{delivery['delivery']}",
         time=cause.at,
         traceparent=_traceparent(share, cause),

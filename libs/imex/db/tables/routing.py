@@ -71,7 +71,8 @@ studies = Table(
     Column("stuck", Text),  # why a record of it became a dead letter
     Column("stated_instances", Integer),  # how many there are, as the sender says (0020,1208)
     Index("ix_studies_uid", "study_uid"),
-    Index("ix_studies_patient", "patient_id"),
+    # identifiers are found however they are written
+    Index("ix_studies_patient", text("regexp_replace(patient_id, '[ -]', '', 'g')")),
     Index(
         "ix_studies_root",
         "settled_at",

@@ -38,7 +38,12 @@ def upgrade() -> None:
     )
     op.add_column("studies", sa.Column("stated_instances", sa.Integer(), nullable=True), schema="routing")
     op.create_index("ix_studies_uid", "studies", ["study_uid"], schema="routing")
-    op.create_index("ix_studies_patient", "studies", ["patient_id"], schema="routing")
+    op.create_index(
+        "ix_studies_patient",
+        "studies",
+        [sa.text("regexp_replace(patient_id, '[ -]', '', 'g')")],
+        schema="routing",
+    )
     op.create_table(
         "series",
         sa.Column("source", sa.Text(), primary_key=True),
