@@ -262,7 +262,7 @@ async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
             row.state,
             row.reason,
             row.at,
-            row.delivered_digest,
+            row.delivered_digest if row.state == "confirmed" else None,
             tuple(row.changes or ()),
         )
         for row in carried

@@ -2,15 +2,15 @@
 
 from typing import Final
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from imex.db import UnitOfWork
+from imex.db import UnitOfWork, mappings
 from imex.db.tables.delivery import identifiers
 from imex.dicom.mapping import Held, Told, collision, domain, seal_context
 from imex.events import ids
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
-from imex.events.commands import IdentifierCommanded, IdentifierCommandedData
+from imex.events.commands import IdentifierCommanded
 from imex.sealing import Sealer
 
 _LOCK: Final = "identifiers/"
@@ -31,7 +31,10 @@ async def obey(unit: UnitOfWork, event: IdentifierCommanded, sealer: Sealer) -> 
     told = sealer.open_as(Told, data.sealed, seal_context(data.identifier))
     # two that collide must not be checked at the same time
     await unit.connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(_LOCK + data.recipient))))
-    reason = collision(await _beside(unit, data, told), data.identifier_kind, data.sender, told)
+    beside = await unit.connection.execute(
+        mappings.beside(data.recipient, data.identifier_kind, data.sender, told.value, told.own)
+    )
+    reason = collision([Held(*row) for row in beside], data.identifier_kind, data.sender, told)
     if reason:
         unit.publish(_refused(event, reason))
         return
@@ -51,18 +54,6 @@ async def obey(unit: UnitOfWork, event: IdentifierCommanded, sealer: Sealer) -> 
         )
         .on_conflict_do_nothing()
     )
-
-
-async def _beside(unit: UnitOfWork, data: IdentifierCommandedData, told: Told) -> list[Held]:
-    i = identifiers.c
-    rows = await unit.connection.execute(
-        select(i.source, i.issuer, i.value, i.own, i.name, i.birth_date).where(
-            i.recipient == data.recipient,
-            i.kind == data.identifier_kind,
-            or_(i.own == told.own, and_(i.source == data.sender, i.value == told.value)),
-        )
-    )
-    return [Held(*row) for row in rows]
 
 
 def _refused(event: IdentifierCommanded, reason: str) -> AuditRecorded:

@@ -1,13 +1,13 @@
 """Recipients' own identifiers for senders': seen by the recipient and the network's administration only."""
 
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel
-from sqlalchemy import and_, or_, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from imex.db import mappings
 from imex.db.tables.delivery import identifiers
 from imex.dicom.mapping import Held, Kind, Told, domain
 from imex.portal.queries import cursors
@@ -91,12 +91,5 @@ async def beside(
     connection: AsyncConnection, recipient: str, kind: Kind, source: str, told: Told
 ) -> Sequence[Held]:
     """Mappings that a new one may collide with."""
-    i = identifiers.c
-    rows: Any = await connection.execute(
-        select(i.source, i.issuer, i.value, i.own, i.name, i.birth_date).where(
-            i.recipient == recipient,
-            i.kind == kind,
-            or_(i.own == told.own, and_(i.source == source, i.value == told.value)),
-        )
-    )
+    rows = await connection.execute(mappings.beside(recipient, kind, source, told.value, told.own))
     return [Held(*row) for row in rows]
