@@ -254,7 +254,10 @@ async def _note_kept(unit: UnitOfWork, job: Job, number: int, keep: timedelta) -
 
 
 async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
-    carried = await unit.connection.execute(select(instances).where(instances.c.delivery == job.id))
+    # of what is in dispute, what is withheld speaks
+    carried = await unit.connection.execute(
+        select(instances).where(instances.c.delivery == job.id, instances.c.state != "disputed")
+    )
     lines = [
         Line(
             row.sop_instance_uid,

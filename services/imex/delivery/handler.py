@@ -128,6 +128,27 @@ async def _withhold(unit: UnitOfWork, data: ManifestAnnotatedData) -> None:
         await unit.connection.execute(
             new.on_conflict_do_update(index_elements=["delivery", "quarantine"], set_=changed)
         )
+    await _dispute(unit, data)
+
+
+async def _dispute(unit: UnitOfWork, data: ManifestAnnotatedData) -> None:
+    """Send no copy that is in dispute, and send again what is so no more; what was sent stays sent."""
+    disputes = [one for one in data.instances if one.disputes]
+    if not disputes:
+        return
+    held = {one.sop_instance_uid for one in disputes if one.became == "held"}
+    over = {one.sop_instance_uid for one in disputes} - held
+    for uids, before, after in ((held, "waiting", "disputed"), (over, "disputed", "waiting")):
+        if uids:
+            await unit.connection.execute(
+                update(instances)
+                .where(
+                    instances.c.delivery == data.delivery,
+                    instances.c.sop_instance_uid.in_(sorted(uids)),
+                    instances.c.state == before,
+                )
+                .values(state=after)
+            )
 
 
 async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:

@@ -30,7 +30,7 @@ _RECORD = text(
                       CAST(:again AS int[]), CAST(:delivered AS text[]), CAST(:changes AS text[]))
                AS v(uid, digest, state, status, reason, at, again, delivered_digest, changes)
          WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
-           AND i.state = 'waiting'
+           AND (i.state = 'waiting' OR i.state = 'disputed' AND v.state = 'confirmed')
         RETURNING i.sop_instance_uid, i.state
     )
     SELECT (SELECT d.withdrawn OR d.cancelled FROM delivery.deliveries AS d

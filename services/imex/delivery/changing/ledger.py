@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import and_, exists, literal, select, text, update
+from sqlalchemy import and_, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from imex.db import Database, UnitOfWork
@@ -21,6 +21,21 @@ from imex.delivery.changing.facts import Given
 from imex.delivery.jobs import Job
 
 _AT_A_TIME: Final = 10_000
+
+# asked once for each attempt, and dearer to build than to answer
+_TIES = text(
+    """
+    SELECT r.project, r.study_uid, r.pseudonym, r.sealed AS study, p.sealed AS patient,
+           EXISTS (SELECT FROM delivery.identifiers i
+                    WHERE i.recipient = :sender AND i.source = :receiver) AS reverse
+      FROM (SELECT 1) AS one
+      LEFT JOIN delivery.releases r
+             ON r.recipient = :sender AND r.source = :receiver AND r.given_study_uid = :study_uid
+      LEFT JOIN delivery.pseudonyms p
+             ON p.project = r.project AND p.source = r.source AND p.pseudonym = r.pseudonym
+     LIMIT 1
+    """
+)
 
 _NOTE_UIDS = text(
     """
@@ -60,32 +75,9 @@ class Ledger:
 
     async def ties(self, job: Job) -> Ties:
         """Whether the job's sender returns what it got de-identified from the recipient, or has mappings."""
-        one = select(literal(1).label("one")).subquery()
-        came = and_(
-            releases.c.recipient == job.source,
-            releases.c.source == job.recipient,
-            releases.c.given_study_uid == job.study_uid,
-        )
-        known = and_(
-            pseudonyms.c.project == releases.c.project,
-            pseudonyms.c.source == releases.c.source,
-            pseudonyms.c.pseudonym == releases.c.pseudonym,
-        )
-        reverse = exists().where(identifiers.c.recipient == job.source, identifiers.c.source == job.recipient)
-        statement = (
-            select(
-                releases.c.project,
-                releases.c.study_uid,
-                releases.c.pseudonym,
-                releases.c.sealed.label("study"),
-                pseudonyms.c.sealed.label("patient"),
-                reverse.label("reverse"),
-            )
-            .select_from(one.outerjoin(releases, came).outerjoin(pseudonyms, known))
-            .limit(1)
-        )
+        asked = {"sender": job.source, "receiver": job.recipient, "study_uid": job.study_uid}
         async with self._database.look() as connection:
-            row = (await connection.execute(statement)).one()
+            row = (await connection.execute(_TIES, asked)).one()
         returned = None
         if row.project is not None and row.patient is not None:
             returned = Returned(row.project, job.study_uid, row.pseudonym, row.patient, row.study)
