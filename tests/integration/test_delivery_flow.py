@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.integration.delivery_world import Passage, World, delivery_world, storescp, uids, until
@@ -18,6 +19,7 @@ from imex.events.deliveries import (
     DeliveryEnded,
     DeliveryProgressed,
 )
+from imex.events.manifests import ManifestIssued, ManifestIssuedData
 from imex.local.ports import free_ports
 from imex.testing.dicom import SyntheticInstance, SyntheticStudy, synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
@@ -274,3 +276,24 @@ async def test_a_late_part_gives_the_receipt_a_new_revision(world: World) -> Non
     newest = (await world.receipts(passage))[-1]
     assert newest.document["revision"] == 2
     assert len(newest.document["instances"]) == 5
+
+
+async def test_an_agreement_that_takes_over_is_the_one_that_is_asked(world: World) -> None:
+    passage = Passage("RT3", agreement="a1")
+    async with acceptor(receiver := DimseRecorder()) as node:
+        world.endpoint("RT3", node.port)
+        world.agreements({"id": "a9", "from": ["RQM"], "to": ["RT3"], "purposes": ["direct-care"]})
+        [issued, closed] = await world.listed(passage, study(2).instances)
+        rested = ManifestIssuedData(
+            **passage.about(),
+            part=0,
+            priority=passage.priority,
+            directory_version="1" * 64,
+            agreement="a9",
+            instances=(),
+        )
+        await world.hand_in(issued, closed)
+        await world.hand_in(ManifestIssued.of(id=uuid4(), subject=str(passage.id), data=rested))
+        async with world.working():
+            row = await world.until_outcome(passage, "delivered")
+    assert (row.agreement, row.parts, len(receiver.stored)) == ("a9", 1, 2)
