@@ -1,7 +1,8 @@
 """Under the identifiers that the recipient wants, and back to its own where the sender used others."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from imex.delivery.changing.decide import CannotChange, Coercion
 from imex.delivery.changing.form import New
@@ -10,6 +11,8 @@ from imex.delivery.changing.split import Parts
 from imex.delivery.jobs import Job
 from imex.dicom.mapping import WORDS, domain, same_person
 from imex.dicom.syntax import Encoding
+
+T = TypeVar("T")
 
 
 class Coercer:
@@ -42,7 +45,7 @@ class Coercer:
             if mapping is not None:
                 await self._check(kind, mapping, person)
                 replace = coercion.replace_patient_id if kind == "patient" else coercion.replace_accession
-                replace(dataset, new, self._job.source)
+                _guarded(replace, dataset, new, self._job.source)
                 changes.append(words)
             elif policy != "keep":
                 if policy == "map" and self._identity.unmapped == "hold":
@@ -51,7 +54,7 @@ class Coercer:
                         "add it with `imex identifiers add`, and try again"
                     )
                 add = coercion.name_patient_issuer if kind == "patient" else coercion.name_accession_issuer
-                if add(dataset, self._job.source):
+                if _guarded(add, dataset, self._job.source):
                     changes.append(f"issuer of {WORDS[kind]} added")
         if not changes:
             return None
@@ -102,11 +105,19 @@ def _read(head: bytes, encoding: Encoding) -> tuple[Any, Any, Any, Any, str]:
     dataset = read(head, encoding)
     return (
         dataset,
-        coercion.patient_id_of(dataset),
-        coercion.accession_of(dataset),
-        coercion.person_of(dataset),
-        text_of(dataset, 0x00080018),
+        _guarded(coercion.patient_id_of, dataset),
+        _guarded(coercion.accession_of, dataset),
+        _guarded(coercion.person_of, dataset),
+        _guarded(text_of, dataset, 0x00080018),
     )
+
+
+def _guarded(ask: Callable[..., T], dataset: Any, *arguments: Any) -> T:
+    """What pydicom raises quotes values, and must not get any further."""
+    try:
+        return ask(dataset, *arguments)
+    except Exception as error:  # noqa: BLE001  as said
+        raise CannotChange(f"its identifiers cannot be read or changed ({type(error).__name__})") from None
 
 
 def _write(dataset: Any, encoding: Encoding) -> bytes:
