@@ -21,7 +21,7 @@ from imex.deidentification.profile import (
     Action,
     Profile,
 )
-from imex.deidentification.reading import items, known_in, text_of, texts, vr_of
+from imex.deidentification.reading import is_sequence, items, known_in, text_of, texts, vr_of
 
 _PATIENT_NAME: Final = 0x00100010
 _PATIENT_ID: Final = 0x00100020
@@ -71,6 +71,11 @@ def _say_so(dataset: Dataset, profile: Profile, pseudonym: str) -> None:
     dataset.add_new(0x00280303, "CS", profile.temporal)
 
 
+def _standard_vr(tag: int) -> str:
+    """The VR of an attribute in PS3.6; empty where that does not know it."""
+    return dictionary_VR(tag).split(" or ")[0] if dictionary_has_tag(tag) else ""
+
+
 class _Worker:
     def __init__(self, profile: Profile, key: ProjectKey, days: int, pseudonym: str, known: Known) -> None:
         self._profile = profile
@@ -117,6 +122,9 @@ class _Worker:
 
     def _element(self, dataset: Dataset, tag: int) -> None:
         vr = vr_of(dataset, tag)
+        if "SQ" in (vr, _standard_vr(tag)) and not is_sequence(dataset, tag):
+            del dataset[tag]  # nobody knows what is in it
+            return
         action = self._profile.action(tag, vr) or self._untabled(tag, vr)
         if tag in (_TEXT_VALUE, _UNFORMATTED_TEXT) and (
             action is Action.KEEP or GRAPHICS in self._profile.options
@@ -221,8 +229,7 @@ class _Worker:
 
     @staticmethod
     def _replace(dataset: Dataset, tag: int, vr: str, value: Any) -> None:
-        right = dictionary_VR(tag).split(" or ")[0] if dictionary_has_tag(tag) else vr
-        if right != "SQ" and vr == "SQ":  # not what the standard says it is
+        if vr == "SQ" and _standard_vr(tag) not in ("SQ", ""):  # not what the standard says it is
             del dataset[tag]
             return
         dataset[tag] = DataElement(tag, vr, value)

@@ -42,6 +42,11 @@ def texts(value: Any) -> list[str]:
     return [str(value)]
 
 
+def is_sequence(dataset: Dataset, tag: int) -> bool:
+    """Whether the value of an element has been read as a sequence."""
+    return isinstance(dataset[tag].value, Sequence)
+
+
 def items(dataset: Dataset, tag: int) -> Sequence:
     """The items of a sequence; none where it is something else."""
     value = dataset[tag].value
@@ -52,6 +57,8 @@ def walk(dataset: Dataset) -> Iterator[tuple[Dataset, int, str]]:
     """Each element at every level, with the data set that holds it and its VR."""
     for tag in sorted(dataset.keys()):
         vr = vr_of(dataset, tag)
+        if vr == "SQ" and not is_sequence(dataset, tag):
+            vr = "UN"  # it should be one, and cannot be read as one
         yield dataset, tag, vr
         if vr == "SQ":
             for item in items(dataset, tag):
