@@ -60,6 +60,9 @@ class HeldInstance(BaseModel):
     became: Literal["held", "discarded", "released"]
     reason: str
     at: AwareDatetime
+    disputes: bool = Field(
+        default=False, description="while held, the manifest's copy is not sent either"
+    )
 
 
 class ManifestAnnotatedData(DeliveryPayload):

@@ -64,6 +64,8 @@ class Study:
     expires_at: datetime | None = None
     expired_at: datetime | None = None
     settled_at: datetime | None = None
+    disputed: int = 0
+    """Accepted instances that do not leave until a person decides between them and other copies."""
     stated_instances: int | None = None
     """How many instances there are, as the sender says (0020,1208)."""
 

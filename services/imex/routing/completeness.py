@@ -76,9 +76,13 @@ _OPEN = frozenset({"collecting", "delivering", "delivered", "partial"})
 def settled(study: Study, share: Share) -> Fact | None:
     """Whether everything received has come to an end for this share; None while it has not.
 
-    Nothing is said before the manifest is closed and holds every accepted instance of the study.
+    Nothing is said before the manifest is closed and holds every accepted instance of the study, but for
+    those in dispute.
     """
-    if not share.complete or share.handed < study.validated or share.confirmed + share.failed < share.handed:
+    leaving = study.validated - study.disputed
+    if not share.complete or share.handed < leaving:
+        return None
+    if share.confirmed + share.failed < share.handed - study.disputed:
         return None
     if share.confirmed == study.validated == study.received:
         return Fact.WHOLE

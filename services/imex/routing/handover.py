@@ -70,6 +70,12 @@ class HandOver:
         self._unit.publish(publish.manifest_closed(share, cause))
         return share
 
+    async def annotate(self, study: Study, share: Share, cause: Cause) -> None:
+        """Tell delivery what is in dispute before the manifest is closed."""
+        held = await self._repository.held_of(study.key)
+        for event in publish.manifest_annotated(share, held, cause, early=True):
+            self._unit.publish(event)
+
     async def fall_short(self, study: Study, share: Share, cause: Cause) -> Share:
         """All that can be confirmed is; say what is missing and why."""
         words = await self.shortfall(study, share)

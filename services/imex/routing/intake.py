@@ -79,7 +79,7 @@ class Intake:
             shares = docket.of(study)
             if any(isinstance(message.event, InstanceEvent) for message in group):
                 study = replace(study, due_at=studies.due(study, shares, self._around.default_quiet_s))
-            elif study.due_at is not None:
+            elif study.due_at is not None or any(share.live and not share.complete for share in shares):
                 # an association has ended, which may be all that was waited for
                 study = replace(study, due_at=studies.due(study, shares, self._around.default_quiet_s))
             saved.append(studies.finished(study, shares, work.now))
@@ -143,9 +143,12 @@ class _Work:
     async def _tell_live(self, study: Study, known: Share, news: News, *, is_new: bool) -> None:
         self._note_held(known, news)
         share = self._reopen(known, news) if news.accepted and not is_new else known
+        share = self._take_back(study, share, news)
         streaming = share.streams and share.state in {"collecting", "delivering"}
         if streaming and study.validated > share.handed:
             share = await self._hand_over.pass_on(share, self._cause())
+        if streaming and share.parts and any(one.data.disputes for one in news.held):
+            await self._hand_over.annotate(study, share, self._cause())
         if (news.held or news.discarded) and share.complete and share.delivery_revision:
             # the receipt names what the recipient does not get
             share = await self._hand_over.close(study, share, self._cause())
@@ -171,6 +174,21 @@ class _Work:
         for released in news.released:
             words = "an instance was released from quarantine"
             self._docket.note(share, "released", replace(self._cause(), id=released.id), reason=words)
+
+    def _take_back(self, study: Study, share: Share, news: News) -> Share:
+        """What is to be handed over again: other bytes, or those whose dispute is over."""
+        for event in news.replaced:
+            words = "another copy of an instance takes the place of the first for what is not delivered yet"
+            self._docket.note(share, "replaced", replace(self._cause(), id=event.id), reason=words)
+        if taken := news.taken_back.get(share.id, 0):
+            share = self._docket.put(replace(share, handed=share.handed - taken))
+        settled = share.complete and share.handed < study.validated - study.disputed
+        if settled and (news.replaced or news.discarded or news.released):
+            if share.state in {"delivered", "partial"}:
+                words = "an instance may leave now that a person has decided"
+                share = self._docket.move(share, Fact.MORE, self._cause(), reason=words)
+            share = self._docket.put(replace(share, complete=False))
+        return share
 
     def _reopen(self, share: Share, news: News) -> Share:
         """A late or released instance: the manifest is not whole any more."""

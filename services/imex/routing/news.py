@@ -1,6 +1,6 @@
 """What a batch of judged instances says of one study. Pure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -37,6 +37,12 @@ class Stored:
     released: frozenset[UUID] = frozenset()
     discarded: frozenset[UUID] = frozenset()
     associations: frozenset[tuple[str, str, UUID]] = frozenset()
+    replaced: frozenset[UUID] = frozenset()
+    """Events whose bytes took the place of accepted ones."""
+    taken_back: Mapping[UUID, int] = field(default_factory=dict)
+    """By share, how many instances that had been handed over have other bytes now."""
+    disputed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Studies whose number of instances in dispute may be another."""
 
 
 @dataclass(slots=True)
@@ -49,6 +55,9 @@ class News:
     discarded: list[InstanceDiscarded] = field(default_factory=list)
     repeated: dict[UUID, int] = field(default_factory=dict)
     """Instances that came again, by association."""
+    replaced: list[InstanceValidated] = field(default_factory=list)
+    """Other bytes took the place of accepted ones."""
+    taken_back: Mapping[UUID, int] = field(default_factory=dict)
     lost: int = 0
     """Change of what was acknowledged and never heard of."""
     series: dict[str, tuple[str, str, str]] = field(default_factory=dict)
@@ -65,11 +74,12 @@ def first_of(messages: Sequence[Message]) -> Study | None:
     return None
 
 
-def read(
+def read(  # noqa: PLR0912  one branch for each kind of news
     study: Study, messages: Sequence[Message], stored: Stored, open_identity: OpenIdentity
 ) -> tuple[Study, News]:
     """The study after the messages, and what they mean for its shares."""
-    news = News()
+    news = News(taken_back=stored.taken_back)
+    study = replace(study, disputed=stored.disputed.get(study.key, study.disputed))
     new_associations = {key[2] for key in stored.associations if key[:2] == study.key}
     for message in messages:
         event: Event[Any] = message.event
@@ -86,6 +96,8 @@ def read(
                 if data.quarantine in stored.released:
                     study = replace(study, waiting=study.waiting - 1)
                     news.released.append(event)
+                if event.id in stored.replaced:
+                    news.replaced.append(event)
                 if event.id in stored.instances:
                     identity = None
                     if data.series_uid not in news.series:

@@ -274,14 +274,18 @@ def _issued(  # noqa: PLR0917  what it says
     )
 
 
-def manifest_annotated(share: Share, held: Sequence[HeldInstance], cause: Cause) -> list[ManifestAnnotated]:
-    """What the manifest lacks in the share's revision, in events of a bounded size."""
+def manifest_annotated(
+    share: Share, held: Sequence[HeldInstance], cause: Cause, *, early: bool = False
+) -> list[ManifestAnnotated]:
+    """What the manifest lacks in the share's revision, in events of a bounded size.
+
+    An early one comes before the closing: what is in dispute is not to be sent meanwhile.
+    """
     delivery = _delivery(share)
+    what = f"manifest annotated early/{cause.id}" if early else "manifest annotated"
     return [
         ManifestAnnotated.of(
-            id=ids.derived(
-                "manifest annotated", str(delivery["delivery"]), str(share.delivery_revision), str(first)
-            ),
+            id=ids.derived(what, str(delivery["delivery"]), str(share.delivery_revision), str(first)),
             subject=f"delivery/{delivery['delivery']}",
             time=cause.at,
             traceparent=_traceparent(share, cause),

@@ -80,7 +80,7 @@ _HAND_OVER = text(
     "WITH fresh AS (SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax, i.object_key, i.size,"
     "  i.digest, (row_number() OVER (ORDER BY i.series_uid, i.received_at, i.sop_instance_uid) - 1)"
     "  / :part_size + :first_part AS part"
-    " FROM routing.instances i WHERE i.source = :source AND i.study_uid = :study_uid"
+    " FROM routing.instances i WHERE i.source = :source AND i.study_uid = :study_uid AND NOT i.disputed"
     " AND NOT EXISTS (SELECT 1 FROM routing.share_instances h"
     "  WHERE h.share = :share AND h.sop_instance_uid = i.sop_instance_uid)),"
     " put AS (INSERT INTO routing.share_instances (share, sop_instance_uid, digest, size, part, state)"
@@ -104,6 +104,39 @@ _OUTCOMES = text(
 _DECIDE_HELD = text(
     "UPDATE routing.held SET state = :state, decided_at = :at"
     " WHERE quarantine = ANY(CAST(:entries AS uuid[])) AND state = 'waiting' RETURNING quarantine"
+)
+
+
+_DISPUTE = text(
+    "UPDATE routing.instances i SET disputed = true"
+    " FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, uid)"
+    " WHERE i.source = k.source AND i.sop_instance_uid = k.uid"
+)
+_UNDISPUTE = text(
+    "UPDATE routing.instances i SET disputed = false"
+    " FROM routing.held q WHERE q.quarantine = ANY(CAST(:entries AS uuid[])) AND q.disputes"
+    " AND i.source = q.source AND i.sop_instance_uid = q.sop_instance_uid AND i.disputed"
+    " AND NOT EXISTS (SELECT 1 FROM routing.held o WHERE o.source = i.source AND o.study_uid = q.study_uid"
+    "  AND o.sop_instance_uid = i.sop_instance_uid AND o.state = 'waiting' AND o.disputes)"
+)
+_DISPUTED = text(
+    "SELECT k.source, k.uid AS study_uid, count(i.sop_instance_uid) AS disputed"
+    " FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, uid)"
+    " LEFT JOIN routing.instances i ON i.source = k.source AND i.study_uid = k.uid AND i.disputed"
+    " GROUP BY k.source, k.uid"
+)
+_REPLACE = text(
+    "UPDATE routing.instances SET series_uid = :series_uid, sop_class_uid = :sop_class_uid,"
+    " transfer_syntax = :transfer_syntax, modality = :modality, object_key = :object_key, size = :size,"
+    " digest = :digest, directory_version = :directory_version, received_at = :received_at,"
+    " event_id = :event_id, disputed = false"
+    " WHERE source = :source AND sop_instance_uid = :sop_instance_uid AND event_id <> :event_id"
+    " RETURNING sop_instance_uid"
+)
+_TAKE_BACK = text(
+    "DELETE FROM routing.share_instances h USING routing.shares s WHERE s.id = h.share"
+    " AND s.source = :source AND s.study_uid = :study_uid AND h.sop_instance_uid = :sop_instance_uid"
+    " AND h.state = 'waiting' RETURNING h.share"
 )
 
 
@@ -225,6 +258,35 @@ class Repository:
         parameters = {"entries": list(entries), "state": state, "at": at}
         return set((await self._connection.execute(_DECIDE_HELD, parameters)).scalars())
 
+    async def dispute(self, instances: Sequence[tuple[str, str]]) -> None:
+        """Accepted instances, by source and UID, that are not to leave while another copy waits."""
+        if instances:
+            names = {"sources": [one[0] for one in instances], "uids": [one[1] for one in instances]}
+            await self._connection.execute(_DISPUTE, names)
+
+    async def undispute(self, entries: Collection[UUID]) -> None:
+        """Entries were decided: what only they disputed may leave."""
+        if entries:
+            await self._connection.execute(_UNDISPUTE, {"entries": list(entries)})
+
+    async def disputed(self, keys: Sequence[StudyKey]) -> dict[StudyKey, int]:
+        """How many accepted instances of each study are in dispute."""
+        if not keys:
+            return {}
+        names = {"sources": [key[0] for key in keys], "uids": [key[1] for key in keys]}
+        rows = await self._connection.execute(_DISPUTED, names)
+        return {(row.source, row.study_uid): row.disputed for row in rows}
+
+    async def replace_instance(self, event_id: UUID, facts: InstanceFacts) -> list[UUID]:
+        """Put other bytes in the place of accepted ones; the shares whose delivery had not sent those yet.
+
+        What a destination has confirmed stays what was delivered.
+        """
+        row = {name: getattr(facts, name) for name in _INSTANCE_COLUMNS} | {"event_id": event_id}
+        if (await self._connection.execute(_REPLACE, row)).first() is None:
+            return []
+        return list((await self._connection.execute(_TAKE_BACK, row)).scalars())
+
     async def hear_of_associations(self, rows: Sequence[Mapping[str, Any]]) -> set[tuple[str, str, UUID]]:
         """Count instances of associations of studies; those associations that were new."""
         if not rows:
@@ -340,6 +402,7 @@ class Repository:
                 held.sop_instance_uid,
                 held.reason,
                 held.state,
+                held.disputes,
                 func.coalesce(held.decided_at, held.received_at).label("at"),
             )
             .where(held.source == key[0], held.study_uid == key[1])
@@ -350,6 +413,7 @@ class Repository:
                 quarantine=row.quarantine,
                 sop_instance_uid=row.sop_instance_uid,
                 became="held" if row.state == "waiting" else row.state,
+                disputes=row.disputes,
                 reason=row.reason,
                 at=row.at,
             )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -31,7 +32,14 @@ async def store_facts(repository: Repository, messages: Sequence[Message]) -> St
     # what a person released was heard of when it was held
     heard = Counter(_association(message) for message in came if not _released(message))
     new_held = await repository.add_held(
-        [{**{name: getattr(data, name) for name in _HELD}, "state": "waiting"} for data in held]
+        [
+            {
+                **{name: getattr(data, name) for name in _HELD},
+                "state": "waiting",
+                "disputes": data.disputes is not None,
+            }
+            for data in held
+        ]
     )
     released = [event for event in validated if event.data.quarantine is not None]
     new_associations = await repository.hear_of_associations(
@@ -60,6 +68,29 @@ async def store_facts(repository: Repository, messages: Sequence[Message]) -> St
             )
         ),
         associations=frozenset(new_associations),
+    )
+    await repository.dispute(
+        [
+            (data.source, data.sop_instance_uid)
+            for data in held
+            if data.disputes and data.quarantine in stored.held
+        ]
+    )
+    await repository.undispute(stored.discarded | stored.released)
+    taken_back: Counter[UUID] = Counter()
+    replaced: set[UUID] = set()
+    for event in validated:
+        if event.data.replaces is not None:
+            taken_back.update(await repository.replace_instance(event.id, event.data))
+            replaced.add(event.id)
+    changed = {(data.source, data.study_uid) for data in held if data.disputes}
+    changed |= {(event.data.source, event.data.study_uid) for event in discarded}
+    changed |= {(event.data.source, event.data.study_uid) for event in released}
+    stored = replace(
+        stored,
+        replaced=frozenset(replaced),
+        taken_back=dict(taken_back),
+        disputed=await repository.disputed(sorted(changed)),
     )
     await repository.add_repeats(duplicated)
     await repository.end_associations(

@@ -87,7 +87,8 @@ instances = Table(
     Column("object_key", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("state", Text, nullable=False, server_default="waiting"),  # waiting | confirmed | failed
+    # waiting | confirmed | failed | disputed
+    Column("state", Text, nullable=False, server_default="waiting"),
     Column("status", Text),
     Column("reason", Text, nullable=False, server_default=""),
     Column("attempts", Integer, nullable=False, server_default="0"),  # times sent and still waiting

@@ -69,6 +69,7 @@ studies = Table(
     moment("settled_at", nullable=True),  # all its shares have ended
     moment("root_exported_at", nullable=True),
     Column("stuck", Text),  # why a record of it became a dead letter
+    Column("disputed", Integer, nullable=False, server_default="0"),  # accepted instances in conflict
     Column("stated_instances", Integer),  # how many there are, as the sender says (0020,1208)
     Index("ix_studies_uid", "study_uid"),
     # identifiers are found however they are written
@@ -115,6 +116,7 @@ instances = Table(
     Column("directory_version", Text, nullable=False),
     moment("received_at"),
     moment("validated_at", now=True),
+    Column("disputed", Boolean, nullable=False, server_default="false"),  # not to leave until decided
     Index("ix_instances_study", "source", "study_uid"),
 )
 """Accepted instances."""

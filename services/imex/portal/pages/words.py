@@ -32,6 +32,7 @@ STEPS = {
     "quarantined": "Images held back",
     "released": "Images let out of quarantine",
     "discarded": "Images discarded",
+    "replaced": "Another copy took the place of the first",
     "repeated": "The same images came again",
     "requested": "Share asked for",
     "accepted": "Share accepted",

@@ -64,6 +64,14 @@ def upgrade() -> None:
         "held", sa.Column("disputes", sa.Boolean(), nullable=False, server_default="false"), schema="routing"
     )
     op.add_column(
+        "instances",
+        sa.Column("disputed", sa.Boolean(), nullable=False, server_default="false"),
+        schema="routing",
+    )
+    op.add_column(
+        "studies", sa.Column("disputed", sa.Integer(), nullable=False, server_default="0"), schema="routing"
+    )
+    op.add_column(
         "withheld",
         sa.Column("disputes", sa.Boolean(), nullable=False, server_default="false"),
         schema="delivery",
@@ -73,6 +81,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Take back."""
     op.drop_column("withheld", "disputes", schema="delivery")
+    op.drop_column("studies", "disputed", schema="routing")
+    op.drop_column("instances", "disputed", schema="routing")
     op.drop_column("held", "disputes", schema="routing")
     op.drop_table("links", schema="validation")
     op.drop_table("traced", schema="validation")
