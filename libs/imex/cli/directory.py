@@ -1,6 +1,9 @@
 """`imex directory`: check, compare, apply and export the directory."""
 
+import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +15,7 @@ from imex.cli.output import AsJson, print_json
 
 if TYPE_CHECKING:
     from imex.cli.client import Api
-    from imex.directory import Directory, Inspected
+    from imex.directory import Directory
 
 YAML = "text/yaml"
 JSON = "application/json"
@@ -31,15 +34,16 @@ def build() -> typer.Typer:
 
 def check(file: FileArgument, as_json: AsJson = False) -> None:
     """Check a file, without a stack. Warnings are what is accepted, but cannot be meant."""
-    from imex.directory import digest
+    from imex.directory import digest, inspect
 
-    inspected = _inspected(file, read_text(file))
+    with _explained(file):
+        inspected = inspect(read_text(file), datetime.now(UTC))
     directory = inspected.directory
+    warnings = [{"line": w.line, "field": w.field, "message": w.message} for w in inspected.warnings]
     if as_json:
-        warnings = [{"line": w.line, "field": w.field, "message": w.message} for w in inspected.warnings]
         print_json({"version": digest(directory), "warnings": warnings})
         return
-    _print_warnings([str(warning) for warning in inspected.warnings])
+    _print_warnings(warnings)
     counts = ", ".join(
         f"{len(part)} {name}"
         for name, part in (
@@ -55,13 +59,14 @@ def check(file: FileArgument, as_json: AsJson = False) -> None:
 def diff(file: FileArgument, as_json: AsJson = False) -> None:
     """What applying a file would change."""
     from imex.cli.client import Api
-    from imex.directory import diff as compare
     from imex.directory import digest
+    from imex.directory.diff import diff_documents
+    from imex.directory.document import as_document
 
     directory = read_file(file)
     with Api() as api:
-        current, base = fetch(api)
-    changes = compare(current, directory)
+        current, base = _document(api)
+    changes = diff_documents(current, as_document(directory))
     if as_json:
         items = [{"kind": c.kind, "path": c.path, "before": c.before, "after": c.after} for c in changes]
         print_json({"items": items, "next": None, "base": base, "version": digest(directory)})
@@ -82,20 +87,20 @@ def apply(
 ) -> None:
     """Make a file the whole directory; what it does not name is retired."""
     from imex.cli.client import Api
-    from imex.directory import diff as compare
+    from imex.directory.diff import diff_documents
+    from imex.directory.document import as_document
 
     text = read_text(file)
-    inspected = _inspected(file, text)
-    directory = inspected.directory
+    directory = _parsed(file, text)
     with Api() as api:
-        current, version = fetch(api)
+        current, version = _document(api)
         answer = put(api, text, base or version)
         refresh_credentials(api)
     if as_json:
         print_json(answer)
         return
-    _print_warnings([str(warning) for warning in inspected.warnings])
-    for change in compare(current, directory):
+    _print_warnings(answer.get("warnings", []))
+    for change in diff_documents(current, as_document(directory)):
         print(change.words)
     done = "is in force" if answer.get("changed", True) else "was in force already; nothing changed"
     print(f"Version {answer['version']} {done}.")
@@ -118,22 +123,33 @@ def export(file: FileArgument) -> None:
 
 def read_file(file: str) -> "Directory":
     """A directory file, read and checked. Raises ``Failure`` with every finding."""
-    return _inspected(file, read_text(file)).directory
+    return _parsed(file, read_text(file))
 
 
 def fetch(api: "Api") -> "tuple[Directory, str]":
     """The directory in force and its version. Raises ``Failure``."""
     from imex.directory.loading import UnreadableDocument, load
 
-    answer = api.request("GET", "/directory", headers={"Accept": JSON})
-    stated = answer.headers.get("ETag", "").removeprefix("W/").strip('"')
+    answer, stated = _in_force(api)
     try:
-        index = load(answer.content, stated or None)
+        index = load(answer, stated or None)
     except UnreadableDocument:
         raise Failure(
             "The directory in force is of another release; use the imex of the stack's own release."
         ) from None
     return index.directory, index.version
+
+
+def _document(api: "Api") -> tuple[dict[str, Any], str]:
+    """The document in force as plain values, and its version. Raises ``Failure``."""
+    answer, stated = _in_force(api)
+    document: dict[str, Any] = json.loads(answer)
+    return document, stated
+
+
+def _in_force(api: "Api") -> tuple[bytes, str]:
+    answer = api.request("GET", "/directory", headers={"Accept": JSON})
+    return answer.content, answer.headers.get("ETag", "").removeprefix("W/").strip('"')
 
 
 def put(api: "Api", text: str, base: str) -> dict[str, Any]:
@@ -153,16 +169,27 @@ def refresh_credentials(api: "Api") -> None:
     credentials.refresh(Home(api.where.home, default=False))
 
 
-def _print_warnings(warnings: list[str]) -> None:
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+def _print_warnings(warnings: list[dict[str, Any]]) -> None:
+    from imex.directory import DirectoryError
+
+    for one in warnings:
+        print(f"warning: {DirectoryError(one['line'], one['field'], one['message'])}", file=sys.stderr)
 
 
-def _inspected(name: str, text: str) -> "Inspected":
-    from imex.directory import DirectoryErrors, inspect
+def _parsed(name: str, text: str) -> "Directory":
+    from imex.directory import parse
+
+    with _explained(name):
+        return parse(text)
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Turns every finding into the words of a ``Failure``."""
+    from imex.directory import DirectoryErrors
 
     try:
-        return inspect(text, datetime.now(UTC))
+        yield
     except DirectoryErrors as errors:
         count = len(errors.errors)
         raise Failure(

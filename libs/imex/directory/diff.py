@@ -1,6 +1,6 @@
 """What changes between two versions, entry by entry."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,7 +34,17 @@ class Change:
 
 def diff(old: Directory, new: Directory) -> list[Change]:
     """Every change from ``old`` to ``new``, in the order of the file; empty where both mean the same."""
-    return list(_compare("", as_document(old), as_document(new)))
+    return diff_documents(as_document(old), as_document(new))
+
+
+def diff_documents(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """`diff` of two documents as `imex.directory.document.as_document` makes them, or JSON holds them."""
+    return list(_compare("", _in_order(old), _in_order(new)))
+
+
+def _in_order(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The canonical document has its sections by the alphabet, the file as people read it."""
+    return {name: document[name] for name in Directory.model_fields if name in document}
 
 
 def _compare(path: str, old: Any, new: Any) -> Iterator[Change]:

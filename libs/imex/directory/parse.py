@@ -61,7 +61,8 @@ def inspect(text: str, at: datetime) -> Inspected:
     """`parse`, and the warnings as of a moment, in order of line; at most ``MAX_ERRORS`` of them."""
     source = Source(text)
     directory = _accepted(source)
-    found = source.errors(islice(warn(DirectoryIndex(directory, version=""), at), MAX_ERRORS))
+    index = DirectoryIndex(directory, version="")
+    found = [source.error(problem) for problem in islice(warn(index, at), MAX_ERRORS)]
     return Inspected(directory, tuple(sorted(found, key=lambda one: (one.line, one.field, one.message))))
 
 
@@ -75,7 +76,7 @@ def _accepted(source: Source) -> Directory:
         problems += islice(check(directory), MAX_ERRORS)
         if not problems:
             return directory
-    raise DirectoryErrors(source.errors(problems[:MAX_ERRORS]))
+    raise DirectoryErrors([source.error(problem) for problem in problems[:MAX_ERRORS]])
 
 
 def _explain(details: ErrorDetails) -> Problem:

@@ -13,6 +13,7 @@ from uuid import uuid4
 
 import psycopg
 from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
 from imex.local.home import Home
 from imex.local.layout import admin_database_url
@@ -97,7 +98,8 @@ def _store_accounts(
     connection: psycopg.Connection[Any], found: Iterable[Member], accounts: Mapping[str, str]
 ) -> None:
     known = {row[0] for row in connection.execute("SELECT username FROM portal.accounts")}
-    hasher = PasswordHash.recommended()
+    # these passwords have 256 random bits: to make guessing slow would only make a large directory slow
+    hasher = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
     connection.cursor().executemany(
         "INSERT INTO portal.accounts (id, username, display_name, password_hash, institution, role)"
         " VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (username) DO NOTHING",

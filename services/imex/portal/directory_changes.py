@@ -82,6 +82,7 @@ async def apply(
         )
         details = {"number": str(number), "version": version, "before": current.version}
         audit.record(unit, caller, "directory_applied", details=details)
+    directories.keep(version, directory)
     return Outcome(number, version, changed=True)
 
 

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from imex.portal.api.router import api_router
 
 SHARE = "0b0e9a52-98e0-5b1c-9d55-2f6a4f3f9a01"
-EMPTY = "institutions: []\n"
+EMPTY = '{"institutions":[]}'
 
 
 @pytest.fixture(scope="module")

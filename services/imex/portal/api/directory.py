@@ -8,7 +8,6 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
 
 from imex.directory import DirectoryErrors, inspect, to_yaml
-from imex.directory.document import canonical
 from imex.directory.source import MAX_BYTES
 from imex.portal import audit, directory_changes
 from imex.portal.api.access import AdminPart, PortalPart
@@ -46,12 +45,13 @@ async def get_directory(
     accept: Annotated[str, Header(description=f"{YAML} (the default) or {JSON}")] = YAML,
 ) -> Response:
     """The directory in force; its version is the ETag. As JSON it is the canonical document itself."""
+    as_json = accept.partition(",")[0].partition(";")[0].strip().lower() == JSON
     async with portal.database.unit() as unit:
         applied = await directories.in_force(unit.connection)
+        document = await directories.document_of(unit.connection, applied.number) if as_json else ""
         audit.record(unit, admin, "directory_read", details={"version": applied.version})
     headers = {"ETag": f'"{applied.version}"', "X-Directory-Number": str(applied.number)}
-    if accept.partition(",")[0].partition(";")[0].strip().lower() == JSON:
-        document = await asyncio.to_thread(canonical, applied.directory)
+    if as_json:
         return Response(document, media_type=JSON, headers=headers)
     return Response(await asyncio.to_thread(to_yaml, applied.directory), media_type=YAML, headers=headers)
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.directory import versions
 from imex.directory import Directory, digest
+from imex.directory.document import canonical
 from imex.directory.loading import load
 
 
@@ -32,21 +33,27 @@ async def in_force(connection: AsyncConnection) -> Applied:
     if row is None:
         empty = Directory()
         return Applied(0, digest(empty), empty, "", None)
-    kept = _kept()
-    directory = kept.get(row["version"])
+    directory = _kept().get(row["version"])
     if directory is None:
         document = await document_of(connection, row["number"])
         directory = (await asyncio.to_thread(load, document.encode(), row["version"])).directory
-        kept.clear()
-        kept[row["version"]] = directory
+        keep(row["version"], directory)
     return Applied(row["number"], row["version"], directory, row["applied_by"], row["applied_at"])
 
 
 async def document_of(connection: AsyncConnection, number: int) -> str:
     """The canonical document of a version, as JSON."""
+    if number == 0:
+        return canonical(Directory()).decode()
     found = await connection.execute(select(versions.c.document).where(versions.c.number == number))
     document: str = found.scalar_one()
     return document
+
+
+def keep(version: str, directory: Directory) -> None:
+    """Remember what a version says, so that it need not be read again."""
+    _kept().clear()
+    _kept()[version] = directory
 
 
 @cache
