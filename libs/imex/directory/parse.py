@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from imex.directory.checks import check
+from imex.directory.collector import resting
 from imex.directory.errors import DirectoryError, DirectoryErrors, Location, Problem
 from imex.directory.index import DirectoryIndex
 from imex.directory.model import Directory
@@ -54,15 +55,17 @@ def parse(text: str) -> Directory:
 
     Raises ``DirectoryErrors`` with every finding, its line and its field.
     """
-    return _accepted(Source(text))
+    with resting():
+        return _accepted(Source(text))
 
 
 def inspect(text: str, at: datetime) -> Inspected:
     """`parse`, and the warnings as of a moment, in order of line; at most ``MAX_ERRORS`` of them."""
-    source = Source(text)
-    directory = _accepted(source)
-    index = DirectoryIndex(directory, version="")
-    found = [source.error(problem) for problem in islice(warn(index, at), MAX_ERRORS)]
+    with resting():
+        source = Source(text)
+        directory = _accepted(source)
+        index = DirectoryIndex(directory, version="")
+        found = [source.error(problem) for problem in islice(warn(index, at), MAX_ERRORS)]
     return Inspected(directory, tuple(sorted(found, key=lambda one: (one.line, one.field, one.message))))
 
 

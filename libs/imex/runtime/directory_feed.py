@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from imex.directory import Directory, DirectoryIndex
+from imex.directory.collector import resting
 from imex.directory.loading import UnreadableDocument, load
 from imex.events import UndecodableEvent, decode
 from imex.events.directory import DirectoryApplied
@@ -221,14 +222,11 @@ def indexed(body: bytes, version: str | None) -> DirectoryIndex:
     """
     # The objects of a large directory, some hundred thousand, live until the next one comes: for the garbage
     # collector to walk them would halt everything for a tenth of a second, now and then again.
-    gc.disable()
-    try:
+    with resting():
         index = load(body, version)
         _ = index.version
         gc.freeze()
         return index
-    finally:
-        gc.enable()
 
 
 def _announcement(body: bytes | None) -> DirectoryApplied | None:

@@ -7,6 +7,9 @@ from imex.directory import Agreement, DirectoryIndex, StudyFacts
 from imex.directory.agreements import Asked, asked_of, first_covering, uncovered
 from imex.sharing.decisions import Addressed, Background, Judgement
 
+KEPT = 100_000
+"""Judgements kept with a version; then they are forgotten, and taken anew."""
+
 
 def judge(
     index: DirectoryIndex,
@@ -30,13 +33,24 @@ def judge_asked(
 ) -> Judgement:
     """`judge`, where the same is asked for several recipients."""
     agreement = first_covering(index, source, wish.recipient, asked, preferred)
-    if agreement is None:
-        words = uncovered(index, source, wish.recipient, asked).words
-        return Judgement(None, None, index.version, words, undeliverable=_undeliverable(index, wish))
-    # what an agreement allows for a recipient's endpoint is the same for every study
-    key = agreement.id, wish.recipient, wish.endpoint
     kept: dict[Hashable, Judgement] = index.kept.setdefault(judge_asked, {})
-    return kept.get(key) or kept.setdefault(key, _allowed(index, wish, agreement))
+    # what an agreement allows for a recipient's endpoint is the same for every study, and so is why none does
+    if agreement is not None:
+        key: Hashable = (agreement.id, wish.recipient, wish.endpoint)
+    else:
+        key = (source, wish.recipient, wish.endpoint, asked)
+    judgement = kept.get(key)
+    if judgement is None:
+        if len(kept) >= KEPT:
+            kept.clear()
+        made = _allowed(index, wish, agreement) if agreement else _refused(index, source, wish, asked)
+        judgement = kept[key] = made
+    return judgement
+
+
+def _refused(index: DirectoryIndex, source: str, wish: Addressed, asked: Asked) -> Judgement:
+    words = uncovered(index, source, wish.recipient, asked).words
+    return Judgement(None, None, index.version, words, undeliverable=_undeliverable(index, wish))
 
 
 def _allowed(index: DirectoryIndex, wish: Addressed, agreement: Agreement) -> Judgement:
