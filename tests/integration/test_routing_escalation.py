@@ -108,6 +108,19 @@ async def test_a_late_emergency_cannot_be_raised_and_people_are_told(world: Worl
     assert notice.reason.startswith("an emergency to RT3 is not delivered 5 min after its first instance")
 
 
+async def test_the_clock_of_a_prior_begins_when_it_is_asked_for(world: World) -> None:
+    world.directories.apply(HOSPITALS + AGREED)
+    earlier = Sending(world, study_uid="1.2.1")
+    await world.validated(*earlier.accepted(1), earlier.over(1))
+    world.clock.pass_(7 * 86_400)
+    world.directories.apply(HOSPITALS + AGREED + TO_B.replace("to: [RT3]}", "to: [RT3], priors: {count: 2}}"))
+    await world.validated(*Sending(world, study_uid="1.2.9").accepted(1))
+    await world.send_priors()
+    await look(world)
+    assert {share.study_uid for share in await world.shares()} == {"1.2.1", "1.2.9"}
+    assert not world.said(ShareEscalated)
+
+
 async def test_what_is_delivered_or_has_ended_is_not_late(world: World) -> None:
     world.directories.apply(HOSPITALS + AGREED + IN_TIME)
     await came(world, 1)

@@ -304,6 +304,40 @@ async def test_earlier_studies_of_the_person_travel_along(world: World) -> None:
     assert {part.study_uid for part in world.parts()} == {"1.2.9", "1.2.0", "1.2.2"}
 
 
+async def test_priors_are_named_where_people_look(world: World) -> None:
+    world.directories.apply(HOSPITALS + AGREED)
+    for number in range(2):
+        sending = Sending(world, study_uid=f"1.2.{number}")
+        await world.validated(*sending.accepted(1), sending.over(1))
+        await world.quiet()
+    world.directories.apply(rule(priors="{count: 5}"))
+    await world.validated(*Sending(world, study_uid="1.2.9").accepted(1))
+    await world.send_priors()
+    share, *priors = sorted(await world.shares(), key=lambda one: one.origin == "prior")
+    told = await world.rows(tables.timeline, tables.timeline.c.seq)
+    [words] = [row.reason for row in told if row.step == "priors_sent_along"]
+    assert words == "2 earlier studies travel along, each as a share of its own"
+    for prior in priors:
+        [why] = [row.reason for row in told if row.share == prior.id and row.step == "requested"]
+        assert str(share.id) in why
+        assert "1.2.9" not in why, "who gets them de-identified must not learn a UID of the source's"
+
+
+async def test_a_prior_that_no_agreement_covered_goes_once_one_does(world: World) -> None:
+    world.directories.apply(HOSPITALS + AGREED)
+    old = Sending(world, study_uid="1.2.0", modality="MR")
+    await world.validated(*old.accepted(1), old.over(1))
+    await world.quiet()
+    wanted = rule(priors="{count: 5, modality: any}")
+    narrow = AGREED.replace("}\n", ", modalities: [CT]}\n")
+    for number, text in enumerate((wanted.replace(AGREED, narrow), wanted, wanted)):
+        world.directories.apply(text)
+        await world.validated(*Sending(world, study_uid=f"1.3.{number}").accepted(1))
+        await world.send_priors()
+    found = [(one.episode, one.state) for one in await world.shares() if one.study_uid == "1.2.0"]
+    assert sorted(found) == [(1, "refused"), (2, "collecting")]
+
+
 async def test_a_prior_goes_nowhere_without_an_agreement_of_its_own(world: World) -> None:
     narrow = AGREED.replace("}\n", ", modalities: [CT]}\n")
     for number, modality in enumerate(("MR", "CT")):

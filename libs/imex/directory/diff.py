@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from imex.directory.collector import resting
 from imex.directory.document import as_document
 from imex.directory.model import Directory
 
@@ -34,12 +35,14 @@ class Change:
 
 def diff(old: Directory, new: Directory) -> list[Change]:
     """Every change from ``old`` to ``new``, in the order of the file; empty where both mean the same."""
-    return diff_documents(as_document(old), as_document(new))
+    with resting():
+        return diff_documents(as_document(old), as_document(new))
 
 
 def diff_documents(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
     """`diff` of two documents as `imex.directory.document.as_document` makes them, or JSON holds them."""
-    return list(_compare("", _in_order(old), _in_order(new)))
+    with resting():
+        return list(_compare("", _in_order(old), _in_order(new)))
 
 
 def _in_order(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import rfc8785
 
+from imex.directory.collector import resting
 from imex.directory.model import Directory
 from imex.directory.part import Part
 from imex.directory.writing import write_yaml
@@ -25,7 +26,8 @@ def as_document(directory: Directory) -> dict[str, Any]:
 
 def canonical(directory: Directory) -> bytes:
     """The one way to write a directory down (RFC 8785): what is kept of a version, and named by its hash."""
-    return rfc8785.dumps(as_document(directory))
+    with resting():
+        return rfc8785.dumps(as_document(directory))
 
 
 def digest(directory: Directory) -> str:

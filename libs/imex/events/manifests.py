@@ -60,9 +60,7 @@ class HeldInstance(BaseModel):
     became: Literal["held", "discarded", "released"]
     reason: str
     at: AwareDatetime
-    disputes: bool = Field(
-        default=False, description="while held, the manifest's copy is not sent either"
-    )
+    disputes: bool = Field(default=False, description="while held, the manifest's copy is not sent either")
 
 
 class ManifestAnnotatedData(DeliveryPayload):

@@ -1,8 +1,9 @@
 """The queue of records that wait for a time, behind a key, in the service's own database."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from uuid import UUID
 
 from sqlalchemy import delete, func, select, text, tuple_, update
 from sqlalchemy.dialects.postgresql import distinct_on
@@ -42,27 +43,47 @@ class ParkingLot:
         self._database = database
         self._parked = database.common.parked
         self._group = group
-        self._held = text(
-            "SELECT DISTINCT p.topic, p.key"  # noqa: S608 - our own schema's name
-            f" FROM {self._parked.schema}.parked p"
-            " JOIN unnest(CAST(:topics AS text[]), CAST(:keys AS bytea[])) AS k(topic, key)"
-            " ON p.consumer = :consumer AND p.topic = k.topic AND p.key = k.key"
+        # one statement, as it is the first of every batch: each waits for the answer to the one before
+        self._enter = text(
+            "WITH come AS (SELECT * FROM unnest(CAST(:ids AS uuid[]), CAST(:topics AS text[]),"  # noqa: S608
+            " CAST(:keys AS bytea[])) AS e(event_id, topic, key)),"
+            " held AS (SELECT DISTINCT p.topic, p.key"
+            f" FROM {self._parked.schema}.parked p JOIN come"
+            " ON p.consumer = :consumer AND p.topic = come.topic AND p.key = come.key),"
+            f" claimed AS (INSERT INTO {self._parked.schema}.inbox (event_id)"
+            " SELECT DISTINCT event_id FROM come WHERE NOT EXISTS"
+            " (SELECT 1 FROM held WHERE held.topic = come.topic AND held.key = come.key)"
+            " ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id)"
+            " SELECT event_id, NULL AS topic, NULL AS key FROM claimed"
+            " UNION ALL SELECT NULL, topic, key FROM held"
         )
 
-    async def held(self, unit: UnitOfWork, keys: Iterable[TopicKey]) -> set[TopicKey]:
-        """Those of `keys` that have a queue, so that a new record has to join it."""
-        wanted = list(set(keys))
-        if not wanted:
-            return set()
+    async def enter(
+        self, unit: UnitOfWork, records: Sequence[tuple[UUID, str, bytes | None]]
+    ) -> tuple[set[UUID], set[TopicKey]]:
+        """The first thing of a unit: write inbox rows for what is free to be handled.
+
+        `records` are event ids with topic and key. Gives back the ids that were new, and the keys that have a
+        queue, so that a new record has to join it: of these nothing is written. It fences as
+        `UnitOfWork.claim` does, whose order it keeps.
+        """
         rows = await unit.connection.execute(
-            self._held,
+            self._enter,
             {
                 "consumer": self._group,
-                "topics": [topic for topic, _ in wanted],
-                "keys": [key for _, key in wanted],
+                "ids": [event for event, _, _ in records],
+                "topics": [topic for _, topic, _ in records],
+                "keys": [key for _, _, key in records],
             },
         )
-        return {(row.topic, bytes(row.key)) for row in rows}
+        new: set[UUID] = set()
+        held: set[TopicKey] = set()
+        for row in rows:
+            if row.event_id is None:
+                held.add((row.topic, bytes(row.key)))
+            else:
+                new.add(row.event_id)
+        return new, held
 
     async def park(self, unit: UnitOfWork, record: RawRecord, until: datetime, reason: str) -> None:
         """Add a record to the end of its key's queue; a record that is there already stays as it is."""

@@ -149,31 +149,34 @@ class Worker:
     async def _in_unit(self, unit: UnitOfWork, messages: Sequence[Message], parked: Parked | None) -> None:
         assert self._handler is not None
         assert self._parking is not None
+        # inbox rows first: a consumer that lost the partition and does not know it yet waits or loses here
         if parked is None:
-            messages = await self._join_queues(unit, messages)
+            messages, fresh_ids = await self._enter(unit, messages)
         else:
             await self._parking.remove(unit, parked)
-        # inbox rows first: a consumer that lost the partition and does not know it yet waits or loses here
-        fresh_ids = await unit.claim(message.event.id for message in messages)
+            fresh_ids = await unit.claim(message.event.id for message in messages)
         fresh = list(_first_of_each(messages, fresh_ids))
         if fresh:
             with handling(self._tracer, self._group, fresh):
                 await self._handler(fresh, unit)
 
-    async def _join_queues(self, unit: UnitOfWork, messages: Sequence[Message]) -> list[Message]:
+    async def _enter(
+        self, unit: UnitOfWork, messages: Sequence[Message]
+    ) -> tuple[Sequence[Message], set[UUID]]:
+        """What is free to be handled, and which events of it are new; the rest joins the queue of its key."""
         assert self._parking is not None
-        held = await self._parking.held(
-            unit, ((m.topic, m.raw.key) for m in messages if m.raw.key is not None)
+        fresh_ids, held = await self._parking.enter(
+            unit, [(message.event.id, message.topic, message.raw.key) for message in messages]
         )
         if not held:
-            return list(messages)
+            return messages, fresh_ids
         free: list[Message] = []
         for message in messages:
             if message.raw.key is not None and (message.topic, message.raw.key) in held:
                 await self._parking.park(unit, message.raw, message.timestamp, "behind a parked record")
             else:
                 free.append(message)
-        return free
+        return free, fresh_ids
 
     async def _alone(self, each: Message | Failed, stop: asyncio.Event, parked: Parked | None) -> bool:
         """Settle one record; false when it was parked, so that its queue goes no further."""

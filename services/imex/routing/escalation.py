@@ -23,7 +23,7 @@ from imex.sharing.model import Share, StudyKey, more_urgent
 _BATCH = 50
 _UNDELIVERED = frozenset({"requested", "accepted", "collecting", "delivering"})
 # the clock of a share begins with the first instance of what it carries: of a study that was there before,
-# or came once more, with the share itself
+# came once more, or travels along with another, with the share itself
 _AT_RISK = text(
     "SELECT s.id, s.source, s.study_uid FROM routing.shares s"
     " JOIN routing.studies t ON t.source = s.source AND t.study_uid = s.study_uid"
@@ -31,7 +31,7 @@ _AT_RISK = text(
     " ON o.priority = s.priority"
     " WHERE s.escalated_at IS NULL AND s.state IN ('requested', 'accepted', 'collecting', 'delivering')"
     " AND coalesce(s.escalate_after_s, nullif(o.seconds, 0)) IS NOT NULL"
-    " AND CASE WHEN s.passage = 1 AND s.episode = 1 AND s.origin <> 'command'"
+    " AND CASE WHEN s.passage = 1 AND s.episode = 1 AND s.origin NOT IN ('command', 'prior')"
     " THEN least(t.first_received_at, s.created_at) ELSE s.created_at END"
     " + make_interval(secs => coalesce(s.escalate_after_s, o.seconds)) <= :now"
     " ORDER BY s.created_at LIMIT :limit"

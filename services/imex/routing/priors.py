@@ -10,7 +10,7 @@ from imex.db import Database, is_outage
 from imex.db.tables import routing as tables
 from imex.directory import Priors
 from imex.events import ids
-from imex.routing import studies
+from imex.routing import publish, studies
 from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
@@ -67,10 +67,11 @@ class PriorsLoop:
             current = known[key]
             wish, person = self._wish(share), person_of(current)
             earlier = await self._earlier(repository, current, person) if person else {}
+        sent = 0
         if wish is not None and wish.priors is not None and share.live:
             for one in self._chosen(wish.priors, current, earlier):
-                await self._send(one, along(wish), share, current)
-        await self._done(identifier)
+                sent += await self._send(one, along(wish), share)
+        await self._done(identifier, sent)
 
     def _wish(self, share: Share) -> Addressed | None:
         """What the share's rule asks for now; None where it is gone."""
@@ -89,21 +90,24 @@ class PriorsLoop:
         chosen = choose(priors, Earlier.of(current), [Earlier.of(study) for study in earlier.values()])
         return [earlier[one.study_uid] for one in chosen]
 
-    async def _send(self, prior: Study, wish: Addressed, share: Share, current: Study) -> None:
+    async def _send(self, prior: Study, wish: Addressed, share: Share) -> bool:
         async with self._database.unit() as unit:
             repository = Repository(unit.connection)
             known = await repository.lock_studies([prior.key])
             docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
             study = known[prior.key]
-            if latest(docket.of(study), wish.recipient, wish.purpose) is not None:
-                return  # it has gone there, or was refused
+            index = self._around.index()
+            known_there = latest(docket.of(study), wish.recipient, wish.purpose)
+            if known_there is not None and not _may_go_again(known_there, index.version):
+                return False
             backgrounds = await self._around.backgrounds.around(unit.connection, [study])
             if wish.recipient in backgrounds[study.key].held_by:
-                return
-            deciding = Deciding(docket, self._around.index(), backgrounds)
+                return False
+            deciding = Deciding(docket, index, backgrounds)
             now = self._around.clock()
             cause = Cause(ids.derived("prior", str(share.id), study.study_uid), now)
-            words = f"travels along with study {current.study_uid}, as standing rule {wish.rule} says"
+            # by the share's id: who gets them de-identified is not told a UID of the source's
+            words = f"travels along with share {share.id}, as standing rule {wish.rule} says"
             asked = replace(wish, origin="prior", because=words)
             opened = deciding.ask_by_hand(study, asked, cause)
             if opened is not None and opened.state == "collecting" and study.due_at is None:
@@ -111,9 +115,32 @@ class PriorsLoop:
             await repository.save_studies([studies.finished(study, docket.of(study), now)])
             await docket.write()
             await deciding.write(unit.connection)
+        return opened is not None and opened.live
 
-    async def _done(self, share: UUID) -> None:
+    async def _done(self, share: UUID, sent: int = 0) -> None:
         async with self._database.unit() as unit:
             await unit.connection.execute(
                 update(tables.shares).where(tables.shares.c.id == share).values(priors_due=False)
             )
+            if sent:
+                studies_of = "1 earlier study travels" if sent == 1 else f"{sent} earlier studies travel"
+                step = {
+                    "share": share,
+                    "cause": ids.derived("priors", str(share)),
+                    "step": "priors_sent_along",
+                    "at": self._around.clock(),
+                    "actor": publish.SERVICE,
+                    "reason": f"{studies_of} along, each as a share of its own",
+                    "details": {"priors": sent},
+                }
+                await Repository(unit.connection).add_timeline([step])
+
+
+def _may_go_again(known: Share, version: str) -> bool:
+    """Whether a prior that was on its way there before is asked for once more.
+
+    Not what lives, arrived, or was stopped by a person; nor what no agreement of this version covered.
+    """
+    if known.state == "refused":
+        return known.agreement is None and known.directory_version != version
+    return known.state in {"failed", "expired"}
