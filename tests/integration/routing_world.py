@@ -45,6 +45,7 @@ from imex.events.validations import (
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
 from imex.routing.intake import Intake
+from imex.routing.links import Linked
 from imex.routing.marks import Marked
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
@@ -136,10 +137,12 @@ class Reader:
         return self.through or self.clock.now
 
 
-def opened(_sealed: Sealed, object_key: str) -> Identity:
-    """Identity of a synthetic study."""
+def opened(sealed: Sealed, object_key: str) -> Identity:
+    """Identity of a synthetic study: of everybody's patient, or of who is named in the ciphertext."""
     assert object_key
-    return Identity(patient_id=NHS_NUMBER, issuer="NHS", accession="ACC1", study_description="CT HEAD")
+    number = sealed.ciphertext or NHS_NUMBER
+    issuer = "NHS" if number == NHS_NUMBER else "RQM"
+    return Identity(patient_id=number, issuer=issuer, accession="ACC1", study_description="CT HEAD")
 
 
 NHS_NUMBER = "9434765919"
@@ -148,6 +151,11 @@ NHS_NUMBER = "9434765919"
 def opened_mark(sealed: Sealed, _context: bytes) -> Marked:
     """Whose record is marked: in this world the ciphertext says it."""
     return Marked(issuer="NHS", patient_id=sealed.ciphertext)
+
+
+def opened_link(sealed: Sealed, _context: bytes) -> Linked:
+    """Who a study is linked to: in this world the ciphertext says it."""
+    return Linked(issuer="NHS", patient_id=sealed.ciphertext)
 
 
 @dataclass
@@ -490,7 +498,7 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
         reader=reader,
         intake=Intake(around, opened),
         outcomes=Outcomes(around),
-        orders=Orders(around, opened_mark),
+        orders=Orders(around, opened_mark, opened_link),
         revocation=Revocation(database, around),
         priors=PriorsLoop(database, around),
         closer=closer,

@@ -9,9 +9,9 @@ import pytest
 from tests.integration.portal_world import DIRECTORY, World, world
 
 from imex.db.migrate import upgrade
-from imex.db.tables import routing
+from imex.db.tables import routing, validation
 from imex.directory import DirectoryIndex, Marks, StudyFacts, parse
-from imex.events.commands import MarkCommanded
+from imex.events.commands import LinkCommanded, MarkCommanded
 from imex.sealing import Sealer
 from imex.sharing.decide import consider
 from imex.sharing.decisions import Background, Question
@@ -82,7 +82,7 @@ async def test_what_is_marked_is_found_however_the_number_is_written(portal: Wor
         assert (await api.post("/api/v1/marks/find", json=other)).json()["opted_out"] is False
 
 
-@pytest.mark.parametrize("path", ["/marks", "/marks/find", "/rules/replay"])
+@pytest.mark.parametrize("path", ["/marks", "/marks/find", "/rules/replay", "/identities/trace"])
 async def test_only_the_networks_administration_may(portal: World, path: str) -> None:
     async with portal.client("RQM") as api:
         assert (await api.post(f"/api/v1{path}", json=MARK)).status_code == 403
@@ -135,3 +135,61 @@ async def test_a_file_with_errors_is_told_by_line_and_nothing_is_asked(portal: W
         answer = await api.post("/api/v1/rules/replay", content="institutions: 7\n", headers=YAML)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["line"] == 1
+
+
+LINK = {"source": "RQM", "study_uid": "1.2.3", **PERSON, "reason": "wrist band"}
+
+
+async def judged(portal: World, *, temporary: bool) -> None:
+    """A study as validation knows it."""
+    known = {"issuer": "RQM", "patient_id": "T1", "patient_name": "unknown^male", "birth_date": "", "sex": ""}
+    row = {"source": "RQM", "study_uid": "1.2.3", **known, "temporary": temporary}
+    await portal.write(validation.studies, row)
+
+
+async def test_a_temporary_identity_is_linked_by_its_source_and_no_log_names_the_person(
+    portal: World,
+) -> None:
+    await judged(portal, temporary=True)
+    async with portal.client("RT3") as api:
+        assert (await api.post("/api/v1/identities/link", json=LINK)).status_code == 403
+    async with portal.client("RQM") as api:
+        answer = await api.post("/api/v1/identities/link", json=LINK)
+    assert (answer.status_code, answer.json()["state"]) == (202, "pending")
+    [command] = await portal.outbox("commands")
+    assert isinstance(command, LinkCommanded)
+    [*_, record] = await portal.outbox("audit")
+    assert record.data.action == "identity_linked"
+    for event in (command, record):
+        assert b"943 476" not in event.encode()
+
+
+async def test_what_is_known_already_is_not_linked_to_somebody_else(portal: World) -> None:
+    await judged(portal, temporary=False)
+    async with portal.client("RQM") as api:
+        assert (await api.post("/api/v1/identities/link", json=LINK)).status_code == 409
+        other = {**LINK, "study_uid": "1.2.9"}
+        assert (await api.post("/api/v1/identities/link", json=other)).status_code == 404
+        wrong = {**LINK, "patient_id": "943 476 5918"}
+        assert (await api.post("/api/v1/identities/link", json=wrong)).status_code == 422
+
+
+async def test_what_was_refused_is_listed_and_nobody_can_release_it(portal: World) -> None:
+    entry = await portal.held("1.2.3", state="refused", releasable=False)
+    async with portal.client("RQM") as api:
+        [found] = (await api.get("/api/v1/quarantine?state=refused")).json()["items"]
+        assert (found["state"], found["may_release"]) == ("refused", [])
+        release = await api.post(f"/api/v1/quarantine/{entry}/release", json={"reason": "x"})
+        assert release.status_code == 409
+
+
+async def test_what_only_the_administration_may_release_its_source_may_discard(portal: World) -> None:
+    entry = await portal.held("1.2.3", releaser="admin")
+    async with portal.client("RQM") as api:
+        release = await api.post(f"/api/v1/quarantine/{entry}/release", json={"reason": "x"})
+        assert release.status_code == 403
+        discard = await api.post(f"/api/v1/quarantine/{entry}/discard", json={"reason": "x"})
+        assert discard.status_code == 202
+    async with portal.client() as api:
+        release = await api.post(f"/api/v1/quarantine/{entry}/release", json={"reason": "x"})
+        assert release.status_code == 202

@@ -1,11 +1,13 @@
 """What agreements, rules and marks ask for while a study is under way."""
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 from tests.integration.routing_world import (
     AGREED,
     HOSPITALS,
+    NHS_NUMBER,
     QUIET_S,
     TO_B,
     Sending,
@@ -16,10 +18,13 @@ from tests.integration.routing_world import (
 from imex.db.tables import routing as tables
 from imex.directory import DirectoryIndex
 from imex.events import Identity
+from imex.events.commands import LinkCommanded, LinkCommandedData
 from imex.events.manifests import ManifestWithdrawn
+from imex.events.sealed import Sealed
 from imex.sharing.differences import combined, difference, replay_study
 from imex.sharing.recorded import Answer, OpenPart, PersonalPart, RecordedQuestion, replay
 
+ANOTHER = Sealed(key_id="k", nonce="", ciphertext="T0001")
 RESEARCH = """
 agreements:
   - {id: a1, from: RQM, to: [RT3, RW6], purposes: [direct-care], legal_basis: "UK GDPR 6(1)(e)"}
@@ -211,6 +216,25 @@ async def test_a_mark_that_cannot_be_looked_up_lets_no_research_go(
     world.directories.apply(HOSPITALS + RESEARCH.replace("direct-care]", "direct-care], sensitive: true"))
     await world.validated(*Sending(world).accepted(1))
     assert await states(world) == {"RT3": "collecting", "RW6": "refused"}
+
+
+async def test_marks_hold_for_who_is_known_later(world: World) -> None:
+    """An unknown patient is linked to a person who has opted out."""
+    world.directories.apply(HOSPITALS + RESEARCH)
+    await world.marked(opted_out=True)
+    await world.validated(*Sending(world).accepted(1, identity=ANOTHER))
+    assert await states(world) == {"RT3": "collecting", "RW6": "collecting"}
+    data = LinkCommandedData(
+        source="RQM",
+        study_uid="1.2.3",
+        link=uuid4(),
+        person=Sealed(key_id="k", nonce="", ciphertext=NHS_NUMBER),
+        actor="anna",
+        actor_institution="RQM",
+    )
+    await world.commanded(LinkCommanded.of(id=uuid4(), subject="RQM/1.2.3", data=data))
+    assert await states(world) == {"RT3": "collecting", "RW6": "refused"}
+    assert (await world.steps()).count("identity_linked") == 2
 
 
 # completeness

@@ -11,10 +11,17 @@ from sqlalchemy import select
 
 from imex.db import Database
 from imex.db.migrate import upgrade
-from imex.db.tables.validation import common, instances, quarantine, studies
+from imex.db.tables.validation import common, instances, links, persons, quarantine, studies
 from imex.events import Event, Identity, Sealed, decode
 from imex.events.audit import AuditRecorded
-from imex.events.commands import QuarantineCommanded, QuarantineCommandedData
+from imex.events.commands import (
+    LinkCommanded,
+    LinkCommandedData,
+    NumberCommanded,
+    NumberCommandedData,
+    QuarantineCommanded,
+    QuarantineCommandedData,
+)
 from imex.events.ids import trace_id
 from imex.events.validations import (
     AssociationValidated,
@@ -28,6 +35,7 @@ from imex.settings import TracesSettings
 from imex.testing.instances import JANE, SEALER, ended, messages, received
 from imex.validation.decisions import CommandsHandler
 from imex.validation.handler import InstancesHandler
+from imex.validation.identities import Number, Person
 
 
 @pytest.fixture
@@ -55,11 +63,24 @@ class World:
     def _count(self, outcome: str, _checks: str) -> None:
         self.counts[outcome] += 1
 
+    @property
+    def commands(self) -> CommandsHandler:
+        """In this world the ciphertext says what is sealed."""
+        return CommandsHandler(
+            lambda sealed, _: Person(issuer="NHS", patient_id=sealed.ciphertext),
+            lambda sealed, _: Number(nhs_number=sealed.ciphertext),
+        )
+
     async def handle(self, *events: Event[Any]) -> list[Event[Any]]:
         """One batch; gives back what it published."""
         async with self.database.unit() as unit:
             await self._handler(messages(list(events), "instances.bulk"), unit)
         return await self._published()
+
+    async def obey(self, event: Event[Any]) -> None:
+        """What a person says of an identity."""
+        async with self.database.unit() as unit:
+            await self.commands(messages([event], "commands"), unit)
 
     async def command(self, command: str, entry: UUID) -> list[Event[Any]]:
         """A person's decision on an entry."""
@@ -77,7 +98,7 @@ class World:
             ),
         )
         async with self.database.unit() as unit:
-            await CommandsHandler()(messages([event], "commands"), unit)
+            await self.commands(messages([event], "commands"), unit)
         return await self._published()
 
     async def _published(self) -> list[Event[Any]]:
@@ -221,3 +242,55 @@ async def test_nothing_identifying_is_in_the_quarantine_tables_open_columns(worl
     open_columns = repr((entry.reason, entry.evidence, entry.event))
     assert "DOE" not in open_columns
     assert "9990000019" not in open_columns
+
+
+UNKNOWN_MAN = JANE.model_copy(
+    update={"patient_id": "T0001", "issuer": "RQM", "patient_name": "UNKNOWN^MALE", "birth_date": ""}
+)
+
+
+async def test_two_unknown_people_under_one_temporary_identifier_are_not_merged(world: World) -> None:
+    other = UNKNOWN_MAN.model_copy(update={"patient_name": "UNKNOWN^FEMALE", "sex": "F"})
+    published = await world.handle(
+        received(number=1, identity=UNKNOWN_MAN), received(number=2, identity=other, study="1.2.4")
+    )
+    assert [type(event) for event in published] == [InstanceValidated, InstanceValidated]
+    assert {finding.check for event in published for finding in event.data.warnings} >= {"temporary-identity"}
+    assert await world.rows(persons) == []
+
+
+async def test_a_linked_study_is_a_known_persons_from_then_on(world: World) -> None:
+    await world.handle(received(number=1, identity=UNKNOWN_MAN))
+    person = Sealed(key_id="k", nonce="", ciphertext=JANE.patient_id)
+    link = LinkCommandedData(
+        source="RQM", study_uid="1.2.3", link=uuid4(), person=person, reason="wrist band", actor="anna"
+    )
+    command = LinkCommanded.of(id=uuid4(), subject="RQM/1.2.3", data=link)
+    await world.obey(command)
+    await world.obey(command)
+    [kept] = await world.rows(links)
+    assert (kept.temporary_id, kept.issuer, kept.patient_id) == ("T0001", "NHS", JANE.patient_id)
+    [study] = await world.rows(studies)
+    assert (study.temporary, study.patient_id, study.patient_name) == (False, JANE.patient_id, "")
+    # more of the study comes under either identity; of somebody else's it is caught
+    someone = JANE.model_copy(update={"patient_id": "9990000026"})
+    published = await world.handle(
+        received(number=2, identity=UNKNOWN_MAN),
+        received(number=3, identity=JANE),
+        received(number=4, identity=someone),
+    )
+    kinds = [type(event) for event in published if not isinstance(event, AuditRecorded)]
+    assert kinds == [InstanceValidated, InstanceValidated, InstanceQuarantined]
+
+
+async def test_a_number_that_was_superseded_is_told(world: World) -> None:
+    number = "9434765919"
+    data = NumberCommandedData(
+        number=uuid4(),
+        traced=Sealed(key_id="k", nonce="", ciphertext="943 476 5919"),
+        tracing="superseded",
+        actor="admin",
+    )
+    await world.obey(NumberCommanded.of(id=uuid4(), subject="number", data=data))
+    (validated,) = await world.handle(received(identity=JANE.model_copy(update={"patient_id": number})))
+    assert "nhs-superseded" in {finding.check for finding in validated.data.warnings}

@@ -46,6 +46,8 @@ CODINGS: dict[AuditAction, Coding] = {
     "notice_acknowledged": Coding(*_ADMINISTRATION, "E"),
     "identifier_mapped": Coding(*_ADMINISTRATION, "C"),
     "identifier_unmapped": Coding(*_ADMINISTRATION, "D"),
+    "identity_linked": Coding(*_ADMINISTRATION, "U"),
+    "nhs_number_traced": Coding(*_ADMINISTRATION, "U"),
     "record_marked": Coding(*_ADMINISTRATION, "U"),
     "record_marks_viewed": Coding(*_QUERY, "E"),
     "instances_sent": Coding(*_BEGIN_TRANSFER, "E"),

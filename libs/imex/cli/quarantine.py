@@ -17,6 +17,7 @@ class State(StrEnum):
     WAITING = "waiting"
     RELEASED = "released"
     DISCARDED = "discarded"
+    REFUSED = "refused"
     ANY = "any"
 
 

@@ -16,6 +16,7 @@ AuditAction = Literal[
     "share_failed", "share_expired",
     "share_escalated", "notice_acknowledged",
     "identifier_mapped", "identifier_unmapped",  # a recipient's own for a sender's
+    "identity_linked", "nhs_number_traced",  # who somebody is; what tracing has found
     "record_marked", "record_marks_viewed",  # the national data opt-out, sensitive records
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",

@@ -88,6 +88,8 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.DeliveryCommanded,
     commands.IdentifierCommanded,
     commands.MarkCommanded,
+    commands.LinkCommanded,
+    commands.NumberCommanded,
 )
 _SHARES: tuple[EventClass, ...] = (
     shares.ShareRequested,

@@ -108,6 +108,48 @@ class MarkCommanded(Event[MarkCommandedData]):
     dataschema: str = schema_url("imex.mark.commanded")
 
 
+class LinkCommandedData(StudyPayload):
+    """Who the person behind a study's temporary identity is."""
+
+    link: UUID = Field(description="of this link; what `person` is sealed for")
+    person: Sealed = Field(description="issuer and patient_id")
+    reason: str = ""
+    actor: str
+    actor_institution: OdsCode | None = None
+
+
+class LinkCommanded(Event[LinkCommandedData]):
+    """Somebody of the source said who it is; validation keeps the link, routing goes by it."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.link.commanded"] = "imex.link.commanded"
+    dataschema: str = schema_url("imex.link.commanded")
+
+
+class NumberCommandedData(Payload):
+    """What tracing has found of an NHS number."""
+
+    number: UUID = Field(description="of this command; what `traced` is sealed for")
+    traced: Sealed = Field(description="nhs_number and superseded_by")
+    tracing: Literal["traced", "not-traced", "superseded"]
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """All in one order: a key of a person's own would tell who it is."""
+        return "numbers"
+
+
+class NumberCommanded(Event[NumberCommandedData]):
+    """An administrator entered what tracing has found of an NHS number."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.number.commanded"] = "imex.number.commanded"
+    dataschema: str = schema_url("imex.number.commanded")
+
+
 class DeliveryCommandedData(StudyPayload):
     """A wish about one delivery."""
 

@@ -20,8 +20,12 @@ from imex.events.commands import (
     DeliveryCommandedData,
     IdentifierCommanded,
     IdentifierCommandedData,
+    LinkCommanded,
+    LinkCommandedData,
     MarkCommanded,
     MarkCommandedData,
+    NumberCommanded,
+    NumberCommandedData,
     QuarantineCommanded,
     QuarantineCommandedData,
     ShareCommanded,
@@ -261,6 +265,46 @@ def mark_record(
                 reason=reason,
                 **_who(caller),
             ),
+        )
+    )
+
+
+def link_identity(
+    unit: UnitOfWork, caller: Caller, *, link: UUID, study: tuple[str, str], sealed: Sealed, reason: str
+) -> None:
+    """Ask validation and routing to take a study as a person's, who is named in `sealed` alone."""
+    source, study_uid = study
+    unit.publish(
+        LinkCommanded.of(
+            id=link,
+            subject=f"{source}/{study_uid}",
+            traceparent=root_traceparent(source, study_uid),
+            data=LinkCommandedData(
+                link=link,
+                source=source,
+                study_uid=study_uid,
+                person=sealed,
+                reason=reason,
+                **_who(caller),
+            ),
+        )
+    )
+
+
+def trace_number(
+    unit: UnitOfWork,
+    caller: Caller,
+    *,
+    number: UUID,
+    sealed: Sealed,
+    status: Literal["traced", "not-traced", "superseded"],
+) -> None:
+    """Ask validation to keep what tracing has found."""
+    unit.publish(
+        NumberCommanded.of(
+            id=number,
+            subject=f"number/{number}",
+            data=NumberCommandedData(number=number, traced=sealed, tracing=status, **_who(caller)),
         )
     )
 

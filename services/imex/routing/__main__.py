@@ -9,6 +9,7 @@ from imex.observability.traces import Traces
 from imex.routing.closer import Closer
 from imex.routing.escalation import Escalation, Objectives
 from imex.routing.intake import Intake
+from imex.routing.links import Linked
 from imex.routing.marks import Marked
 from imex.routing.meters import Meters
 from imex.routing.orders import Orders
@@ -81,6 +82,9 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     def open_mark(sealed: Sealed, context: bytes) -> Marked:
         return sealer.open_as(Marked, sealed, context)
 
+    def open_linked(sealed: Sealed, context: bytes) -> Linked:
+        return sealer.open_as(Linked, sealed, context)
+
     precedence = Precedence()
 
     def consumer(suffix: str, topic: str, handler: Handler, policy: Policy, rank: int = 0) -> Consumer:
@@ -127,7 +131,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         urgent,
         bulk,
         consumer("deliveries", "deliveries", Outcomes(around), FACTS),
-        consumer("commands", "commands", Orders(around, open_mark), ORDERS),
+        consumer("commands", "commands", Orders(around, open_mark, open_linked), ORDERS),
         Background("closer", closer.turn, settings.routing.close_every_s),
         Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
         Background("escalation", escalation.turn, ESCALATE_EVERY_S),

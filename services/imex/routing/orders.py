@@ -6,12 +6,14 @@ from typing import Literal
 from uuid import UUID
 
 from imex.db import UnitOfWork
-from imex.events.commands import MarkCommanded, ShareCommanded, ShareCommandedData
+from imex.events.commands import LinkCommanded, MarkCommanded, ShareCommanded, ShareCommandedData
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
 from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
+from imex.routing.links import OpenLinked
+from imex.routing.links import obey as obey_link
 from imex.routing.marks import OpenMark
 from imex.routing.marks import obey as obey_mark
 from imex.routing.publish import Cause
@@ -36,16 +38,19 @@ class Result:
 class Orders:
     """Handles the topic `commands`; what is for others is passed over."""
 
-    def __init__(self, around: Surroundings, open_mark: OpenMark) -> None:
-        """The clock says when a command is decided; `open_mark` opens what names a person."""
+    def __init__(self, around: Surroundings, open_mark: OpenMark, open_linked: OpenLinked) -> None:
+        """The clock says when a command is decided; the others open what names a person."""
         self._around = around
         self._open_mark = open_mark
+        self._open_linked = open_linked
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
         for message in messages:
             if isinstance(message.event, MarkCommanded):
                 await obey_mark(unit, message.event, self._around, self._open_mark)
+            elif isinstance(message.event, LinkCommanded):
+                await obey_link(unit, message.event, self._around, self._open_linked)
         commands = [message.event for message in messages if isinstance(message.event, ShareCommanded)]
         if not commands:
             return

@@ -17,6 +17,7 @@ from imex.sealing import Sealer
 from imex.storage import MinioStore, ObjectStore
 from imex.validation.decisions import CommandsHandler
 from imex.validation.handler import InstancesHandler
+from imex.validation.identities import Number, Person
 from imex.validation.pixels import Pixels
 from imex.validation.repository import Repository
 from imex.validation.rules import DirectoryRules
@@ -68,6 +69,12 @@ def components(
     def open_identity(sealed: Sealed, object_key: str) -> Identity:
         return sealer.open_as(Identity, sealed, object_key.encode())
 
+    def open_person(sealed: Sealed, context: bytes) -> Person:
+        return sealer.open_as(Person, sealed, context)
+
+    def open_number(sealed: Sealed, context: bytes) -> Number:
+        return sealer.open_as(Number, sealed, context)
+
     def counted(outcome: str, checks: str) -> None:
         counter.labels(outcome, checks).inc()
 
@@ -103,7 +110,7 @@ def components(
         consumer("express", "instances.express", instances, EXPRESS),
         consumer("urgent", "instances.urgent", instances, URGENT, 1),
         consumer("bulk", "instances.bulk", instances, BULK, 2),
-        consumer("commands", "commands", CommandsHandler(), COMMANDS),
+        consumer("commands", "commands", CommandsHandler(open_person, open_number), COMMANDS),
         Background("quarantine gauge", count_waiting, COUNT_EVERY_S),
     )
 

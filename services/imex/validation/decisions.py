@@ -1,4 +1,4 @@
-"""What people decide of quarantine entries."""
+"""What people decide: of quarantine entries, and of identities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,13 +7,14 @@ from uuid import UUID
 import structlog
 
 from imex.db import UnitOfWork
-from imex.events.commands import QuarantineCommanded
+from imex.events.commands import LinkCommanded, NumberCommanded, QuarantineCommanded
 from imex.events.ids import caused_id, root_traceparent
 from imex.events.instances import InstanceReceived
 from imex.events.validations import Finding, InstanceDiscarded, InstanceDiscardedData
 from imex.runtime import Message
 from imex.validation.audit import audited
 from imex.validation.batch import accepted_event, instance_row
+from imex.validation.identities import OpenNumber, OpenPerson, link, trace
 from imex.validation.repository import Repository
 
 log = structlog.get_logger(__name__)
@@ -22,14 +23,24 @@ _REVISION = frozenset({"conflict", "header-revision"})
 
 
 class CommandsHandler:
-    """Does what people decided of quarantine entries."""
+    """Does what people decided."""
+
+    def __init__(self, open_person: OpenPerson, open_number: OpenNumber) -> None:
+        """Both open what is sealed in a command about identities."""
+        self._open_person = open_person
+        self._open_number = open_number
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
         repository = Repository(unit.connection)
         for message in messages:
-            if isinstance(message.event, QuarantineCommanded):
-                await _settle(message.event, repository, unit)
+            match message.event:
+                case QuarantineCommanded():
+                    await _settle(message.event, repository, unit)
+                case LinkCommanded():
+                    await link(unit, message.event, self._open_person)
+                case NumberCommanded():
+                    await trace(unit, message.event, self._open_number)
 
 
 async def _settle(command: QuarantineCommanded, repository: Repository, unit: UnitOfWork) -> None:

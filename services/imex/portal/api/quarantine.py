@@ -103,6 +103,8 @@ def check_decision(
         raise forbidden(f"Only {entry.source} or the network's administration may decide this.")
     if entry.state != "waiting":
         raise Problem(409, f"The entry was {entry.state} by {entry.decided_by or 'somebody'} already.")
+    if decision == "release" and entry.may_release == ["admin"] and not caller.is_admin:
+        raise forbidden("Only the network's administration may release this. You may discard it.")
     if decision == "release" and not entry.may_release:
         raise Problem(
             409, f"It cannot be released: {entry.reason}. Discard it, and have it sent again put right."

@@ -12,7 +12,7 @@ from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
 from imex.portal.scope import Scope
 
-QuarantineState = Literal["waiting", "released", "discarded"]
+QuarantineState = Literal["waiting", "released", "discarded", "refused"]
 
 
 class QuarantineEntry(BaseModel):
@@ -38,13 +38,20 @@ class QuarantineEntry(BaseModel):
 
 _COLUMNS = [
     quarantine.c.releasable,
+    quarantine.c.releaser,
     *(quarantine.c[name] for name in QuarantineEntry.model_fields if name in quarantine.c),
 ]
 
 
 def _entry(row: Any) -> QuarantineEntry:
     named = {name: row[name] for name in QuarantineEntry.model_fields if name in row}
-    return QuarantineEntry(**named, may_release=[row["source"], "admin"] if row["releasable"] else [])
+    return QuarantineEntry(**named, may_release=_may_release(row))
+
+
+def _may_release(row: Any) -> list[str]:
+    if not row["releasable"]:
+        return []
+    return [row["source"], "admin"] if row["releaser"] == "source" else ["admin"]
 
 
 async def listed(
