@@ -23,7 +23,7 @@ PAGE_SIZE = 25
 async def list_page(
     request: Request,
     who: SignedInPart,
-    show: Literal["waiting", "released", "discarded"] = "waiting",
+    show: quarantine.QuarantineState = "waiting",
     after: str = "",
 ) -> Response:
     """Held images, the newest first."""
