@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
+from imex.cli.failure import Failure
 from imex.cli.output import AsJson, Limit, local_time, print_facts, print_json, print_table, size_of
 
 Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="Id of an entry.")]
+Entries = Annotated[list[str] | None, typer.Argument(metavar="ENTRY…", help="Ids of entries.")]
+OfStudy = Annotated[str | None, typer.Option("--study", help="Everything of this study UID that waits.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")]
 
 
@@ -26,8 +29,8 @@ def build() -> typer.Typer:
     app = typer.Typer(help="Instances that wait for a person.", no_args_is_help=True)
     app.command("list", help="What waits; --state any for decided entries too.")(listed)
     app.command("show", help="An entry with its evidence and who may release it.")(show)
-    app.command("release", help="Let an instance go on.")(release)
-    app.command("discard", help="End an instance here; it stays listed as discarded.")(discard)
+    app.command("release", help="Let instances go on, or all that wait of a study.")(release)
+    app.command("discard", help="End instances here; they stay listed as discarded.")(discard)
     return app
 
 
@@ -76,23 +79,47 @@ def show(entry: Entry, as_json: AsJson = False) -> None:
     print_facts({**found, "size": size_of(found.get("size"))})
 
 
-def release(entry: Entry, reason: Reason, as_json: AsJson = False) -> None:
-    """Let an instance go on."""
-    _decide(entry, "release", reason, as_json)
+def release(
+    entries: Entries = None, study_uid: OfStudy = None, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """Let instances go on."""
+    _decide(entries or [], study_uid, "release", reason, as_json)
 
 
-def discard(entry: Entry, reason: Reason, as_json: AsJson = False) -> None:
-    """End an instance here."""
-    _decide(entry, "discard", reason, as_json)
+def discard(
+    entries: Entries = None, study_uid: OfStudy = None, reason: Reason = "", as_json: AsJson = False
+) -> None:
+    """End instances here."""
+    _decide(entries or [], study_uid, "discard", reason, as_json)
 
 
-def _decide(entry: str, decision: str, reason: str, as_json: bool) -> None:
+def _decide(entries: list[str], study_uid: str | None, decision: str, reason: str, as_json: bool) -> None:
     from imex.cli.client import Api, segment
 
+    if bool(entries) == (study_uid is not None):
+        raise Failure("Name entries, or a study with --study.", code=2)
+    if not reason.strip():
+        raise Failure("Say why with --reason, in words that name no patient.", code=2)
     with Api() as api:
-        answer = api.post(f"/quarantine/{segment(entry)}/{decision}", {"reason": reason})
+        if study_uid is not None:
+            waiting = api.items("/quarantine", {"state": State.WAITING.value, "study_uid": study_uid}, None)
+            entries = [one["id"] for one in waiting["items"]]
+            if not entries:
+                raise Failure(f"Nothing of study {study_uid} waits.")
+        answers, refused = [], []
+        for entry in entries:
+            try:
+                answers.append(api.post(f"/quarantine/{segment(entry)}/{decision}", {"reason": reason}))
+            except Failure as failure:
+                # one that cannot be decided keeps none of the others from it
+                if len(entries) == 1:
+                    raise
+                refused.append(f"{entry}: {failure.lines[0]}")
     if as_json:
-        print_json(answer)
+        print_json(answers[0] if len(entries) == 1 else {"items": answers, "next": None})
     else:
-        state = (answer or {}).get("state")
-        print(f"{entry}: {state if state and state != 'waiting' else f'{decision} is under way'}")
+        for answer in answers:
+            state = answer["state"]
+            print(f"{answer['id']}: {state if state != State.WAITING.value else f'{decision} is under way'}")
+    if refused:
+        raise Failure(*refused)

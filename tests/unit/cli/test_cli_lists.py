@@ -150,6 +150,20 @@ def test_quarantine_lists_what_waits_and_sends_decisions(run: Any, api: Any) -> 
     assert run("quarantine", "discard", "q1").code == 2, "a reason is compulsory"
 
 
+def test_all_that_waits_of_a_study_is_decided_at_once(run: Any, api: Any) -> None:
+    entries = [{"id": f"q{number}", "study_uid": "1.2.3", "state": "waiting"} for number in range(3)]
+    pages(api, "/quarantine", entries)
+    for entry in (entries[0], entries[2]):
+        api.on("POST", f"/quarantine/{entry['id']}/release", api.reply({**entry, "state": "released"}))
+    problem = {"title": "Conflict", "status": 409, "detail": "It cannot be released: unreadable."}
+    api.on("POST", "/quarantine/q1/release", api.reply(problem, 409))
+    done = run("quarantine", "release", "--study", "1.2.3", "--reason", "the ward confirmed it")
+    assert done.out.splitlines() == ["q0: released", "q2: released"]
+    assert done.code == 1
+    assert "q1: It cannot be released" in done.err
+    assert run("quarantine", "release", "--reason", "x").code == 2, "of what?"
+
+
 def test_a_delivery_is_retried(run: Any, api: Any) -> None:
     api.on("POST", "/deliveries/d1/retry", api.reply({"id": "d1"}, 202))
     assert run("deliveries", "retry", "d1").code == 0
