@@ -41,6 +41,9 @@ async def test_a_share_says_what_the_interface_promises(portal: World) -> None:
         "id", "study_uid", "source", "recipient", "purpose", "legal_basis", "agreement", "rule",
         "directory_version", "priority", "state", "reason", "instances", "bytes", "created_at",
         "updated_at", "trace_id",
+        # beyond the interface
+        "origin", "clinician", "controllers", "processors", "alternate_of", "first_image_at", "last_image_at",
+        "escalated_at",
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from imex.portal.queries.page import Page
 from imex.portal.queries.traces import trace_id_column
 from imex.portal.queries.veil import shown_study_uid, unveiled
 from imex.portal.scope import Scope
-from imex.sharing.model import more_urgent
+from imex.sharing.model import Origin, more_urgent
 
 
 class ShareInstances(BaseModel):
@@ -50,6 +50,7 @@ class Share(BaseModel):
     controllers: list[str] = Field(description="institutions that decide why and how the data is processed")
     processors: list[str]
     clinician: str | None = Field(description="at the recipient, whom it is for")
+    origin: Origin = Field(description="a rule, the called AE title, a wish, or a newer study's rule")
     alternate_of: str | None = Field(description="the recipient in whose place it goes")
     priority: Priority = Field(description="as it is now: an objective at risk may have raised it")
     state: ShareState
