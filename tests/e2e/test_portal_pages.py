@@ -19,7 +19,6 @@ from playwright.async_api import Browser, Page, async_playwright
 from sqlalchemy import update
 from tests.integration.portal_world import DIRECTORY, PASSWORD, World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import delivery, routing
 
 pytestmark = pytest.mark.browser
@@ -92,9 +91,8 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def site(empty_database_url: str, pictures: Path) -> AsyncIterator[Site]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def site(migrated_database_url: str, pictures: Path) -> AsyncIterator[Site]:
+    async with world(migrated_database_url) as made:
         listening = socket.create_server(("127.0.0.1", 0))  # connections wait here until the server is up
         server = uvicorn.Server(uvicorn.Config(made.app, log_level="warning", lifespan="on"))
         serving = asyncio.create_task(server.serve(sockets=[listening]))

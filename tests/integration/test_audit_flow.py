@@ -20,9 +20,8 @@ from imex.testing.instances import messages
 
 
 @pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    upgrade(empty_database_url, {})
-    made = Database(empty_database_url, "audit")
+async def database(migrated_database_url: str) -> AsyncIterator[Database]:
+    made = Database(migrated_database_url, "audit")
     yield made
     await made.close()
 

@@ -10,7 +10,6 @@ from sqlalchemy import delete, insert, update
 
 from imex.audit.handler import AuditHandler, write_checkpoint
 from imex.db import Database
-from imex.db.migrate import upgrade
 from imex.db.tables.audit import chains, checkpoints, common, personal, records
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.observability.traces import Traces
@@ -36,10 +35,9 @@ def delivered() -> AuditRecorded:
 
 
 @pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
+async def database(migrated_database_url: str) -> AsyncIterator[Database]:
     """A trail of five records, taken in as the runtime does: each with its inbox row."""
-    upgrade(empty_database_url, {})
-    made = Database(empty_database_url, "audit")
+    made = Database(migrated_database_url, "audit")
     events = [delivered() for _ in range(5)]
     traces = Traces("audit", TracesSettings(), exporter=InMemorySpanExporter())
     async with made.unit() as unit:

@@ -15,7 +15,6 @@ from tests.integration.delivery_world import World as DeliveryWorld
 from tests.integration.portal_world import World, world
 
 from imex.db import Database
-from imex.db.migrate import upgrade
 from imex.db.tables.delivery import identifiers
 from imex.delivery.identifiers import obey
 from imex.dicom.mapping import Told, seal_context
@@ -29,9 +28,8 @@ MAPPING = {"recipient": "RT3", "source": "RQM", "value": "MRN0815", "own": "B-77
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         made.portal.sealer = SEALER
         made.portal.command_wait_s = 10
         yield made

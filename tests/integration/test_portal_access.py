@@ -7,15 +7,12 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.portal_world import DIRECTORY, TOKENS, World, world
 
-from imex.db.migrate import upgrade
-
 PUT = {"content-type": "text/yaml", "if-match": "*"}
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         yield made
 
 

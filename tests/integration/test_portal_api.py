@@ -7,16 +7,14 @@ from uuid import uuid4
 import pytest
 from tests.integration.portal_world import NOW, World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import delivery, routing
 from imex.events.ids import trace_id_hex
 from imex.events.shares import ShareDelivered, ShareDeliveredPayload
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         yield made
 
 

@@ -9,7 +9,6 @@ from uuid import UUID
 import pytest
 from tests.integration.portal_world import DIRECTORY, World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import routing
 from imex.directory import Directory
 from imex.storage.port import StoreUnavailable
@@ -19,9 +18,8 @@ NEW = {"study_uid": "1.2.3", "source": "RQM", "recipient": "RT3", "purpose": "di
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         async with made.client() as api:
             assert (await api.put("/api/v1/directory", content=DIRECTORY, headers=PUT)).status_code == 200
         yield made

@@ -9,14 +9,12 @@ import pytest
 from sqlalchemy import update
 from tests.integration.portal_world import World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import routing
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         yield made
 
 

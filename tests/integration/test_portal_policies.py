@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from tests.integration.portal_world import DIRECTORY, World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import routing, validation
 from imex.directory import DirectoryIndex, Marks, StudyFacts, parse
 from imex.events.commands import LinkCommanded, MarkCommanded
@@ -24,9 +23,8 @@ YAML = {"content-type": "text/yaml"}
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         made.portal.sealer = Sealer({"k1": b"k" * 32}, "k1")
         yield made
 

@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.portal_world import NOW, World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import routing, validation
 from imex.events import TOPICS, Sealed
 from imex.events.instances import InstanceReceived, InstanceReceivedData
@@ -38,12 +37,11 @@ class OwnReader(TopicReader):
 
 
 @pytest.fixture
-async def portal(empty_database_url: str, kafka_settings: KafkaSettings) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
+async def portal(migrated_database_url: str, kafka_settings: KafkaSettings) -> AsyncIterator[World]:
     await ensure_topics(kafka_settings, TOPICS)
     producer = Producer(kafka_settings, "tests")
     await producer.start()
-    async with world(empty_database_url) as made:
+    async with world(migrated_database_url) as made:
         made.portal.broker = Broker(OwnReader(kafka_settings), producer)
         yield made
     await producer.stop()

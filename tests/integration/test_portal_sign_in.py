@@ -7,15 +7,12 @@ import httpx2
 import pytest
 from tests.integration.portal_world import PASSWORD, World, world
 
-from imex.db.migrate import upgrade
-
 HTML = {"accept": "text/html"}
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         yield made
 
 

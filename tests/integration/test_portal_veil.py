@@ -8,7 +8,6 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.portal_world import NOW, World, world
 
-from imex.db.migrate import upgrade
 from imex.db.tables import audit, delivery, routing
 from imex.events.audit import Actor, AuditRecordedData
 from imex.events.shares import ShareDelivered, ShareDeliveredPayload
@@ -18,9 +17,8 @@ GIVEN = "2.25.99"
 
 
 @pytest.fixture
-async def portal(empty_database_url: str) -> AsyncIterator[World]:
-    upgrade(empty_database_url, {})
-    async with world(empty_database_url) as made:
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
         made.portal.command_wait_s = 0
         yield made
 

@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy import select
 
 from imex.db import Database
-from imex.db.migrate import upgrade
 from imex.db.tables.validation import common, instances, links, persons, quarantine, studies
 from imex.events import Event, Identity, Sealed, decode
 from imex.events.audit import AuditRecorded
@@ -39,9 +38,8 @@ from imex.validation.identities import Number, Person
 
 
 @pytest.fixture
-async def database(empty_database_url: str) -> AsyncIterator[Database]:
-    upgrade(empty_database_url, {})
-    made = Database(empty_database_url, "validation")
+async def database(migrated_database_url: str) -> AsyncIterator[Database]:
+    made = Database(migrated_database_url, "validation")
     yield made
     await made.close()
 

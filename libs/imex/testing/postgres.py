@@ -9,6 +9,7 @@ from sqlalchemy import MetaData
 from sqlalchemy.schema import CreateSchema
 
 from imex.db import Database
+from imex.db.migrate import upgrade
 from imex.db.tables.common import common_tables
 from imex.testing.parts import PostgresPart, postgres_part
 
@@ -22,13 +23,31 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPart]
         yield part
 
 
+def _create(postgres: PostgresPart, template: str = "template1") -> str:
+    name = f"d{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+    return postgres.url.rsplit("/", 1)[0] + "/" + name
+
+
 @pytest.fixture
 def empty_database_url(postgres: PostgresPart) -> str:
     """The administrator's URL of a new database with nothing in it."""
-    name = f"d{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    return postgres.url.rsplit("/", 1)[0] + "/" + name
+    return _create(postgres)
+
+
+@pytest.fixture(scope="session")
+def _migrated(postgres: PostgresPart) -> str:
+    """The name of a database that every migration was applied to, once for all tests."""
+    url = _create(postgres)
+    upgrade(url, {})
+    return url.rsplit("/", 1)[1]
+
+
+@pytest.fixture
+def migrated_database_url(postgres: PostgresPart, _migrated: str) -> str:
+    """The administrator's URL of a new database with every table and role, and no row."""
+    return _create(postgres, _migrated)
 
 
 @pytest.fixture
