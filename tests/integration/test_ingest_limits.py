@@ -126,10 +126,8 @@ async def test_sixty_at_once_stay_within_forty(cluster: Cluster) -> None:
 
 async def test_far_below_the_limit_nothing_is_waited_for(cluster: Cluster) -> None:
     (process,) = await cluster.processes(1, Bounds(associations=1000))
-    loop = asyncio.get_running_loop()
-    started = loop.time()
     leave = await process.limiter.enter("RQM")
-    assert loop.time() - started < 0.005
+    assert process.total() == 0, "it came in before its claim was read back"
     await until(lambda: process.total() == 1)
     leave()
     await until(lambda: process.total() == 0)

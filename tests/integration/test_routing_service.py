@@ -15,7 +15,7 @@ from imex.db import Database
 from imex.db.migrate import upgrade
 from imex.db.tables import routing as tables
 from imex.directory import parse
-from imex.directory.document import as_document
+from imex.directory.document import canonical
 from imex.events import TOPICS, Event, Identity, decode
 from imex.events.deliveries import (
     DeliveryCompleted,
@@ -68,7 +68,7 @@ async def app(settings: Settings, kafka_settings: KafkaSettings) -> AsyncIterato
     directory = parse(HOSPITALS + AGREED + TO_B)
     version = Snapshot(HOSPITALS + AGREED + TO_B).index.version
     documents = MemoryStore()
-    await documents.put(f"versions/{version}.json", json.dumps(as_document(directory)).encode())
+    await documents.put(f"versions/{version}.json", canonical(directory))
     producer = Producer(kafka_settings, "test-directory")
     await producer.start()
     await producer.send(
