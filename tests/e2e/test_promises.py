@@ -58,8 +58,9 @@ def test_one_study_over_two_associations_in_bursts_is_one_share(
     )
     assert receipt["revision"] > 1
     assert {one["digest"] for one in receipt["instances"]} == set(study.digests.values())
-    [only] = network.shares(study.study_uid)
-    assert (only["id"], only["state"], only["instances"]["delivered"]) == (share["id"], "delivered", 50)
+    only = network.wait_share(study.study_uid, "delivered")
+    assert (only["id"], only["instances"]["delivered"]) == (share["id"], 50)
+    assert len(network.shares(study.study_uid)) == 1
     assert receiver.held() == sorted(study.digests.values())
 
 

@@ -203,6 +203,10 @@ def _lacking(turn: _Turn) -> Pool:
     return next(lacking, pools[0])
 
 
+def _never() -> bool:
+    return False
+
+
 class Holding:
     """What one data set holds: grows in steps with its bytes, up to the most that it may ever need."""
 
@@ -211,7 +215,7 @@ class Holding:
         budget: Budget,
         within_s: float,
         *narrower: Pool,
-        is_emergency: Callable[[], bool] = lambda: False,
+        is_emergency: Callable[[], bool] = _never,
     ) -> None:
         """`within_s`: how long it waits for each step. `narrower`: further pools that it counts in.
 
@@ -245,6 +249,9 @@ class Holding:
 
     def release(self) -> None:
         """Give everything back; may be called again."""
+        # what is asked is a data set with all its bytes, which holds this: together they would stay until
+        # the garbage collector comes by
+        self._is_emergency = _never
         if not self.held and not self.draws:
             return
         self.give(self.held)

@@ -1,7 +1,9 @@
 """One budget of memory: in line, without deadlock, and never beyond its size."""
 
 import asyncio
+import gc
 import random
+import weakref
 
 import pytest
 from hypothesis import given, settings
@@ -189,3 +191,25 @@ def test_every_data_set_gets_through_whatever_they_need(size_mib: int, count: in
             assert (pool.used, pool.waiting, pool.drawing, pool.drawn) == (0, 0, 0, 0)
 
     asyncio.run(check())
+
+
+class _DataSet:
+    """As ingest's sinks do: it holds what asks it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.holding = Holding(budget, 1.0, is_emergency=self.is_emergency)
+
+    def is_emergency(self) -> bool:
+        return False
+
+
+def test_a_data_set_that_is_done_goes_at_once_and_not_when_the_collector_comes_by() -> None:
+    gc.disable()
+    try:
+        one = _DataSet(Budget(10 * MIB, MIB))
+        gone = weakref.ref(one)
+        one.holding.release()
+        del one
+        assert gone() is None
+    finally:
+        gc.enable()
