@@ -11,8 +11,10 @@ import psutil
 import pytest
 import uvloop
 
-from imex.dimse import Limits, connect
+from imex.dimse import Limits, Reject, connect
+from imex.dimse.pdu import PduType
 from imex.testing.dimse import DimseRecorder, acceptor
+from imex.testing.raw_peer import RawPeer
 
 VERIFICATION = [("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]
 MIB = 1024 * 1024
@@ -113,6 +115,33 @@ async def test_beyond_the_limit_a_connection_that_asks_for_nothing_gives_way() -
         await asyncio.gather(*reading, return_exceptions=True)
         for _, writer in waiting:
             writer.close()
+
+
+async def test_peers_that_were_rejected_and_stay_keep_nobody_out() -> None:
+    recorder = DimseRecorder(
+        on_admit=lambda asked: Reject.calling_ae_not_recognised("") if asked.calling_ae == "NOBODY" else None
+    )
+    async with acceptor(recorder, Limits(connections=3)) as listening, contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            stranger = await RawPeer.connected(listening.port)
+            stack.callback(stranger.writer.close)
+            stranger.request(calling_ae="NOBODY", called_ae="B")
+            assert (await stranger.pdu())[0] == PduType.ASSOCIATE_RJ
+        assert listening.connections == 3
+        assert await echo_seconds(listening.port) < 2
+        assert listening.connections <= 3
+
+
+async def test_associations_that_are_under_way_never_give_way() -> None:
+    recorder = DimseRecorder()
+    async with acceptor(recorder, Limits(connections=2)) as listening, contextlib.AsyncExitStack() as stack:
+        peers = [await RawPeer.associated(listening.port) for _ in range(2)]
+        for peer in peers:
+            stack.callback(peer.writer.close)
+        refused = await RawPeer.connected(listening.port)
+        assert await refused.pdu() == (0, b"")
+        refused.writer.close()
+        assert listening.associations == 2
 
 
 async def test_a_half_closed_connection_is_ended() -> None:

@@ -17,6 +17,7 @@ from imex.dimse import Acceptor, Edge, Limits, StoreCommand, serve
 from imex.dimse import pdu as codec
 from imex.dimse.command import echo_request, store_request
 from imex.dimse.items import ProposedContext, UserInformation
+from imex.dimse.memory import TLS_BYTES, SharedMemory
 from imex.dimse.tls import TlsFilesInvalid, client_context, server_context
 from imex.local.certificates import Certificates, Pair
 from imex.testing.dicom import synthetic_study
@@ -233,6 +234,32 @@ async def test_beyond_the_cap_on_connections_the_oldest_silent_one_gives_way(iss
         code, said = await echoscu(acceptor.tls_port, issued, issued.client("RQM"))
         assert code == 0, said
         code, said = await run("echoscu", "-v", "127.0.0.1", str(acceptor.port))
+        assert code == 0, said
+
+
+async def test_of_peers_that_end_their_handshake_and_ask_for_nothing_only_some_stay(
+    issued: Certificates,
+) -> None:
+    pair = issued.client("RQM")
+    context = client_context(issued.ca, pair.certificate, pair.key)
+    memory = SharedMemory(32 * 1024 * 1024, 1024 * 1024)
+    edge = Edge(tls_port=0, tls=lambda: context_of(issued), memory=memory)
+    limits = Limits(associations=5, artim_s=300)
+    acceptor = await serve("127.0.0.1", 0, DimseRecorder(), limits, edge=edge)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(acceptor.close)
+        streams = [await opened(acceptor.tls_port, issued)]
+        for _ in range(20):
+            silent = asyncio.open_connection(
+                "127.0.0.1", acceptor.tls_port, ssl=context, server_hostname="localhost"
+            )
+            streams.append(await silent)  # the readers too: one that is collected ends its connection
+        for _, writer in streams:
+            stack.callback(writer.transport.abort)
+        await until(lambda: acceptor.connections <= 6)
+        assert acceptor.associations == 1
+        assert memory.used < 7 * TLS_BYTES
+        code, said = await echoscu(acceptor.tls_port, issued, issued.client("RQM"))
         assert code == 0, said
 
 

@@ -41,6 +41,7 @@ CLOSE_S = 5.0
 _UNASKED_S = 1.0
 _LOOK_S = 0.02
 _TLS_UNREAD = 32 * KIB
+_SOME = 16  # connections that give way at a time where descriptors are short
 _STOPPING = "association aborted by this side"
 log = logging.getLogger(__name__)
 
@@ -104,8 +105,8 @@ class Acceptor:
         self._memory = edge.memory or SharedMemory(limits.receive_memory, limits.receive_window)
         handshakes = Handshakes(limits.handshakes_per_address, limits.handshake_stalled_s)
         self._gate = Gate(edge.balancers, handshakes, limits.handshake_s)
-        self._plain = Listener(self._arrived(None))
-        self._secure = Listener(self._arrived(edge.tls))
+        self._plain = Listener(self._arrived(None), self._make_some_room)
+        self._secure = Listener(self._arrived(edge.tls), self._make_some_room)
         self._arriving: dict[asyncio.Task[None], None] = {}  # in the order in which they came
         self._layers: dict[UpperLayer, None] = {}  # likewise
         self._associations: dict[UpperLayer, asyncio.Task[None]] = {}
@@ -218,16 +219,23 @@ class Acceptor:
         return arrived
 
     def _make_room(self) -> bool:
-        """End the oldest connection that has not asked for an association; False where all have."""
+        """End the oldest connection without an association under way; False where all have one.
+
+        One that was rejected or has ended and is not closed by its peer is no better than a silent one.
+        """
         for arriving in self._arriving:
             if not arriving.cancelling():
                 return arriving.cancel()
         for layer in self._layers:
-            if not layer.requested and layer.end is None:
-                layer.abort(ConnectionLost("closed: too many connections"))
-                layer.close()
+            if layer.idle and not layer.closing:
+                _give_way(layer)
                 return True
         return False
+
+    def _make_some_room(self) -> None:
+        for _ in range(_SOME):
+            if not self._make_room():
+                return
 
     async def _arrive(self, passing: Coroutine[None, None, None]) -> None:
         try:
@@ -245,6 +253,14 @@ class Acceptor:
         """A connection stands; `closed` follows."""
         self._layers[layer] = None
         self._empty.clear()
+        if layer.secure:
+            self._bound_tls()
+
+    def _bound_tls(self) -> None:
+        """Of connections with TLS, which take memory, no more may be idle than may become associations."""
+        idle = [one for one in self._layers if one.secure and one.idle and not one.closing]
+        for layer in idle[: max(0, len(idle) - self._limits.associations)]:
+            _give_way(layer)
 
     def knows(self, layer: UpperLayer) -> bool:
         """Whether a connection stands."""
@@ -354,6 +370,11 @@ class _Accepted(UpperLayer):
         """See asyncio.BaseProtocol; may be told twice, and of a connection that never stood."""
         if self._acceptor.knows(self):
             super().connection_lost(exc)
+
+
+def _give_way(layer: UpperLayer) -> None:
+    layer.abort(ConnectionLost("closed: too many connections"))
+    layer.close()
 
 
 def _request(layer: UpperLayer, request: AssociateRequest) -> AssociationRequest:

@@ -1,6 +1,7 @@
 """A listening TCP port: its sockets, and taking connections off them."""
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -10,6 +11,7 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 512
 _PAUSE_S: Final = 0.2
+_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 Arrived = Callable[[socket.socket, tuple[str, int]], None]
 """Takes a new connection, without blocking, and its peer's address and port."""
@@ -22,8 +24,10 @@ class Listener:
     them. All of them have to ask for it.
     """
 
-    def __init__(self, arrived: Arrived) -> None:
+    def __init__(self, arrived: Arrived, make_room: Callable[[], None] = lambda: None) -> None:
+        """`make_room` is called where descriptors are short, and may close connections."""
         self._arrived = arrived
+        self._make_room = make_room
         self._sockets: list[socket.socket] = []
         self.port = 0
 
@@ -62,6 +66,8 @@ class Listener:
                 return
             except OSError as error:
                 log.error("no connection can be taken: %s", error.strerror)
+                if error.errno in _NO_DESCRIPTORS:
+                    self._make_room()
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listening)
                 loop.call_later(_PAUSE_S, self._read, listening)

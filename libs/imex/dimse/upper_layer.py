@@ -304,6 +304,21 @@ class UpperLayer(asyncio.BufferedProtocol):
         certificate: bytes | None = tls.getpeercert(binary_form=True) if tls is not None else None
         return certificate
 
+    @property
+    def idle(self) -> bool:
+        """Whether no association is asked for or under way: not yet, or not any more."""
+        return not self.requested or self.end is not None
+
+    @property
+    def secure(self) -> bool:
+        """Whether the connection has TLS."""
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
+    @property
+    def closing(self) -> bool:
+        """Whether the connection is being closed, or was never there."""
+        return self._transport is None or self._transport.is_closing()
+
     def close(self) -> None:
         """Drop the connection now, without a word."""
         if self._transport is not None:

@@ -84,6 +84,28 @@ async def test_a_process_without_descriptors_takes_connections_again_when_it_has
     taken.close()
 
 
+async def test_a_process_without_descriptors_asks_for_room_to_be_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taken, asked = Taken(), []
+    listener = Listener(taken, lambda: asked.append(True))
+    await listener.listen("127.0.0.1", 0)
+    accept = socket.socket.accept
+    failures = iter([errno.EMFILE, errno.ENOBUFS])
+
+    def failing(self: socket.socket) -> tuple[socket.socket, object]:
+        if (number := next(failures, None)) is not None:
+            raise OSError(number, "no descriptor")
+        return accept(self)
+
+    monkeypatch.setattr(socket.socket, "accept", failing)
+    await connected("127.0.0.1", listener.port)
+    await until(lambda: len(taken.peers) == 1)
+    assert asked == [True], "for want of descriptors only"
+    listener.stop()
+    taken.close()
+
+
 async def test_what_the_system_has_already_connected_is_taken_at_the_stop() -> None:
     taken = Taken()
     listener = Listener(taken)
