@@ -110,6 +110,22 @@ async def test_a_limit_of_four_admits_exactly_four_of_eight_over_four_processes(
         await until(lambda: all(each.total() == 0 for each in processes))
 
 
+async def test_a_topic_that_is_not_there_is_asked_for_seldom_and_said_clearly(
+    kafka: KafkaPart, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = KafkaSettings.model_validate(
+        {"bootstrap": kafka.bootstrap, "username": kafka.username, "password": kafka.password}
+    )
+    follower = LogFollower(settings, "not-there", lambda _: None, back_s=20.0)
+    await follower.start()
+    await until(lambda: "no such topic" in follower.health().detail)
+    await asyncio.sleep(1.0)  # in which it would be asked for three thousand times
+    await follower.stop()
+    assert [record.name for record in caplog.records if "not-there" in record.getMessage()] == [
+        "imex.runtime.log_follower"
+    ]
+
+
 async def test_an_institutions_limit_holds_over_processes_and_spares_the_others(cluster: Cluster) -> None:
     one, two = await cluster.processes(2, Bounds(associations=100), Bounds(associations=3))
     outcomes = await asyncio.gather(*(each.enter("RQM") for each in [one, two] * 4))

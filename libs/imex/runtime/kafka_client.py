@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import UnknownTopicOrPartitionError
 
 from imex.settings import KafkaSettings
 
@@ -47,7 +48,8 @@ def connection(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
 async def following(settings: KafkaSettings, partition: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
     """A reader of one partition without a group and without commits; its user says where it begins.
 
-    Raises KafkaError, OSError or TimeoutError where there is no connection.
+    Raises KafkaError, OSError or TimeoutError where there is no connection, UnknownTopicOrPartitionError
+    where there is no such topic: aiokafka would ask for it thousands of times a second.
     """
     client = AIOKafkaConsumer(
         **connection(settings, f"imex-{partition.topic}"),
@@ -57,6 +59,8 @@ async def following(settings: KafkaSettings, partition: TopicPartition) -> Async
     )
     try:
         await asyncio.wait_for(client.start(), _CONNECT_S)
+        if partition.topic not in await asyncio.wait_for(client.topics(), _CONNECT_S):
+            raise UnknownTopicOrPartitionError(partition.topic)
         client.assign([partition])
         yield client
     finally:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from imex.events import Event, UndecodableEvent, decode
 from imex.runtime.backoff import Interrupted, pause
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _POLL_MS = 200
 _AGAIN_S = 0.5
+_SELDOM_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +72,18 @@ class LogFollower:
         return Health(live=not self._loops.failed, detail=self._loops.failed or self._trouble)
 
     async def _run(self) -> None:
+        again_s = _AGAIN_S
         while not self._stopping.is_set():
             try:
                 await self._follow()
             except (KafkaError, OSError, TimeoutError) as error:
-                trouble = f"cannot follow {self._partition.topic}: {type(error).__name__}"
+                again_s = min(2 * again_s, _SELDOM_S) if self._trouble else _AGAIN_S
+                trouble = f"cannot follow {self._partition.topic}: {_words(error)}"
                 if trouble != self._trouble:
                     log.warning("%s", trouble)
                 self._trouble = trouble
                 try:
-                    await pause(_AGAIN_S, self._stopping)
+                    await pause(again_s, self._stopping)
                 except Interrupted:
                     return
 
@@ -106,6 +109,12 @@ class LogFollower:
             await client.seek_to_beginning(self._partition)
         else:
             client.seek(self._partition, found.offset)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, UnknownTopicOrPartitionError):
+        return "there is no such topic, or it may not be read; `imex setup` creates what is missing"
+    return type(error).__name__
 
 
 def _decoded(record: Any) -> LogRecord | None:
