@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import resource
 import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -40,6 +41,8 @@ _STOP_EACH_S = 45.0
 _COLLECT_EVERY = 5_000
 """Objects made and not yet freed before the youngest are looked through; Python's own 700 is for scripts."""
 _STOP_REST_S = 15.0
+_DESCRIPTORS = 65_536
+"""Open files and connections; the 1,024 that many systems begin with are fewer than ingest may need."""
 
 
 class App:
@@ -126,12 +129,20 @@ class App:
             elif starting.exception() is None:
                 await waiting
         finally:
+            waiting.cancel()
+            await self.stop()  # a second signal does not break it off: it is bounded
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-            waiting.cancel()
-            await self.stop()
         if not starting.cancelled():
             starting.result()
+
+
+def _take_descriptors() -> None:
+    """Ask for as many as the system lets this process have, within reason."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, _DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _spare_the_collector() -> None:
@@ -158,6 +169,7 @@ async def run(
 def main(name: str, settings: Told, compose: Compose) -> None:
     """Run a service on uvloop until SIGTERM or SIGINT; `compose` makes its parts inside the loop."""
     configure_logging(name, settings.log.level)
+    _take_descriptors()
 
     async def composed() -> None:
         metrics = Metrics(name)

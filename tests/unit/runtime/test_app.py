@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
-from imex.runtime.app import App
+from imex.runtime.app import App, _take_descriptors
 from imex.runtime.background import Background
 from imex.runtime.health import Health
 from imex.settings import HttpSettings
@@ -105,6 +106,46 @@ async def test_a_signal_stops_a_service_even_while_it_starts(started: bool) -> N
     os.kill(os.getpid(), signal.SIGTERM)
     await asyncio.wait_for(running, 10)
     assert diary[-1] == "stop a"
+
+
+async def test_a_second_signal_does_not_break_off_an_orderly_stop() -> None:
+    class Draining(Part):
+        async def stop(self) -> None:
+            self._diary.append(f"drains {self.name}")
+            assert self._started is not None
+            await self._started.wait()
+            self._diary.append(f"stop {self.name}")
+
+    diary: list[str] = []
+    go = asyncio.Event()
+    part = Draining("a", diary)
+    app = App("sample", [part], None)
+    running = asyncio.create_task(app.run())
+    await until(app.serving)
+    part._started = go
+    os.kill(os.getpid(), signal.SIGTERM)
+    await until(lambda: "drains a" in diary)
+    assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.sleep(0)
+    go.set()
+    await asyncio.wait_for(running, 10)
+    assert diary[-1] == "stop a"
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "taken"),
+    [(1024, 4096, (4096, 4096)), (1024, resource.RLIM_INFINITY, (65_536, -1)), (100_000, 200_000, None)],
+)
+def test_a_service_takes_the_descriptors_that_it_may_have(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, taken: tuple[int, int] | None
+) -> None:
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: set_to.append(limits))
+    _take_descriptors()
+    assert set_to == ([taken] if taken else [])
 
 
 async def test_a_part_that_cannot_start_ends_the_service() -> None:
