@@ -18,6 +18,12 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 URI_PREFIX: Final = "urn:imex:institution:"
+_UNREADABLE: Final = (
+    ValueError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,7 +70,7 @@ def facts_of(der: bytes) -> CertificateFacts:
         certificate = x509.load_der_x509_certificate(der)
         common_names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         names = _alternative_names(certificate)
-    except ValueError as error:
+    except _UNREADABLE as error:
         raise CertificateUnreadable("the certificate cannot be read") from error
     return CertificateFacts(
         hashlib.sha256(der).hexdigest(),

@@ -159,6 +159,38 @@ def test_a_certificate_without_names_has_a_fingerprint_only() -> None:
     assert (facts.common_names, facts.dns_names, facts.uris) == (frozenset(), frozenset(), frozenset())
 
 
+def _with_names(names: bytes, *, twice: bool = False) -> bytes:
+    """A certificate with a SAN extension of any bytes."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    nobody = x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "GB")])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder(nobody, nobody, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), names), False)
+    )
+    other = x509.ObjectIdentifier("2.5.29.99")
+    if twice:
+        builder = builder.add_extension(x509.UnrecognizedExtension(other, names), False)
+    der = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    return der.replace(bytes((6, 3, 0x55, 0x1D, 99)), bytes((6, 3, 0x55, 0x1D, 17)))
+
+
+@pytest.mark.parametrize(
+    "der",
+    [
+        pytest.param(_with_names(bytes.fromhex("300a86087572693a61626364"), twice=True), id="names twice"),
+        pytest.param(_with_names(bytes.fromhex("3004a3023000")), id="an X.400 address"),
+        pytest.param(_with_names(bytes.fromhex("3004a5023000")), id="an EDI party"),
+        pytest.param(_with_names(bytes.fromhex("300382 01ff")), id="a DNS name beyond ASCII"),
+    ],
+)
+def test_a_certificate_with_names_that_cannot_be_read_is_nobodys(der: bytes) -> None:
+    with pytest.raises(CertificateUnreadable):
+        facts_of(der)
+
+
 @pytest.mark.parametrize("der", [b"", b"nonsense", bytes(300)])
 def test_what_is_no_certificate_is_said_to_be_none(der: bytes) -> None:
     with pytest.raises(CertificateUnreadable):
