@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 
 from imex.events import Event
+from imex.events.audit import AuditRecordedData
 from imex.ingest.meters import Meters
 from imex.runtime.health import Health
 
@@ -53,7 +54,8 @@ class BackgroundPublisher:
 
     def offer(self, event: Event[Any]) -> None:
         """See :class:`imex.ingest.ports.Background`."""
-        if len(self._queue) >= self._most:
+        # who is turned away can come as often as they like: they leave room for what is said of studies
+        if len(self._queue) >= (self._most // 2 if _of_stranger(event) else self._most):
             self._drop(event, "the queue is full")
             return
         self._queue.append(event)
@@ -113,3 +115,7 @@ class BackgroundPublisher:
     def _drop(self, event: Event[Any], why: str) -> None:
         self._meters.dropped(event.type)
         log.error("background event given up", type=event.type, id=str(event.id), reason=why)
+
+
+def _of_stranger(event: Event[Any]) -> bool:
+    return isinstance(event.data, AuditRecordedData) and event.data.actor.kind == "unknown"

@@ -2,7 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from imex.events import Event
@@ -14,7 +14,7 @@ from imex.observability.metrics import Metrics
 from imex.testing.runtime import until
 
 
-def record(reason: str = "") -> AuditRecorded:
+def record(reason: str = "", of: Literal["unknown", "institution"] = "unknown") -> AuditRecorded:
     return AuditRecorded.of(
         id=uuid4(),
         subject="s",
@@ -22,7 +22,7 @@ def record(reason: str = "") -> AuditRecorded:
         data=AuditRecordedData(
             action="association_rejected",
             outcome="refused",
-            actor=Actor(kind="unknown", id="X"),
+            actor=Actor(kind=of, id="X"),
             reason=reason,
         ),
     )
@@ -68,11 +68,24 @@ async def test_a_full_queue_drops_the_newest_and_counts_it() -> None:
     metrics = Metrics("ingest")
     background = BackgroundPublisher(never, Meters(metrics), most=2, drain_s=0.01)
     for _ in range(3):
-        background.offer(record())
+        background.offer(record(of="institution"))
     assert background.waiting == 2
     await background.start()
     await background.stop()
     assert 'imex_ingest_background_dropped_total{type="imex.audit.recorded"} 3.0' in metrics.render().decode()
+
+
+async def test_strangers_leave_room_in_the_queue_for_what_is_said_of_studies() -> None:
+    async def never(_event: Event[Any]) -> None:
+        await asyncio.Event().wait()
+
+    background = BackgroundPublisher(never, Meters(Metrics("ingest")), most=4, drain_s=0.01)
+    for _ in range(10):
+        background.offer(record())
+    assert background.waiting == 2
+    for _ in range(10):
+        background.offer(record(of="institution"))
+    assert background.waiting == 4
 
 
 async def test_stopping_waits_for_chores() -> None:
