@@ -3,6 +3,7 @@
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 from imex.dicom import text, wanted
@@ -129,7 +130,7 @@ class HeaderScanner:
 class _Decoder:
     """Turns the kept values into fields."""
 
-    def __init__(self, values: dict[tuple[int, int], bytes], encodings: list[str], order: str) -> None:
+    def __init__(self, values: dict[tuple[int, int], bytes], encodings: Sequence[str], order: str) -> None:
         self._values = values
         self._encodings = encodings
         self._short = struct.Struct(order + "H")
@@ -137,10 +138,15 @@ class _Decoder:
 
     def fields(self, table: dict[int, Want]) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for tag, want in table.items():
-            raw = self._values.get((0, tag))
-            if raw:
-                found[want.field] = self._value(raw, want)
+        values = self._values
+        for tag, (field, kind) in table.items():
+            raw = values.get((0, tag))
+            if not raw:
+                continue
+            if kind == Kind.TEXT and raw.isascii() and 0x1B not in raw:
+                found[field] = raw.decode("ascii").strip(" \0")  # nearly every value is one of these
+            else:
+                found[field] = self._value(raw, field, kind)
         return found
 
     def nested(self, sequence: int, tag: int) -> str:
@@ -155,22 +161,22 @@ class _Decoder:
                 found.append((self.nested(place, wanted.ISSUER_OF_PATIENT_ID), identifier))
         return tuple(found)
 
-    def _value(self, raw: bytes, want: Want) -> str | int | None:
-        if want.kind == Kind.UID:
+    def _value(self, raw: bytes, field: str, kind: str) -> str | int | None:
+        if kind == Kind.UID:
             return raw.decode("ascii", "replace").strip(" \0")
-        if want.kind == Kind.SHORT:
+        if kind == Kind.SHORT:
             if len(raw) >= 2:
                 return int(self._short.unpack_from(raw)[0])
-            self.warnings.append(f"{want.field} has no usable value")
+            self.warnings.append(f"{field} has no usable value")
             return None
-        if want.kind == Kind.NUMBER:
+        if kind == Kind.NUMBER:
             stripped = raw.strip(b" \0")
             if _INTEGER.fullmatch(stripped):
                 return int(stripped)
             if stripped:
-                self.warnings.append(f"{want.field} is not a number")
+                self.warnings.append(f"{field} is not a number")
             return None
-        value = text.decode(raw, self._encodings, person_name=want.kind == Kind.NAME)
+        value = text.decode(raw, self._encodings, person_name=kind == Kind.NAME)
         if "\ufffd" in value:
-            self.warnings.append(f"{want.field} cannot be decoded with the stated character set")
+            self.warnings.append(f"{field} cannot be decoded with the stated character set")
         return value

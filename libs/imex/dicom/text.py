@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 _PERSON_NAME_DELIMITERS = frozenset({0x5E, 0x3D})  # ^ and = also end a code extension in a PN
 
@@ -14,7 +14,8 @@ def _known_encodings() -> frozenset[str]:
     return frozenset(python_encoding.values())
 
 
-def encodings_of(character_set: str) -> tuple[list[str], bool]:
+@lru_cache(maxsize=256)
+def encodings_of(character_set: str) -> tuple[Sequence[str], bool]:
     """Python's codecs for a Specific Character Set, and whether all its terms are known.
 
     A term that is not known stands for the default repertoire.

@@ -90,7 +90,7 @@ def judge(
     event = event.model_copy(update={"traceparent": traceparent or event.traceparent})
     data = event.data
     mine = of(data, identity, policy)
-    decision = decide(data, identity, known.facts(data, identity, mine), policy)
+    decision = decide(data, identity, known.facts(data, identity, mine), policy, mine)
     match decision:
         case Accepted():
             _remember_accepted(event, identity, decision, known)

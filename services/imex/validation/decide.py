@@ -94,16 +94,22 @@ Decision = Accepted | Held | Duplicated
 COMMON = Policy()
 
 
-def decide(data: InstanceReceivedData, identity: Identity, facts: Facts, policy: Policy = COMMON) -> Decision:
+def decide(
+    data: InstanceReceivedData,
+    identity: Identity,
+    facts: Facts,
+    policy: Policy = COMMON,
+    mine: Demographics | None = None,
+) -> Decision:
     """Accept, hold, refuse or recognise one instance.
 
     The same bytes again are a repeat whatever else is wrong with them; everything that is wrong is
-    reported at once, so that a person need look only once.
+    reported at once, so that a person need look only once. `mine` saves normalising its demographics again.
     """
     for copy in (facts.accepted, *facts.waiting):
         if copy is not None and copy.digest == data.digest:
             return Duplicated(copy.event_id)
-    mine = of(data, identity, policy)
+    mine = mine or of(data, identity, policy)
     found = (
         *findings(data, identity),
         *_other_bytes(mine, facts, policy),
