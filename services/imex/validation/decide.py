@@ -115,7 +115,7 @@ def decide(
         *_other_bytes(mine, facts, policy),
         *_identity_findings(identity, mine, facts, policy),
     )
-    return _weighed(found, mine, facts, policy)
+    return weighed(found, mine, facts, policy)
 
 
 def of(data: InstanceReceivedData, identity: Identity, policy: Policy) -> Demographics:
@@ -124,7 +124,8 @@ def of(data: InstanceReceivedData, identity: Identity, policy: Policy) -> Demogr
     return demographics(identity, data.source, temporary=temporary)
 
 
-def _weighed(found: tuple[Finding, ...], mine: Demographics, facts: Facts, policy: Policy) -> Decision:
+def weighed(found: tuple[Finding, ...], mine: Demographics, facts: Facts, policy: Policy) -> Decision:
+    """What findings come to under a policy: on it goes, or it waits for the most reluctant releaser."""
     told: list[Finding] = []
     holding: list[Finding] = []
     refused = False
