@@ -103,3 +103,35 @@ async def test_the_signed_receipt_names_it_and_is_not_complete(delivery: carryin
         await delivery.hand_in(held(passage, entry, "released"), delivery.closing(passage))
         document = await newest(delivery, passage, 4)
     assert (document["complete"], len(document["instances"])) == (True, 2)
+
+
+async def test_a_copy_in_dispute_is_not_sent_until_the_other_is_discarded(delivery: carrying.World) -> None:
+    study, passage, entry = synthetic_study(2, size=32), carrying.Passage("RT3"), uuid4()
+    disputed = study.instances[1].sop_instance_uid
+    node = DimseRecorder()
+
+    def said(became: Became) -> ManifestAnnotated:
+        event = held(passage, entry, became)
+        one = event.data.instances[0].model_copy(update={"sop_instance_uid": disputed, "disputes": True})
+        return event.model_copy(update={"data": event.data.model_copy(update={"instances": (one,)})})
+
+    async with acceptor(node) as listening:
+        delivery.endpoint("RT3", listening.port)
+        await delivery.issue(passage, study.instances)
+        await delivery.hand_in(said("held"), delivery.closing(passage))
+        async with delivery.working():
+            found = await carrying.until(
+                lambda: delivery.receipts(passage),
+                lambda all_: bool(all_) and len(all_[-1].document["instances"]) == 2,
+            )
+            lines = {one["sop_instance_uid"]: one["status"] for one in found[-1].document["instances"]}
+            assert lines[disputed] == "held"
+            assert found[-1].document["complete"] is False
+            await delivery.hand_in(said("discarded"), delivery.closing(passage))
+            await carrying.until(
+                lambda: delivery.receipts(passage),
+                lambda all_: (
+                    (disputed, "confirmed")
+                    in {(one["sop_instance_uid"], one["status"]) for one in all_[-1].document["instances"]}
+                ),
+            )
