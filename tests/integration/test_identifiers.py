@@ -74,8 +74,8 @@ async def test_a_recipient_maps_and_unmaps_its_own(portal: World, migrated_datab
     assert actions.count("identifier_mapped") == 1 and "identifier_searched" in actions
 
 
-async def test_what_collides_is_refused_by_delivery_too(migrated_database_url: str) -> None:
-    async with delivery_world(migrated_database_url) as delivery:
+async def test_what_collides_is_refused_by_delivery_too(empty_database_url: str) -> None:
+    async with delivery_world(empty_database_url) as delivery:
         await add(delivery, "RQM", "MRN1", "B-1", "OKONKWO^CHIDI", "19710403")
         await add(delivery, "RQM", "MRN2", "B-1")
         await add(delivery, "RQM", "MRN1", "B-2")
@@ -124,12 +124,12 @@ def received(directory: Path) -> list[Dataset]:
 
 
 async def test_a_study_goes_out_under_the_recipients_identifiers_and_back_under_the_senders(
-    migrated_database_url: str, tmp_path: Path
+    empty_database_url: str, tmp_path: Path
 ) -> None:
     for name in ("RT3", "RQM"):
         (tmp_path / name).mkdir()
     async with (
-        delivery_world(migrated_database_url) as delivery,
+        delivery_world(empty_database_url) as delivery,
         storescp(tmp_path / "RT3") as there,
         storescp(tmp_path / "RQM") as home,
     ):
