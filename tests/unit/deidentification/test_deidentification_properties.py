@@ -134,6 +134,10 @@ def test_uids_are_told_apart_and_cannot_be_linked_between_projects(originals: se
 
 def test_a_person_is_one_in_a_project_by_nhs_number_and_else_by_who_assigned_the_identifier() -> None:
     assert patient_key("RQM", "1.2", "943 476 5919", "NHS") == patient_key("RT3", "1.3", "9434765919", "NHS")
+    for issuer in ("nhs", " NHS ", "2.16.840.1.113883.2.1.4.1"):
+        assert patient_key("RQM", "1.2", "943-476-5919", issuer) == patient_key(
+            "RT3", "1", "9434765919", "NHS"
+        )
     assert patient_key("RQM", "1.2", "1", "") != patient_key("RT3", "1.2", "1", "")
     assert patient_key("RQM", "1.2", "", "") != patient_key("RQM", "1.3", "", "")
 
