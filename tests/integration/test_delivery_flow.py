@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from tests.integration.delivery_world import Passage, World, delivery_world, storescp, uids, until
 
+from imex.delivery.leases import Leases
 from imex.delivery.payloads import ReadAhead
 from imex.delivery.receipt import verify
 from imex.dicom import dataset_digest
@@ -263,6 +265,18 @@ async def test_what_is_withdrawn_stops_midway(world: World) -> None:
     [ended] = await world.events(DeliveryEnded)
     assert (ended.data.outcome, ended.data.reason) == ("cancelled", "the share was revoked")
     assert ended.data.confirmed == len(receiver.stored)
+
+
+async def test_a_part_that_is_replayed_behind_its_withdrawal_does_not_leave(world: World) -> None:
+    passage = Passage("RT3")
+    listed = await world.listed(passage, study(1).instances)
+    await world.hand_in(world.withdrawal(passage))
+    await world.hand_in(*listed)
+    await world.hand_in(world.command(passage, "retry"))
+    row = await world.row(passage)
+    assert (row.withdrawn, row.state) == (True, "ended")
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    assert await leases.due() == []
 
 
 async def test_a_late_part_gives_the_receipt_a_new_revision(world: World) -> None:

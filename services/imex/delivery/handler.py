@@ -175,8 +175,35 @@ async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:
 
 async def _withdraw(unit: UnitOfWork, data: ManifestWithdrawnData, cause: UUID) -> None:
     row = await _locked(unit, data.delivery)
-    if row is not None and not row.withdrawn:
+    if row is None:
+        await _withdraw_unknown(unit, data)
+    elif not row.withdrawn:
         await _stop(unit, row, {"withdrawn": True}, data.reason, cause)
+
+
+async def _withdraw_unknown(unit: UnitOfWork, data: ManifestWithdrawnData) -> None:
+    """Remember it: a part that became a dead letter may be replayed behind it, and must not leave then."""
+    await unit.connection.execute(
+        insert(deliveries)
+        .values(
+            id=data.delivery,
+            share=data.share,
+            source=data.source,
+            study_uid=data.study_uid,
+            recipient=data.recipient,
+            endpoint=data.endpoint,
+            lane=data.lane,
+            priority="routine",
+            directory_version="",
+            state="ended",
+            outcome="cancelled",
+            withdrawn=True,
+            reason=data.reason,
+            next_attempt_at=None,
+            expires_at=func.now(),
+        )
+        .on_conflict_do_nothing()
+    )
 
 
 async def _stop(unit: UnitOfWork, row: Row[Any], flag: dict[str, Any], reason: str, cause: UUID) -> None:
