@@ -70,6 +70,17 @@ PATHS = (
 )
 
 
+async def test_the_recipient_is_not_told_of_which_study_it_gets_nothing(portal: World) -> None:
+    await portal.study(study_uid=STUDY, accession="A0815")
+    share = await portal.share(STUDY, agreement=None, state="refused")
+    async with portal.client("RT3") as api:
+        for path in PATHS:
+            told = json.dumps(_without_request((await api.get("/api/v1" + path.format(share=share))).json()))
+            assert STUDY not in told and "A0815" not in told, path
+    async with portal.client("RQM") as api:
+        assert (await api.get(f"/api/v1/shares/{share}")).json()["study_uid"] == STUDY
+
+
 @pytest.mark.parametrize("left", [True, False])
 async def test_the_recipient_learns_nothing(portal: World, left: bool) -> None:
     share = await de_identified(portal, left=left)

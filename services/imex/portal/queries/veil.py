@@ -1,6 +1,6 @@
 """What the recipient of a de-identified share must not be shown: how its source knows the study."""
 
-from sqlalchemy import ColumnElement, and_, case, false, func, not_, select
+from sqlalchemy import ColumnElement, and_, case, false, func, not_, or_, select
 
 from imex.db.tables.delivery import releases
 from imex.db.tables.routing import shares
@@ -8,10 +8,14 @@ from imex.portal.scope import Scope
 
 
 def veiled(scope: Scope) -> ColumnElement[bool]:
-    """Whether a row of `shares` is de-identified, and its source is another than the caller's institution."""
+    """Whether a row of `shares` is de-identified, and its source is another than the caller's institution.
+
+    What no agreement covered counts too: nobody can say that its recipient may know which study it is.
+    """
     if scope.institution is None:
         return false()
-    return and_(shares.c.deidentified, shares.c.source != scope.institution)
+    hidden = or_(shares.c.deidentified, shares.c.agreement.is_(None))
+    return and_(hidden, shares.c.source != scope.institution)
 
 
 def unveiled(scope: Scope) -> ColumnElement[bool]:
