@@ -108,9 +108,6 @@ async def test_a_study_that_cannot_be_closed_holds_up_no_other(world: World) -> 
         await world.validated(*sending.accepted(1), sending.over(1))
     async with world.database.unit() as unit:
         await unit.connection.execute(
-            tables.shares.update().where(tables.shares.c.study_uid == "1.2.3").values(purpose="")
-        )
-        await unit.connection.execute(
             tables.instances.update().where(tables.instances.c.study_uid == "1.2.3").values(digest="")
         )
         await unit.connection.exec_driver_sql(

@@ -43,8 +43,9 @@ class AgreementTold:
 def asked_of(
     purpose: str, at: datetime, modalities: Iterable[str], clinician: str | None, marks: Marks | None
 ) -> Asked:
-    """The question to the agreements; see `covering_agreement`."""
-    return Asked(purpose, local_time(at).date(), frozenset(modalities), clinician, marks)
+    """The question to the agreements; see `covering_agreement`. Blanks and points name no clinician."""
+    named = clinician if clinician and any(map(str.isalnum, clinician)) else None
+    return Asked(purpose, local_time(at).date(), frozenset(modalities), named, marks)
 
 
 def first_covering(

@@ -77,13 +77,16 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
 
     Its own agreement carries a share as long as it can, then any other; but none that asks for what should
     have been done from the beginning, once something was handed over. Where nothing has come in and nothing
-    is asked for, what was delivered stays delivered.
+    is asked for, what was delivered stays delivered. What failed is held to it too, as it may be tried again.
     """
     withheld: list[Withhold] = []
     rested: list[Rest] = []
     asks = question.standing or question.recipients or question.by_hand is not None
     for share in question.shares:
-        if not share.live or share.agreement is None or (share.state == "delivered" and not asks):
+        failed = share.state == "failed" and share.parts > 0
+        if not (share.live or failed) or share.agreement is None:
+            continue
+        if share.state == "delivered" and not asks:
             continue
         wish = Addressed(
             share.recipient, share.purpose, share.priority, share.origin, clinician=share.clinician
@@ -99,6 +102,8 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
             before = f"agreement {share.agreement} covers it no more, and what" if other else "what agreement"
             words = f"{before} {judgement.agreement} demands cannot be done to what has begun"
             withheld.append(Withhold(share, words))
+        elif failed:
+            continue
         elif other or (demanded != share.deidentified and not share.parts):
             rested.append(Rest(share, judgement))
     return tuple(withheld), tuple(rested)

@@ -142,14 +142,29 @@ class Closer:
         if found.complete:
             with self._around.traces.span(SpanName.CLOSE, *key) as span:
                 cause = replace(cause, traceparent=traceparent_of(span))
+                await self._hold(unit, docket, study, cause)
                 hand_over = HandOver(unit, repository, docket, self._around.index())
-                for share in found.complete:
+                for complete in found.complete:
+                    share = docket.get(complete.id)
+                    if share is None or not share.live:
+                        continue
                     await hand_over.complete(study, share, cause)
                     self._collected(share.priority, (now - study.first_received_at).total_seconds())
         closed_at = study.closed_at if found.next_due else now
         study = replace(study, due_at=found.next_due, closed_at=closed_at)
         await repository.save_studies([studies.finished(study, docket.of(study), now)])
         await docket.write()
+
+    async def _hold(self, unit: UnitOfWork, docket: Docket, study: Study, cause: Cause) -> None:
+        """Ask once more before anything is handed over.
+
+        A batch that began before a mark was set, or with the directory before, may have written its shares
+        behind the look for what that concerns.
+        """
+        backgrounds = await self._around.backgrounds.around(unit.connection, [study])
+        deciding = Deciding(docket, self._around.index(), backgrounds)
+        deciding.hold_again(study, cause)
+        await deciding.write(unit.connection)
 
     def _judged(self, study: Study, through: datetime) -> bool:
         """Whether validation has judged what was received of an open study until its grace ends."""

@@ -39,6 +39,13 @@ class Deciding:
         """Hold what is not delivered of a study to what is in force now; no share is made."""
         self._carry_out(study, self._question(study, cause), cause)
 
+    def hold_again(self, study: Study, cause: Cause) -> None:
+        """The same, where nothing is known to have changed: recorded only where something comes of it."""
+        question = self._question(study, cause)
+        outcome = consider(self._index, question)
+        if outcome.withheld or outcome.rested:
+            self._carry_out(study, question, cause)
+
     def ask_by_hand(
         self, study: Study, wish: Addressed, cause: Cause, command: UUID | None = None
     ) -> Share | None:

@@ -58,7 +58,8 @@ class Intake:
             grown[key] = study, news
             if studies.needs_evaluation(
                 None if is_new else before, study, index.version, arrivals=news.arrivals
-            ):
+            ) or (news.accepted and any(share.state == "delivered" for share in docket.of(study))):
+                # what was delivered is held to nothing until more of it comes
                 asked.add(key)
         backgrounds = await self._around.backgrounds.around(
             unit.connection, [grown[key][0] for key in groups if key in asked]

@@ -100,7 +100,8 @@ def read(  # noqa: PLR0912  one branch for each kind of news
                     news.replaced.append(event)
                 if event.id in stored.instances:
                     identity = None
-                    if data.series_uid not in news.series:
+                    # one of each series tells enough, but for who it is where the first names nobody
+                    if data.series_uid not in news.series or not study.patient_id:
                         identity = open_identity(data.identity, data.object_key)
                         news.series[data.series_uid] = (
                             data.modality,

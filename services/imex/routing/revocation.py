@@ -21,7 +21,8 @@ from imex.routing.surroundings import Surroundings
 from imex.sharing.model import StudyKey
 
 _BATCH = 50
-_UNDELIVERED = "s.state IN ('requested', 'accepted', 'collecting', 'delivering', 'partial')"
+# what failed may be tried again
+_UNDELIVERED = "s.state IN ('requested', 'accepted', 'collecting', 'delivering', 'partial', 'failed')"
 _BY_AGREEMENT = text(
     "SELECT DISTINCT s.source, s.study_uid FROM routing.shares s"  # noqa: S608 - a constant
     f" WHERE s.agreement = ANY(CAST(:agreements AS text[])) AND {_UNDELIVERED} ORDER BY 1, 2"

@@ -53,12 +53,23 @@ _TABLE: Mapping[ShareState, Mapping[Fact, ShareState]] = {
         # everything received is held: there is nothing to hand over
         Fact.SHORT: "partial",
     },
-    "delivering": {**_BEFORE_THE_END, Fact.WHOLE: "delivered", Fact.SHORT: "partial"},
-    "partial": {**_BEFORE_THE_END, Fact.WHOLE: "delivered", Fact.MORE: "delivering"},
+    # what was all held is partial, and goes on, before anything of it has left
+    "delivering": {
+        **_BEFORE_THE_END,
+        Fact.UNCOVERED: "refused",
+        Fact.WHOLE: "delivered",
+        Fact.SHORT: "partial",
+    },
+    "partial": {
+        **_BEFORE_THE_END,
+        Fact.UNCOVERED: "refused",
+        Fact.WHOLE: "delivered",
+        Fact.MORE: "delivering",
+    },
     "delivered": {Fact.SHORT: "partial", Fact.MORE: "delivering", Fact.TAKEN_BACK: "revoked"},
     "refused": {},
-    # the one end that is left: delivery tries again when a person says so
-    "failed": {Fact.RESUMED: "delivering"},
+    # the one end that is left: delivery tries again when a person says so, unless it may not any more
+    "failed": {Fact.RESUMED: "delivering", Fact.TAKEN_BACK: "revoked"},
     "cancelled": {},
     "revoked": {},
     "expired": {},

@@ -92,6 +92,8 @@ class _Telling:
     standing: bool
     recipients: frozenset[str]
     passage: int
+    patient: tuple[str, str]
+    """Of whom marks of the record are looked up."""
 
 
 def _telling(study: Study) -> _Telling:
@@ -104,6 +106,7 @@ def _telling(study: Study) -> _Telling:
         standing=study.standing,
         recipients=study.recipients,
         passage=study.passage,
+        patient=(study.issuer, study.patient_id),
     )
 
 

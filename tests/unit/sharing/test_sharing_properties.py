@@ -18,6 +18,7 @@ from imex.directory import (
     firing_rules,
     matching_rules,
 )
+from imex.directory.index import local_time
 from imex.sharing.decide import consider
 from imex.sharing.decisions import Addressed, Background, Open, Outcome, Question
 from imex.sharing.differences import combined, difference, replay_study
@@ -204,7 +205,7 @@ def decide(index: DirectoryIndex, question: Question) -> Answer:
 
 def allows(agreement: Agreement, index: DirectoryIndex, question: Question, one: Decided) -> bool:
     """An agreement's own words, put together anew."""
-    day, background = question.at.date(), question.background
+    day, background = local_time(question.at).date(), question.background
     about_opt_out = agreement.opt_out or (
         "exempt" if one.purpose in PURPOSES_OF_CARE | LEGAL_DUTIES else "applies"
     )
@@ -224,9 +225,13 @@ def allows(agreement: Agreement, index: DirectoryIndex, question: Question, one:
 
 
 def may_go_on(share: Share, question: Question) -> bool:
-    """Whether anything of a share could still leave; what was delivered goes on only with what is new."""
+    """Whether anything of a share could still leave; what was delivered goes on only with what is new.
+
+    What failed with something handed over may be tried again.
+    """
     asks = question.standing or question.recipients or question.by_hand
-    return share.live and share.agreement is not None and bool(share.state != "delivered" or asks)
+    open_still = share.live or (share.state == "failed" and share.parts > 0)
+    return open_still and share.agreement is not None and bool(share.state != "delivered" or asks)
 
 
 @given(directories, questions)
