@@ -19,7 +19,7 @@ from imex.directory import (
     matching_rules,
 )
 from imex.directory.index import local_time
-from imex.sharing.decide import consider
+from imex.sharing.decide import consider, resting
 from imex.sharing.decisions import Addressed, Background, Open, Outcome, Question
 from imex.sharing.differences import combined, difference, replay_study
 from imex.sharing.model import Share
@@ -423,7 +423,7 @@ def carry_out(real: dict[Any, Share], asked: Question, outcome: Outcome) -> None
     for one in outcome.withheld:
         real[one.share.id] = replace(one.share, state="revoked" if one.share.parts else "refused")
     for rest in outcome.rested:
-        real[rest.share.id] = replace(rest.share, agreement=rest.judgement.agreement)
+        real[rest.share.id] = resting(rest.share, rest.judgement)
     for decision in outcome.planned:
         wish = decision.addressed
         if isinstance(decision, Open):
@@ -441,6 +441,7 @@ def carry_out(real: dict[Any, Share], asked: Question, outcome: Outcome) -> None
                 agreement=decision.judgement.agreement,
                 clinician=wish.clinician,
                 alternate_of=wish.alternate_of,
+                deidentified=decision.judgement.deidentify is not None,
             ).share(asked.facts.source, "1.2", NOON)
             real[made.id] = made
         else:
