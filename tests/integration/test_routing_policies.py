@@ -21,6 +21,7 @@ from imex.events import Identity
 from imex.events.commands import LinkCommanded, LinkCommandedData
 from imex.events.manifests import ManifestWithdrawn
 from imex.events.sealed import Sealed
+from imex.routing.intake import Intake
 from imex.sharing.differences import combined, difference, replay_study
 from imex.sharing.recorded import Answer, OpenPart, PersonalPart, RecordedQuestion, replay
 
@@ -375,6 +376,23 @@ async def test_a_prior_goes_nowhere_without_an_agreement_of_its_own(world: World
     assert {share.study_uid: share.state for share in await world.shares()} == {
         "1.2.9": "collecting", "1.2.0": "refused", "1.2.1": "collecting",
     }  # fmt: skip
+
+
+async def test_people_who_are_not_known_yet_have_no_priors(world: World) -> None:
+    """Two of them may have been admitted under one identifier."""
+
+    def unknown(_sealed: Sealed, _key: str) -> Identity:
+        return Identity(patient_id="T0001", patient_name="UNKNOWN^MALE")
+
+    world.intake = Intake(world.intake._around, unknown)
+    world.directories.apply(HOSPITALS + AGREED)
+    first = Sending(world, study_uid="1.2.0")
+    await world.validated(*first.accepted(1), first.over(1))
+    await world.quiet()
+    world.directories.apply(rule(priors="{count: 5}"))
+    await world.validated(*Sending(world, study_uid="1.2.9").accepted(1))
+    await world.send_priors()
+    assert {share.study_uid for share in await world.shares()} == {"1.2.9"}
 
 
 # loops

@@ -44,7 +44,7 @@ async def obey(
     await unit.connection.execute(
         update(studies)
         .where(s.source == asked.source, s.study_uid == asked.study_uid)
-        .values(issuer=person.issuer, patient_id=person.patient_id)
+        .values(issuer=person.issuer, patient_id=person.patient_id, patient_name="")
     )
     actor = publish.person(asked.actor, asked.actor_institution)
     docket = Docket(unit, repository, await repository.shares_of([key]), around.moved)

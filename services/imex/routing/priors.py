@@ -9,6 +9,7 @@ from sqlalchemy import text, update
 from imex.db import Database, is_outage
 from imex.db.tables import routing as tables
 from imex.directory import Priors
+from imex.directory.temporary import is_temporary
 from imex.events import ids
 from imex.routing import publish, studies
 from imex.routing.deciding import Deciding
@@ -66,12 +67,19 @@ class PriorsLoop:
             known = await repository.look_at_studies([key])
             current = known[key]
             wish, person = self._wish(share), person_of(current)
-            earlier = await self._earlier(repository, current, person) if person else {}
+            known_person = person is not None and not self._is_temporary(current)
+            earlier = await self._earlier(repository, current, person) if person and known_person else {}
         sent = 0
         if wish is not None and wish.priors is not None and share.live:
             for one in self._chosen(wish.priors, current, earlier):
                 sent += await self._send(one, along(wish), share)
         await self._done(identifier, sent)
+
+    def _is_temporary(self, study: Study) -> bool:
+        """Whether nobody knows yet whose study it is: such an identifier is used for others, too."""
+        institution = self._around.index().institutions.get(study.source)
+        own = institution.temporary_identities if institution else ()
+        return is_temporary(study.patient_name, study.patient_id, own)
 
     def _wish(self, share: Share) -> Addressed | None:
         """What the share's rule asks for now; None where it is gone."""

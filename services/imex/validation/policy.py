@@ -1,18 +1,14 @@
 """What findings do, as the directory says for the institution that sent it. Pure."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
-from functools import lru_cache
 from typing import Literal
 
 from imex.directory import Directory, Severity
 from imex.directory.findings import CHECKS
+from imex.directory.temporary import is_temporary
 
 _WAITS_AT_LEAST = frozenset({Severity.QUARANTINE, Severity.REFUSE})
-TEMPORARY = ("UNKNOWN*", "TRAUMA*")
-"""Names under which people are admitted before it is known who they are, in every institution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +32,7 @@ class Policy:
 
     def is_temporary(self, patient_name: str, patient_id: str) -> bool:
         """Whether it is a temporary identity of an emergency, by its name or its identifier."""
-        name_form, id_form = _patterns(self.temporary)
-        return bool(name_form.match(patient_name.upper())) or (
-            id_form is not None and bool(patient_id) and bool(id_form.match(patient_id.upper()))
-        )
+        return is_temporary(patient_name, patient_id, self.temporary)
 
 
 class Policies:
@@ -57,14 +50,3 @@ class Policies:
     def of(self, source: str) -> Policy:
         """The policy for what an institution sends."""
         return self._own.get(source, self._others)
-
-
-@lru_cache(maxsize=1024)
-def _patterns(own: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
-    names = [*TEMPORARY, *(one for one in own if not one.startswith("id:"))]
-    ids = [one.removeprefix("id:") for one in own if one.startswith("id:")]
-    return _one_of(names), _one_of(ids) if ids else None
-
-
-def _one_of(patterns: list[str]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(pattern.upper()) for pattern in patterns))
