@@ -158,7 +158,8 @@ def _releaser(checks: tuple[str, ...]) -> Releaser:
 def _other_bytes(mine: Demographics, facts: Facts, policy: Policy) -> Iterator[Finding]:
     if facts.accepted is None:
         return
-    same_patient = facts.study is None or not disagreements(mine, facts.study, identifiers=True)
+    # of a study that is new here the accepted bytes cannot be: it may be somebody else's
+    same_patient = facts.study is not None and not disagreements(mine, facts.study, identifiers=True)
     if not (facts.same_pixels and same_patient):
         yield Finding(
             check="conflict",
