@@ -17,9 +17,10 @@ from tests.integration.portal_world import World, world
 from imex.db import Database
 from imex.db.tables.delivery import identifiers
 from imex.delivery.identifiers import obey
-from imex.dicom.mapping import Told, seal_context
+from imex.dicom.mapping import Told
 from imex.events.audit import AuditRecorded
 from imex.events.commands import IdentifierCommanded, IdentifierCommandedData
+from imex.events.sealed import seal_context
 from imex.sealing import Sealer
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 
@@ -106,7 +107,7 @@ async def add(delivery: DeliveryWorld, sender: str, value: str, own: str, *perso
             command="add",
             identifier=identifier,
             sender=sender,
-            sealed=SEALER.seal(told, seal_context(identifier)),
+            sealed=SEALER.seal(told, seal_context("identifier", identifier)),
             **data,
         ),
     )

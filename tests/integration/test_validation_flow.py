@@ -22,6 +22,7 @@ from imex.events.commands import (
     QuarantineCommandedData,
 )
 from imex.events.ids import trace_id
+from imex.events.sealed import SealedPerson
 from imex.events.validations import (
     AssociationValidated,
     InstanceDiscarded,
@@ -34,7 +35,7 @@ from imex.settings import TracesSettings
 from imex.testing.instances import JANE, SEALER, ended, messages, received
 from imex.validation.decisions import CommandsHandler
 from imex.validation.handler import InstancesHandler
-from imex.validation.identities import Number, Person
+from imex.validation.identities import Number
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ class World:
     def commands(self) -> CommandsHandler:
         """In this world the ciphertext says what is sealed."""
         return CommandsHandler(
-            lambda sealed, _: Person(issuer="NHS", patient_id=sealed.ciphertext),
+            lambda sealed, _: SealedPerson(issuer="NHS", patient_id=sealed.ciphertext),
             lambda sealed, _: Number(nhs_number=sealed.ciphertext),
         )
 

@@ -7,14 +7,13 @@ key nothing can be turned back: the way back is the table of what was given out.
 import base64
 import hashlib
 import hmac
-import re
 from typing import Final
 from uuid import UUID
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from imex.dicom import is_nhs_issuer
+from imex.dicom import compact, is_nhs_issuer
 
 _KEY_BYTES: Final = 32
 _LABEL: Final = b"imex/deidentification/1/"
@@ -72,5 +71,5 @@ def patient_key(source: str, study_uid: str, patient_id: str, issuer: str) -> st
     if not patient_id.strip():
         return f"study\x1f{source}\x1f{study_uid}"
     if is_nhs_issuer(issuer):
-        return f"NHS\x1f{re.sub(r'[ -]', '', patient_id)}"
+        return f"NHS\x1f{compact(patient_id)}"
     return f"{issuer.strip() or source}\x1f{source}\x1f{patient_id.strip()}"

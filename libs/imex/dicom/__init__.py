@@ -5,7 +5,7 @@ in words in :attr:`Header.problem`.
 """
 
 from imex.dicom.header import Elements, Header, Identity, Limits
-from imex.dicom.identifiers import is_nhs_issuer, nhs_number_valid, valid_uid
+from imex.dicom.identifiers import compact, is_nhs_issuer, nhs_number_valid, qualified, valid_uid
 from imex.dicom.part10 import dataset_digest, dataset_offset, file_meta, transfer_syntax_of
 from imex.dicom.pixels import expected_pixel_bytes
 from imex.dicom.scanner import HeaderScanner
@@ -18,6 +18,7 @@ __all__ = [
     "HeaderScanner",
     "Identity",
     "Limits",
+    "compact",
     "dataset_digest",
     "dataset_offset",
     "encoding_of",
@@ -25,6 +26,7 @@ __all__ = [
     "file_meta",
     "is_nhs_issuer",
     "nhs_number_valid",
+    "qualified",
     "transfer_syntax_of",
     "valid_uid",
 ]

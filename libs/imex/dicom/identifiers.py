@@ -21,9 +21,21 @@ def is_nhs_issuer(issuer: str, oid: str = "") -> bool:
     return issuer.strip().upper() == NHS_ISSUER or NHS_NUMBER_OID in (issuer.strip(), oid.strip())
 
 
+def compact(identifier: str) -> str:
+    """An identifier without the spaces and hyphens that people write between its characters."""
+    return identifier.translate(_SEPARATORS)
+
+
+def qualified(issuer: str, patient_id: str, source: str) -> tuple[str, str]:
+    """A Patient ID with who assigned it; without an issuer it is the sender's own."""
+    if is_nhs_issuer(issuer):
+        return NHS_ISSUER, compact(patient_id.strip())
+    return issuer.strip() or source, patient_id.strip()
+
+
 def nhs_number_valid(number: str) -> bool:
     """Whether a text is an NHS number: ten digits (spaces and hyphens aside) whose modulus 11 agrees."""
-    digits = number.translate(_SEPARATORS)
+    digits = compact(number)
     if len(digits) != 10 or not (digits.isascii() and digits.isdigit()):
         return False
     return bool(is_valid(digits))

@@ -35,11 +35,6 @@ class Held:
     birth_date: str
 
 
-def seal_context(identifier: object) -> bytes:
-    """What the facts of a command about a mapping are sealed to."""
-    return f"identifier/{identifier}".encode()
-
-
 def domain(issuer: str, source: str) -> str:
     """The issuer under which an identifier is looked up: empty for the source's own."""
     return "" if issuer.strip().casefold() == source.casefold() else issuer.strip()

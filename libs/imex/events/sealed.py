@@ -36,3 +36,17 @@ class Identity(BaseModel):
     nhs_number: str = Field(
         default="", description="of Other Patient IDs Sequence (0010,1002), where Patient ID is another"
     )
+
+
+class SealedPerson(BaseModel):
+    """Who a command is about: the plaintext of a sealed field. Patient data: never log it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    issuer: str
+    patient_id: str
+
+
+def seal_context(kind: str, identifier: object) -> bytes:
+    """What the sealed field of a command is bound to: the kind of thing that it is about, and its id."""
+    return f"{kind}/{identifier}".encode()

@@ -1,12 +1,9 @@
 """Whose study it is: the identifier under which a person is known across studies and institutions. Pure."""
 
-import re
 from typing import NamedTuple
 
-from imex.dicom import is_nhs_issuer
+from imex.dicom import compact, qualified
 from imex.sharing.model import Study
-
-NHS = "NHS"
 
 
 class Person(NamedTuple):
@@ -18,16 +15,13 @@ class Person(NamedTuple):
     @property
     def written(self) -> str:
         """The identifier without what people write between its characters: what studies are found by."""
-        return re.sub(r"[ -]", "", self.patient_id)
+        return compact(self.patient_id)
 
 
 def person(source: str, issuer: str, patient_id: str) -> Person | None:
     """Who an identifier stands for; an issuer that is not named is the source. None without an identifier."""
-    identifier = patient_id.strip()
-    if is_nhs_issuer(issuer):
-        identifier = re.sub(r"[ -]", "", identifier)
-        return Person(NHS, identifier) if identifier else None
-    return Person(issuer.strip() or source, identifier) if identifier else None
+    found = Person(*qualified(issuer, patient_id, source))
+    return found if found.patient_id else None
 
 
 def person_of(study: Study) -> Person | None:

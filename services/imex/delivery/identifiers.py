@@ -7,10 +7,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork, mappings
 from imex.db.tables.delivery import identifiers
-from imex.dicom.mapping import Held, Told, collision, domain, seal_context
+from imex.dicom.mapping import Held, Told, collision, domain
 from imex.events import ids
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.commands import IdentifierCommanded
+from imex.events.sealed import seal_context
 from imex.sealing import Sealer
 
 _LOCK: Final = "identifiers/"
@@ -28,7 +29,7 @@ async def obey(unit: UnitOfWork, event: IdentifierCommanded, sealer: Sealer) -> 
         return
     if data.sealed is None:
         return
-    told = sealer.open_as(Told, data.sealed, seal_context(data.identifier))
+    told = sealer.open_as(Told, data.sealed, seal_context("identifier", data.identifier))
     # two that collide must not be checked at the same time
     await unit.connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(_LOCK + data.recipient))))
     beside = await unit.connection.execute(

@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 
 from imex.db import UnitOfWork
 from imex.db.tables.portal import idempotency
-from imex.dicom.mapping import Kind, Told, seal_context
+from imex.dicom.mapping import Kind, Told
 from imex.events import Priority
 from imex.events.commands import (
     DeliveryCommanded,
@@ -32,7 +32,7 @@ from imex.events.commands import (
     ShareCommandedData,
 )
 from imex.events.ids import derived, root_traceparent
-from imex.events.sealed import Sealed
+from imex.events.sealed import Sealed, seal_context
 from imex.portal.problems import Problem
 from imex.portal.scope import Caller
 from imex.sealing import Sealer
@@ -203,9 +203,8 @@ def add_identifier(
     sealer: Sealer,
 ) -> None:
     """Ask delivery to use a recipient's own identifier for a sender's."""
-    _about_identifier(
-        unit, caller, "add", identifier, recipient, kind, sender, sealer.seal(told, seal_context(identifier))
-    )
+    sealed = sealer.seal(told, seal_context("identifier", identifier))
+    _about_identifier(unit, caller, "add", identifier, recipient, kind, sender, sealed)
 
 
 def remove_identifier(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from imex.db import Database
 from imex.events import Identity, Sealed
+from imex.events.sealed import SealedPerson
 from imex.observability.metrics import Metrics
 from imex.observability.names import VALIDATION_INSTANCES, VALIDATION_WAITING
 from imex.observability.traces import Traces
@@ -17,7 +18,7 @@ from imex.sealing import Sealer
 from imex.storage import MinioStore, ObjectStore
 from imex.validation.decisions import CommandsHandler
 from imex.validation.handler import InstancesHandler
-from imex.validation.identities import Number, Person
+from imex.validation.identities import Number
 from imex.validation.pixels import Pixels
 from imex.validation.repository import Repository
 from imex.validation.rules import DirectoryRules
@@ -69,8 +70,8 @@ def components(
     def open_identity(sealed: Sealed, object_key: str) -> Identity:
         return sealer.open_as(Identity, sealed, object_key.encode())
 
-    def open_person(sealed: Sealed, context: bytes) -> Person:
-        return sealer.open_as(Person, sealed, context)
+    def open_person(sealed: Sealed, context: bytes) -> SealedPerson:
+        return sealer.open_as(SealedPerson, sealed, context)
 
     def open_number(sealed: Sealed, context: bytes) -> Number:
         return sealer.open_as(Number, sealed, context)

@@ -9,18 +9,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
 from imex.db.tables.validation import links, studies, traced
+from imex.dicom import compact, qualified
 from imex.events.commands import LinkCommanded, NumberCommanded
-from imex.events.sealed import Sealed
-from imex.validation.identity import qualified
-
-
-class Person(BaseModel):
-    """Who a temporary identity stands for. Patient data: never log it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    issuer: str
-    patient_id: str
+from imex.events.sealed import Sealed, SealedPerson, seal_context
 
 
 class Number(BaseModel):
@@ -32,7 +23,7 @@ class Number(BaseModel):
     superseded_by: str | None = None
 
 
-OpenPerson = Callable[[Sealed, bytes], Person]
+OpenPerson = Callable[[Sealed, bytes], SealedPerson]
 OpenNumber = Callable[[Sealed, bytes], Number]
 
 
@@ -43,7 +34,7 @@ async def link(unit: UnitOfWork, command: LinkCommanded, open_person: OpenPerson
     temporary says it.
     """
     asked = command.data
-    person = open_person(asked.person, f"link/{asked.link}".encode())
+    person = open_person(asked.person, seal_context("link", asked.link))
     issuer, patient_id = qualified(person.issuer, person.patient_id, asked.source)
     s = studies.c
     here = (s.source == asked.source, s.study_uid == asked.study_uid)
@@ -74,7 +65,7 @@ async def link(unit: UnitOfWork, command: LinkCommanded, open_person: OpenPerson
 async def trace(unit: UnitOfWork, command: NumberCommanded, open_number: OpenNumber) -> None:
     """Keep what tracing has found, in the order of the commands."""
     asked = command.data
-    number = open_number(asked.traced, f"number/{asked.number}".encode())
+    number = open_number(asked.traced, seal_context("number", asked.number))
     values = {
         "status": asked.tracing,
         "superseded_by": number.superseded_by,
@@ -83,6 +74,6 @@ async def trace(unit: UnitOfWork, command: NumberCommanded, open_number: OpenNum
     }
     await unit.connection.execute(
         insert(traced)
-        .values(nhs_number=qualified("NHS", number.nhs_number, "")[1], **values)
+        .values(nhs_number=compact(number.nhs_number), **values)
         .on_conflict_do_update(index_elements=["nhs_number"], set_=values)
     )

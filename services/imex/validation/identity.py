@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from imex.dicom import is_nhs_issuer
+from imex.dicom import compact, is_nhs_issuer, qualified
 from imex.events import Identity
 
 _SPACES = re.compile(r"\s+")
@@ -42,21 +42,11 @@ def demographics(identity: Identity, source: str, *, temporary: bool = False) ->
     )
 
 
-def qualified(issuer: str, patient_id: str, source: str) -> tuple[str, str]:
-    """An identifier with who assigned it; without an issuer it is the sender's own."""
-    nhs = is_nhs_issuer(issuer)
-    patient_id = patient_id.strip()
-    return (
-        "NHS" if nhs else issuer.strip() or source,
-        re.sub(r"[ -]", "", patient_id) if nhs else patient_id,
-    )
-
-
 def nhs_number_of(identity: Identity) -> str:
     """The NHS number, as Patient ID or among the others; empty where there is none."""
     if is_nhs_issuer(identity.issuer):
-        return re.sub(r"[ -]", "", identity.patient_id)
-    return re.sub(r"[ -]", "", identity.nhs_number)
+        return compact(identity.patient_id)
+    return compact(identity.nhs_number)
 
 
 def person_keys_of(identity: Identity, mine: Demographics) -> tuple[tuple[str, str], ...]:
