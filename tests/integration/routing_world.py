@@ -28,7 +28,7 @@ from imex.events.deliveries import (
     InstanceOutcome,
 )
 from imex.events.manifests import ManifestInstance, ManifestIssued, ManifestIssuedData
-from imex.events.sealed import Sealed
+from imex.events.sealed import Sealed, SealedPerson
 from imex.events.validations import (
     AssociationValidated,
     AssociationValidatedData,
@@ -45,8 +45,6 @@ from imex.events.validations import (
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
 from imex.routing.intake import Intake
-from imex.routing.links import Linked
-from imex.routing.marks import Marked
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
 from imex.routing.priors import PriorsLoop
@@ -148,14 +146,9 @@ def opened(sealed: Sealed, object_key: str) -> Identity:
 NHS_NUMBER = "9434765919"
 
 
-def opened_mark(sealed: Sealed, _context: bytes) -> Marked:
-    """Whose record is marked: in this world the ciphertext says it."""
-    return Marked(issuer="NHS", patient_id=sealed.ciphertext)
-
-
-def opened_link(sealed: Sealed, _context: bytes) -> Linked:
-    """Who a study is linked to: in this world the ciphertext says it."""
-    return Linked(issuer="NHS", patient_id=sealed.ciphertext)
+def opened_person(sealed: Sealed, _context: bytes) -> SealedPerson:
+    """Whom a command names: in this world the ciphertext says it."""
+    return SealedPerson(issuer="NHS", patient_id=sealed.ciphertext)
 
 
 @dataclass
@@ -498,7 +491,7 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
         reader=reader,
         intake=Intake(around, opened),
         outcomes=Outcomes(around),
-        orders=Orders(around, opened_mark, opened_link),
+        orders=Orders(around, opened_person),
         revocation=Revocation(database, around),
         priors=PriorsLoop(database, around),
         closer=closer,

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 from imex.db import Database
 from imex.events import LANES, Identity, Sealed
+from imex.events.sealed import SealedPerson
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
 from imex.routing.escalation import Escalation, Objectives
 from imex.routing.intake import Intake
-from imex.routing.links import Linked
-from imex.routing.marks import Marked
 from imex.routing.meters import Meters
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
@@ -79,11 +78,8 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     def open_identity(sealed: Sealed, object_key: str) -> Identity:
         return sealer.open_as(Identity, sealed, object_key.encode())
 
-    def open_mark(sealed: Sealed, context: bytes) -> Marked:
-        return sealer.open_as(Marked, sealed, context)
-
-    def open_linked(sealed: Sealed, context: bytes) -> Linked:
-        return sealer.open_as(Linked, sealed, context)
+    def open_person(sealed: Sealed, context: bytes) -> SealedPerson:
+        return sealer.open_as(SealedPerson, sealed, context)
 
     precedence = Precedence()
 
@@ -131,7 +127,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         urgent,
         bulk,
         consumer("deliveries", "deliveries", Outcomes(around), FACTS),
-        consumer("commands", "commands", Orders(around, open_mark, open_linked), ORDERS),
+        consumer("commands", "commands", Orders(around, open_person), ORDERS),
         Background("closer", closer.turn, settings.routing.close_every_s),
         Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
         Background("escalation", escalation.turn, ESCALATE_EVERY_S),

@@ -1,7 +1,8 @@
 """The loop that closes studies: each due one is looked at once everything before its deadline was read."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -161,9 +162,14 @@ class Closer:
         A batch that began before a mark was set, or with the directory before, may have written its shares
         behind the look for what that concerns.
         """
+        async with self._deciding(unit, docket, study) as deciding:
+            deciding.hold_again(study, cause)
+
+    @asynccontextmanager
+    async def _deciding(self, unit: UnitOfWork, docket: Docket, study: Study) -> AsyncIterator[Deciding]:
         backgrounds = await self._around.backgrounds.around(unit.connection, [study])
         deciding = Deciding(docket, self._around.index(), backgrounds)
-        deciding.hold_again(study, cause)
+        yield deciding
         await deciding.write(unit.connection)
 
     def _judged(self, study: Study, through: datetime) -> bool:
@@ -181,10 +187,8 @@ class Closer:
         """
         modalities, classes, parts = await Repository(unit.connection).held_facts(study.key)
         held = replace(study, modalities=modalities, sop_classes=classes, body_parts=parts)
-        backgrounds = await self._around.backgrounds.around(unit.connection, [study])
-        deciding = Deciding(docket, self._around.index(), backgrounds)
-        deciding.ask(held, cause)
-        await deciding.write(unit.connection)
+        async with self._deciding(unit, docket, study) as deciding:
+            deciding.ask(held, cause)
 
     async def _set_aside(self, key: StudyKey, through: datetime, why: str) -> None:
         later = max(through, self._around.clock()) + _RETRY

@@ -32,25 +32,29 @@ class Deciding:
 
     def ask(self, study: Study, cause: Cause) -> list[Share]:
         """Ask rules and agreements about a study as it now is; gives back the shares that are new."""
-        question = self._question(study, cause, standing=study.standing, recipients=study.recipients)
-        return self._carry_out(study, question, cause)
+        return self._ask(study, cause, standing=study.standing, recipients=study.recipients)
 
     def hold(self, study: Study, cause: Cause) -> None:
         """Hold what is not delivered of a study to what is in force now; no share is made."""
-        self._carry_out(study, self._question(study, cause), cause)
+        self._ask(study, cause)
 
     def hold_again(self, study: Study, cause: Cause) -> None:
         """The same, where nothing is known to have changed: recorded only where something comes of it."""
         question = self._question(study, cause)
         outcome = consider(self._index, question)
         if outcome.withheld or outcome.rested:
-            self._carry_out(study, question, cause)
+            self._record(question, outcome)
+            self._carry_out(study, outcome, cause)
+
+    def has(self, study: Study, institution: str) -> bool:
+        """Whether an institution has a study already."""
+        return institution in self._backgrounds[study.key].held_by
 
     def ask_by_hand(
         self, study: Study, wish: Addressed, cause: Cause, command: UUID | None = None
     ) -> Share | None:
         """Ask for one share that is wanted beside the rules; None where one lives already."""
-        opened = self._carry_out(study, self._question(study, cause, by_hand=wish), cause, command)
+        opened = self._ask(study, cause, command, by_hand=wish)
         return opened[0] if opened else None
 
     def _question(self, study: Study, cause: Cause, **asked: Any) -> Question:
@@ -64,11 +68,15 @@ class Deciding:
             **asked,
         )
 
-    def _carry_out(
-        self, study: Study, question: Question, cause: Cause, command: UUID | None = None
-    ) -> list[Share]:
+    def _ask(self, study: Study, cause: Cause, command: UUID | None = None, **asked: Any) -> list[Share]:
+        question = self._question(study, cause, **asked)
         outcome = consider(self._index, question)
         self._record(question, outcome)
+        return self._carry_out(study, outcome, cause, command)
+
+    def _carry_out(
+        self, study: Study, outcome: Outcome, cause: Cause, command: UUID | None = None
+    ) -> list[Share]:
         for one in outcome.withheld:
             fact = Fact.TAKEN_BACK if one.share.parts else Fact.UNCOVERED
             self._docket.move(one.share, fact, cause, reason=one.reason)

@@ -78,10 +78,10 @@ class Intake:
             else:
                 await work.tell(study, news, opened=[])
             shares = docket.of(study)
-            if any(isinstance(message.event, InstanceEvent) for message in group):
-                study = replace(study, due_at=studies.due(study, shares, self._around.default_quiet_s))
-            elif study.due_at is not None or any(share.live and not share.complete for share in shares):
-                # an association has ended, which may be all that was waited for
+            arrived = any(isinstance(message.event, InstanceEvent) for message in group)
+            waiting = study.due_at is not None or any(share.live and not share.complete for share in shares)
+            # an association that has ended may be all that was waited for
+            if arrived or waiting:
                 study = replace(study, due_at=studies.due(study, shares, self._around.default_quiet_s))
             saved.append(studies.finished(study, shares, work.now))
         await repository.save_studies(saved)

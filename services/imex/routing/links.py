@@ -1,56 +1,35 @@
 """Links of temporary identities: the study is a known person's from then on, with what is marked of them."""
 
-from collections.abc import Callable
-
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy import update
 
 from imex.db import UnitOfWork
 from imex.db.tables.routing import studies
 from imex.events.commands import LinkCommanded
-from imex.events.sealed import Sealed
+from imex.events.sealed import seal_context
 from imex.routing import publish
-from imex.routing.docket import Docket
+from imex.routing.marks import OpenPerson
 from imex.routing.publish import Cause
-from imex.routing.repository import Repository
-from imex.routing.revocation import hold
+from imex.routing.sitting import hold, sitting
 from imex.routing.surroundings import Surroundings
 
 
-class Linked(BaseModel):
-    """Who a study is of. Patient data: never log it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    issuer: str
-    patient_id: str
-
-
-OpenLinked = Callable[[Sealed, bytes], Linked]
-
-
 async def obey(
-    unit: UnitOfWork, command: LinkCommanded, around: Surroundings, open_linked: OpenLinked
+    unit: UnitOfWork, command: LinkCommanded, around: Surroundings, open_person: OpenPerson
 ) -> None:
     """Go by a link: in finding, in marks of the record, in priors; each share's timeline tells of it."""
     asked = command.data
-    person = open_linked(asked.person, f"link/{asked.link}".encode())
-    repository = Repository(unit.connection)
-    key = (asked.source, asked.study_uid)
-    known = await repository.lock_studies([key])
-    if key not in known:
-        return
+    person = open_person(asked.person, seal_context("link", asked.link))
     s = studies.c
+    # before the sitting, which looks up what is marked of whom the study then is
     await unit.connection.execute(
         update(studies)
         .where(s.source == asked.source, s.study_uid == asked.study_uid)
         .values(issuer=person.issuer, patient_id=person.patient_id, patient_name="")
     )
-    actor = publish.person(asked.actor, asked.actor_institution)
-    docket = Docket(unit, repository, await repository.shares_of([key]), around.moved)
-    cause = Cause(command.id, around.clock(), actor)
+    cause = Cause(command.id, around.clock(), publish.person(asked.actor, asked.actor_institution))
     words = "linked to a known person" + (f": {asked.reason}" if asked.reason else "")
-    for share in docket.of(known[key]):
-        docket.note(share, "identity_linked", cause, reason=words)
-    await docket.write()
-    await hold(unit, around, [key], lambda held: Cause(held, around.clock(), actor), str(command.id))
+    async with sitting(unit, around, [(asked.source, asked.study_uid)]) as now:
+        for study in now.studies.values():
+            for share in now.docket.of(study):
+                now.docket.note(share, "identity_linked", cause, reason=words)
+        hold(now, cause.at, str(command.id), cause.actor)

@@ -2,32 +2,21 @@
 
 from collections.abc import Callable
 
-from pydantic import BaseModel, ConfigDict
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
 from imex.db.tables.routing import marks
 from imex.events.commands import MarkCommanded
-from imex.events.sealed import Sealed
+from imex.events.sealed import Sealed, SealedPerson, seal_context
 from imex.routing import publish
-from imex.routing.publish import Cause
 from imex.routing.repository import Repository
-from imex.routing.revocation import hold
+from imex.routing.sitting import hold, sitting
 from imex.routing.surroundings import Surroundings
 from imex.sharing.persons import person, person_of
 
-
-class Marked(BaseModel):
-    """Whose record a command is about. Patient data: never log it."""
-
-    model_config = ConfigDict(frozen=True)
-
-    issuer: str
-    patient_id: str
-
-
-OpenMark = Callable[[Sealed, bytes], Marked]
+OpenPerson = Callable[[Sealed, bytes], SealedPerson]
+"""Opens who a command is about, in the context that it was sealed in."""
 
 _OF_PATIENT = text(
     "SELECT source, study_uid FROM routing.studies"
@@ -35,10 +24,12 @@ _OF_PATIENT = text(
 )
 
 
-async def obey(unit: UnitOfWork, command: MarkCommanded, around: Surroundings, open_mark: OpenMark) -> None:
+async def obey(
+    unit: UnitOfWork, command: MarkCommanded, around: Surroundings, open_person: OpenPerson
+) -> None:
     """Set or take away a mark, in the order of the commands."""
     asked = command.data
-    named = open_mark(asked.person, f"mark/{asked.mark}".encode())
+    named = open_person(asked.person, seal_context("mark", asked.mark))
     whose = person("", named.issuer, named.patient_id)
     if whose is None or not whose.issuer:
         return
@@ -58,4 +49,5 @@ async def obey(unit: UnitOfWork, command: MarkCommanded, around: Surroundings, o
     keys = [study.key for study in found if person_of(study) == whose]
     if keys:
         actor = publish.person(asked.actor, asked.actor_institution)
-        await hold(unit, around, keys, lambda cause: Cause(cause, around.clock(), actor), str(command.id))
+        async with sitting(unit, around, keys) as now:
+            hold(now, around.clock(), str(command.id), actor)

@@ -12,9 +12,8 @@ from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
 from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
-from imex.routing.links import OpenLinked
 from imex.routing.links import obey as obey_link
-from imex.routing.marks import OpenMark
+from imex.routing.marks import OpenPerson
 from imex.routing.marks import obey as obey_mark
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
@@ -38,19 +37,18 @@ class Result:
 class Orders:
     """Handles the topic `commands`; what is for others is passed over."""
 
-    def __init__(self, around: Surroundings, open_mark: OpenMark, open_linked: OpenLinked) -> None:
-        """The clock says when a command is decided; the others open what names a person."""
+    def __init__(self, around: Surroundings, open_person: OpenPerson) -> None:
+        """The clock says when a command is decided; `open_person` opens whom it names."""
         self._around = around
-        self._open_mark = open_mark
-        self._open_linked = open_linked
+        self._open_person = open_person
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
         for message in messages:
             if isinstance(message.event, MarkCommanded):
-                await obey_mark(unit, message.event, self._around, self._open_mark)
+                await obey_mark(unit, message.event, self._around, self._open_person)
             elif isinstance(message.event, LinkCommanded):
-                await obey_link(unit, message.event, self._around, self._open_linked)
+                await obey_link(unit, message.event, self._around, self._open_person)
         commands = [message.event for message in messages if isinstance(message.event, ShareCommanded)]
         if not commands:
             return
@@ -128,7 +126,7 @@ def _create(
         assert known is not None, "nothing is planned only where a share is there"
         docket.note(known, "requested", cause, reason="requested again: this share is there already")
         return study, Result("noted", f"there is one already, {known.state}", known.id)
-    return _due_again(study, share), Result("done", share.reason, share.id)
+    return studies.due_again(study, share), Result("done", share.reason, share.id)
 
 
 def _change(
@@ -139,7 +137,7 @@ def _change(
             if share.state != "requested":
                 return study, Result("rejected", f"the share is {share.state}", share.id)
             share = docket.accept(share, cause)
-            return _due_again(study, share), Result("done", share=share.id)
+            return studies.due_again(study, share), Result("done", share=share.id)
         case "complete":
             return _complete(docket, study, share, asked.reason, cause)
         case "refuse":
@@ -164,13 +162,6 @@ def _complete(docket: Docket, study: Study, share: Share, reason: str, cause: Ca
     docket.note(share, "completion_asked", cause, reason=words)
     docket.put(replace(share, completion_asked_at=cause.at, updated_at=cause.at))
     return replace(study, due_at=study.seen_at), Result("done", share=share.id)
-
-
-def _due_again(study: Study, share: Share) -> Study:
-    """A closed study is looked at once more, so that a new share of it is handed over."""
-    if share.state != "collecting" or study.due_at is not None:
-        return study
-    return replace(study, due_at=study.seen_at)
 
 
 def _may(asked: ShareCommandedData) -> bool:

@@ -12,10 +12,9 @@ from imex.directory import Priors
 from imex.directory.temporary import is_temporary
 from imex.events import ids
 from imex.routing import publish, studies
-from imex.routing.deciding import Deciding
-from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.sitting import sitting
 from imex.routing.surroundings import Surroundings
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study, StudyKey
@@ -66,9 +65,9 @@ class PriorsLoop:
             [share] = [one for one in await repository.shares_of([key]) if one.id == identifier]
             known = await repository.look_at_studies([key])
             current = known[key]
-            wish, person = self._wish(share), person_of(current)
-            known_person = person is not None and not self._is_temporary(current)
-            earlier = await self._earlier(repository, current, person) if person and known_person else {}
+            wish = self._wish(share)
+            person = None if self._is_temporary(current) else person_of(current)
+            earlier = await self._earlier(repository, current, person) if person else {}
         sent = 0
         if wish is not None and wish.priors is not None and share.live:
             for one in self._chosen(wish.priors, current, earlier):
@@ -99,30 +98,20 @@ class PriorsLoop:
         return [earlier[one.study_uid] for one in chosen]
 
     async def _send(self, prior: Study, wish: Addressed, share: Share) -> bool:
-        async with self._database.unit() as unit:
-            repository = Repository(unit.connection)
-            known = await repository.lock_studies([prior.key])
-            docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
-            study = known[prior.key]
-            index = self._around.index()
-            known_there = latest(docket.of(study), wish.recipient, wish.purpose)
-            if known_there is not None and not _may_go_again(known_there, index.version):
+        async with self._database.unit() as unit, sitting(unit, self._around, [prior.key]) as now:
+            study = now.studies[prior.key]
+            known_there = latest(now.docket.of(study), wish.recipient, wish.purpose)
+            if known_there is not None and not _may_go_again(known_there, self._around.index().version):
                 return False
-            backgrounds = await self._around.backgrounds.around(unit.connection, [study])
-            if wish.recipient in backgrounds[study.key].held_by:
+            if now.deciding.has(study, wish.recipient):
                 return False
-            deciding = Deciding(docket, index, backgrounds)
-            now = self._around.clock()
-            cause = Cause(ids.derived("prior", str(share.id), study.study_uid), now)
+            cause = Cause(ids.derived("prior", str(share.id), study.study_uid), self._around.clock())
             # by the share's id: who gets them de-identified is not told a UID of the source's
             words = f"travels along with share {share.id}, as standing rule {wish.rule} says"
             asked = replace(wish, origin="prior", because=words)
-            opened = deciding.ask_by_hand(study, asked, cause)
-            if opened is not None and opened.state == "collecting" and study.due_at is None:
-                study = replace(study, due_at=study.seen_at)
-            await repository.save_studies([studies.finished(study, docket.of(study), now)])
-            await docket.write()
-            await deciding.write(unit.connection)
+            opened = now.deciding.ask_by_hand(study, asked, cause)
+            if opened is not None:
+                now.studies[prior.key] = studies.due_again(study, opened)
         return opened is not None and opened.live
 
     async def _done(self, share: UUID, sent: int = 0) -> None:

@@ -1,22 +1,16 @@
 """The loop that stops what has not been delivered when the agreement behind it is gone, changed or over."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import date
 from typing import Any
-from uuid import UUID
 
 import structlog
 from sqlalchemy import TextClause, text
 
-from imex.db import Database, UnitOfWork, is_outage
+from imex.db import Database, is_outage
 from imex.directory import Agreement, DirectoryIndex
 from imex.directory.index import local_time
-from imex.events import ids
-from imex.routing import studies
-from imex.routing.deciding import Deciding
-from imex.routing.docket import Docket
-from imex.routing.publish import Cause
-from imex.routing.repository import Repository
+from imex.routing.sitting import hold, sitting
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import StudyKey
 
@@ -99,11 +93,8 @@ class Revocation:
 
     async def _hold(self, keys: Collection[StudyKey], index: DirectoryIndex, today: date) -> None:
         try:
-            async with self._database.unit() as unit:
-                now = self._around.clock()
-                await hold(
-                    unit, self._around, keys, lambda cause: Cause(cause, now), f"{index.version}/{today}"
-                )
+            async with self._database.unit() as unit, sitting(unit, self._around, keys) as now:
+                hold(now, self._around.clock(), f"{index.version}/{today}")
         except Exception as error:
             if is_outage(error):
                 raise
@@ -114,29 +105,3 @@ class Revocation:
             # one study that cannot be judged keeps no other from it
             for key in keys:
                 await self._hold([key], index, today)
-
-
-async def hold(
-    unit: UnitOfWork,
-    around: Surroundings,
-    keys: Collection[StudyKey],
-    cause: Callable[[UUID], Cause],
-    occasion: str,
-) -> None:
-    """Hold the shares of studies to what is in force now.
-
-    `occasion` tells this look from others, so that a repeat has the same cause.
-    """
-    repository = Repository(unit.connection)
-    known = await repository.lock_studies(keys)
-    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
-    backgrounds = await around.backgrounds.around(unit.connection, list(known.values()))
-    deciding = Deciding(docket, around.index(), backgrounds)
-    now = around.clock()
-    for study in known.values():
-        deciding.hold(study, cause(ids.derived("hold", *study.key, occasion)))
-    await repository.save_studies(
-        [studies.finished(study, docket.of(study), now) for study in known.values()]
-    )
-    await docket.write()
-    await deciding.write(unit.connection)

@@ -130,6 +130,13 @@ def due(study: Study, shares: Collection[Share], default_quiet_s: float) -> date
     return min((whole(study, share, default_quiet_s).at for share in waiting), default=quiet)
 
 
+def due_again(study: Study, share: Share) -> Study:
+    """A closed study is looked at once more, so that a new share of it is handed over."""
+    if share.state != "collecting" or study.due_at is not None:
+        return study
+    return replace(study, due_at=study.seen_at)
+
+
 @dataclass(frozen=True, slots=True)
 class Whole:
     """When a study counts as whole for a share."""
