@@ -5,10 +5,9 @@ from typing import Annotated
 
 import typer
 
-from imex.cli.output import AsJson, Limit, local_time, print_json, print_table
+from imex.cli.output import AsJson, Limit, Reason, local_time, print_json, print_table
 
 Delivery = Annotated[str, typer.Argument(metavar="DELIVERY", help="Id of a delivery.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")]
 
 
 class State(StrEnum):

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imex.cli.output import AsJson, print_json
-
-Reason = Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")]
+from imex.cli.output import AsJson, Reason, print_json
 
 
 class Status(StrEnum):

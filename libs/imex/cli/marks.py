@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imex.cli.output import AsJson, local_time, print_facts, print_json
+from imex.cli.output import AsJson, Reason, local_time, print_facts, print_json
 
 Issuer = Annotated[
     str, typer.Option("--issuer", help="Of the identifier: NHS, another issuer, or an institution's code.")
@@ -12,7 +12,6 @@ Issuer = Annotated[
 PatientId = Annotated[
     str, typer.Option("--patient-id", prompt="Patient ID", help="Asked for where left out: shells remember.")
 ]
-Reason = Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")]
 
 
 def build() -> typer.Typer:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print what the API answers, as JSON.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="At most so many; without it, all.")]
 
 _WIDE = 240

@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from imex.cli.failure import Failure
-from imex.cli.output import AsJson, Limit, local_time, print_facts, print_json, print_table, size_of
+from imex.cli.output import AsJson, Limit, Reason, local_time, print_facts, print_json, print_table, size_of
 
 Entry = Annotated[str, typer.Argument(metavar="ENTRY", help="Id of an entry.")]
 Entries = Annotated[list[str] | None, typer.Argument(metavar="ENTRY…", help="Ids of entries.")]
 OfStudy = Annotated[str | None, typer.Option("--study", help="Everything of this study UID that waits.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")]
 
 
 class State(StrEnum):

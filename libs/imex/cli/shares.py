@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from imex.cli.failure import Failure
-from imex.cli.output import AsJson, local_time, print_facts, print_json, print_table, size_of
+from imex.cli.output import AsJson, Reason, local_time, print_facts, print_json, print_table, size_of
 
 if TYPE_CHECKING:
     from imex.cli.client import Api
@@ -94,7 +94,7 @@ def show(
 
 def complete(
     share: Annotated[str, typer.Argument(help="Share id, or another number that names one share.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why, in words that name no patient.")] = "",
+    reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
     """Hand over what is there; what comes later still joins the share."""

@@ -12,10 +12,22 @@ from imex.portal.auth import tokens
 from imex.portal.context import Portal, portal_of
 from imex.portal.problems import Problem, forbidden
 from imex.portal.scope import Caller
+from imex.sealing import Sealer
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `POST /tokens`")
 
 PortalPart = Annotated[Portal, Depends(portal_of)]
+
+
+def sealer_of(portal: Portal) -> Sealer:
+    """What identifiers are sealed with before they leave.
+
+    Raises:
+        Problem: 503, the portal has no keys.
+    """
+    if portal.sealer is None:
+        raise Problem(503, "Identifiers cannot be sealed here. Set IMEX_SEALING_KEYS.")
+    return portal.sealer
 
 
 async def _caller(

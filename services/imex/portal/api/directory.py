@@ -78,11 +78,7 @@ async def put_directory(
     try:
         inspected = await asyncio.to_thread(inspect, text, datetime.now(UTC))
     except DirectoryErrors as errors:
-        found = [{"line": e.line, "field": e.field, "message": e.message} for e in errors.errors]
-        count = f"{len(found)} errors" if len(found) > 1 else "1 error"
-        raise Problem(
-            422, f"The directory has {count}; nothing was changed.", title="Invalid directory", errors=found
-        ) from None
+        raise invalid(errors, "nothing was changed") from None
     if if_match is None:
         raise Problem(428, "Send If-Match with the ETag of the version you changed (GET /directory), or *.")
     base = None if if_match.strip() == "*" else if_match.strip().removeprefix("W/").strip('"')
@@ -97,6 +93,13 @@ async def put_directory(
             for one in inspected.warnings
         ],
     )
+
+
+def invalid(errors: DirectoryErrors, consequence: str) -> Problem:
+    """422, with the line and field of each error."""
+    found = [{"line": e.line, "field": e.field, "message": e.message} for e in errors.errors]
+    count = f"{len(found)} errors" if len(found) > 1 else "1 error"
+    return Problem(422, f"The directory has {count}; {consequence}.", title="Invalid directory", errors=found)
 
 
 async def text_of(request: Request) -> str:

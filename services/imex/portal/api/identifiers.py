@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from imex.dicom.mapping import Kind, Told, collision
 from imex.portal import audit, commands
-from imex.portal.api.access import After, CallerPart, Limit, PortalPart
+from imex.portal.api.access import After, CallerPart, Limit, PortalPart, sealer_of
 from imex.portal.problems import Problem, forbidden, not_found
 from imex.portal.queries import identifiers
 from imex.portal.queries.page import Page
@@ -76,8 +76,7 @@ async def add_identifier(
         raise forbidden(f"Only {body.recipient} or the network's administration may do this.")
     if body.source == body.recipient:
         raise Problem(422, "A recipient's own identifiers need no mapping. Name another source.")
-    if portal.sealer is None:
-        raise Problem(503, "Identifiers cannot be sealed here. Set IMEX_SEALING_KEYS.")
+    sealer = sealer_of(portal)
     told = Told.model_validate(body.model_dump())
     identifier = uuid4()
     async with portal.database.unit() as unit:
@@ -95,7 +94,7 @@ async def add_identifier(
             kind=body.kind,
             sender=body.source,
             told=told,
-            sealer=portal.sealer,
+            sealer=sealer,
         )
         audit.record(
             unit,

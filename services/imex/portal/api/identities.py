@@ -9,10 +9,10 @@ from sqlalchemy import select
 
 from imex.db.tables.validation import links, studies, traced
 from imex.dicom import is_nhs_issuer, nhs_number_valid
+from imex.events.sealed import SealedPerson, seal_context
 from imex.portal import audit, commands
-from imex.portal.api.access import AdminPart, CallerPart, PortalPart
+from imex.portal.api.access import AdminPart, CallerPart, PortalPart, sealer_of
 from imex.portal.problems import Problem, forbidden, not_found
-from imex.sealing import Sealer
 from imex.sharing.persons import person
 
 router = APIRouter(tags=["identities"])
@@ -55,7 +55,7 @@ async def link_identity(portal: PortalPart, caller: CallerPart, wanted: NewLink,
     """
     if not caller.acts_for(wanted.source):
         raise forbidden(f"Only {wanted.source} or the network's administration may say who its patients are.")
-    sealer = _sealer(portal.sealer)
+    sealer = sealer_of(portal)
     if is_nhs_issuer(wanted.issuer):
         _check_number(wanted.patient_id)
     link = uuid4()
@@ -73,13 +73,13 @@ async def link_identity(portal: PortalPart, caller: CallerPart, wanted: NewLink,
             raise not_found("study")
         if not known and linked is None:
             raise Problem(409, "The study's identity is not a temporary one: it cannot be linked.")
-        about = {"issuer": wanted.issuer, "patient_id": wanted.patient_id}
+        about = SealedPerson(issuer=wanted.issuer, patient_id=wanted.patient_id)
         commands.link_identity(
             unit,
             caller,
             link=link,
             study=(wanted.source, wanted.study_uid),
-            sealed=sealer.seal(about, f"link/{link}".encode()),
+            sealed=sealer.seal(about, seal_context("link", link)),
             reason=wanted.reason,
         )
         audit.record(
@@ -106,7 +106,7 @@ async def trace_number(
     portal: PortalPart, admin: AdminPart, wanted: TracedNumber, response: Response
 ) -> TracedNumber:
     """Enter what tracing has found; what comes in from now on is told so."""
-    sealer = _sealer(portal.sealer)
+    sealer = sealer_of(portal)
     number = _check_number(wanted.nhs_number)
     replacing = _check_number(wanted.superseded_by) if wanted.superseded_by else None
     if (wanted.status == "superseded") != (replacing is not None):
@@ -118,7 +118,7 @@ async def trace_number(
             unit,
             admin,
             number=command,
-            sealed=sealer.seal(about, f"number/{command}".encode()),
+            sealed=sealer.seal(about, seal_context("number", command)),
             status=wanted.status,
         )
         audit.record(
@@ -141,9 +141,3 @@ def _check_number(text: str) -> str:
     if found is None or not nhs_number_valid(found.patient_id):
         raise Problem(422, "The NHS number is not valid: its check digit is wrong.")
     return found.patient_id
-
-
-def _sealer(sealer: Sealer | None) -> Sealer:
-    if sealer is None:
-        raise Problem(503, "Identifiers cannot be sealed here. Set IMEX_SEALING_KEYS.")
-    return sealer

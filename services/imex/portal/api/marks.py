@@ -7,8 +7,9 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from sqlalchemy import select
 
 from imex.db.tables.routing import marks
+from imex.events.sealed import SealedPerson, seal_context
 from imex.portal import audit, commands
-from imex.portal.api.access import AdminPart, PortalPart
+from imex.portal.api.access import AdminPart, PortalPart, sealer_of
 from imex.portal.context import Portal
 from imex.portal.problems import Problem
 from imex.sharing.persons import Person, person
@@ -71,10 +72,9 @@ async def find_marks(portal: PortalPart, caller: AdminPart, named: Named) -> Mar
 async def mark_record(portal: PortalPart, caller: AdminPart, wanted: NewMark, response: Response) -> Mark:
     """Mark a person's record. What is not delivered is asked again, and stops where nothing covers it."""
     who = wanted.person()
-    if portal.sealer is None:
-        raise Problem(503, "Identifiers cannot be sealed here. Set IMEX_SEALING_KEYS.")
+    sealer = sealer_of(portal)
     mark = uuid4()
-    sealed = portal.sealer.seal(who._asdict(), f"mark/{mark}".encode())
+    sealed = sealer.seal(SealedPerson(**who._asdict()), seal_context("mark", mark))
     async with portal.database.unit() as unit:
         commands.mark_record(
             unit,

@@ -11,8 +11,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 from imex.directory import Directory, DirectoryErrors, DirectoryIndex, parse
 from imex.portal import audit
 from imex.portal.api.access import AdminPart, PortalPart
-from imex.portal.api.directory import YAML, text_of
-from imex.portal.problems import Problem
+from imex.portal.api.directory import YAML, invalid, text_of
 from imex.portal.queries import decisions
 from imex.portal.queries.decisions import StudyDecisions
 from imex.sharing.differences import combined, difference, replay_study
@@ -58,10 +57,7 @@ async def replay(
     try:
         directory = await asyncio.to_thread(parse, content)
     except DirectoryErrors as errors:
-        found = [{"line": e.line, "field": e.field, "message": e.message} for e in errors.errors]
-        raise Problem(
-            422, "The directory has errors; nothing was asked.", title="Invalid directory", errors=found
-        ) from None
+        raise invalid(errors, "nothing was asked") from None
     index = await asyncio.to_thread(_indexed, directory)
     since = datetime.now(UTC) - timedelta(days=days)
     async with portal.database.unit() as unit:
