@@ -213,9 +213,9 @@ class World:
             Pixels(self._payloads).same,
         )
 
-    async def judged(self, *instances: SyntheticInstance) -> list[Event[Any]]:
+    async def judged(self, *instances: SyntheticInstance, study: str = STUDY) -> list[Event[Any]]:
         """What validation says of them, in one batch."""
-        received: list[Event[Any]] = [await self._received(one) for one in instances]
+        received: list[Event[Any]] = [await self._received(one, study) for one in instances]
         async with self._database.unit() as unit:
             await self._handler(messages(received, "instances.bulk"), unit)
         async with self._database.engine.begin() as connection:
@@ -228,7 +228,7 @@ class World:
         async with self._database.engine.connect() as connection:
             return list(await connection.execute(select(quarantine)))
 
-    async def _received(self, one: SyntheticInstance) -> InstanceReceived:
+    async def _received(self, one: SyntheticInstance, study: str) -> InstanceReceived:
         scanner = HeaderScanner(one.transfer_syntax, Limits())
         for start in range(0, len(one.dataset), 1000):
             scanner.feed(one.dataset[start : start + 1000])
@@ -242,11 +242,11 @@ class World:
         )  # fmt: skip
         await self._payloads.put(stored.object_key, one.dataset, metadata(origin, stored))
         data = received_data(
-            header, origin, stored, study_uid=STUDY, lane="bulk", version=self._directory.index.version,
+            header, origin, stored, study_uid=study, lane="bulk", version=self._directory.index.version,
             sealed=SEALER.seal(identity_of(header), stored.object_key.encode()),
         )  # fmt: skip
         return InstanceReceived.of(
-            id=event, subject="x", data=data, time=at, traceparent=root_traceparent("RQM", STUDY)
+            id=event, subject="x", data=data, time=at, traceparent=root_traceparent("RQM", study)
         )
 
 
@@ -323,6 +323,38 @@ async def test_other_pixels_are_a_conflict_whatever_the_institution_wants(databa
     assert isinstance(held, InstanceQuarantined)
     assert held.data.findings[0].check == "conflict"
     assert held.data.disputes is not None
+
+
+async def test_the_same_bytes_with_other_rows_and_columns_are_a_conflict(database: Database) -> None:
+    world, sound = World(database, ", header_revisions: replace"), good()
+    rows, columns = b"\x28\x00\x10\x00US\x02\x00", b"\x28\x00\x11\x00US\x02\x00"
+    before = sound.dataset.index(rows)
+    assert sound.dataset.index(columns) == before + 10
+    turned = bytearray(sound.dataset)
+    turned[before + 8 : before + 10], turned[before + 18 : before + 20] = b"\x20\0", b"\x08\0"
+    _, held = await world.judged(sound, replace(sound, dataset=bytes(turned)))
+    assert isinstance(held, InstanceQuarantined)
+    assert "conflict" in {finding.check for finding in held.data.findings}
+
+
+async def test_a_known_uid_in_another_study_can_only_be_discarded(database: Database) -> None:
+    world, sound = World(database, ", header_revisions: replace"), good()
+    other = new_uid()
+    elsewhere = replace(sound, dataset=sound.dataset.replace(padded(STUDY), padded(other)))
+    (first,) = await world.judged(sound)
+    (held,) = await world.judged(elsewhere, study=other)
+    assert isinstance(held, InstanceQuarantined)
+    assert held.data.disputes is not None
+    assert [finding.check for finding in held.data.findings][:2] == ["other-study", "conflict"]
+    (entry,) = await world.entries()
+    assert not entry.releasable
+    assert first.data.study_uid == STUDY
+
+
+def padded(uid: str) -> bytes:
+    """As an explicit element's length and value (PS3.5 7.1.2)."""
+    value = uid.encode() + b"\0" * (len(uid) % 2)
+    return b"UI" + struct.pack("<H", len(value)) + value
 
 
 async def test_another_patient_with_the_same_pixels_is_a_conflict(database: Database) -> None:

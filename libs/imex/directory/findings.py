@@ -57,6 +57,13 @@ CHECKS: Final[dict[str, Check]] = {
             "no other data came before under the SOP Instance UID",
             always_waits=True,
         ),
+        Check(
+            "other-study",
+            _HOLD,
+            "nobody",
+            "the SOP Instance UID did not come before in another study",
+            always_waits=True,
+        ),
         Check("header-revision", _HOLD, "source", "no other header came before with the same pixel data"),
         Check("study-demographics", _HOLD, "source", "the demographics of a study agree"),
         Check("person-demographics", _HOLD, "source", "the person is the one known under the identifier"),

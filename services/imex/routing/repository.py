@@ -130,8 +130,8 @@ _REPLACE = text(
     " transfer_syntax = :transfer_syntax, modality = :modality, object_key = :object_key, size = :size,"
     " digest = :digest, directory_version = :directory_version, received_at = :received_at,"
     " event_id = :event_id, disputed = false"
-    " WHERE source = :source AND sop_instance_uid = :sop_instance_uid AND event_id <> :event_id"
-    " RETURNING sop_instance_uid"
+    " WHERE source = :source AND study_uid = :study_uid AND sop_instance_uid = :sop_instance_uid"
+    " AND event_id <> :event_id RETURNING sop_instance_uid"
 )
 _TAKE_BACK = text(
     "DELETE FROM routing.share_instances h USING routing.shares s WHERE s.id = h.share"

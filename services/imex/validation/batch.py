@@ -220,7 +220,7 @@ def _remember_accepted(event: InstanceReceived, identity: Identity, decision: Ac
         known.new_instances.append(instance_row(event))
     else:
         known.replaced.append(instance_row(event))
-    known.accepted[instance] = Copy(event.id, data.digest)
+    known.accepted[instance] = Copy(event.id, data.digest, data.study_uid)
     known.new_judgements.append(_judgement(event, "accepted"))
 
 
@@ -241,7 +241,7 @@ def _remember_held(event: InstanceReceived, entry: UUID, decision: Held, known: 
     data = event.data
     key = (data.source, data.sop_instance_uid)
     if not decision.refused:
-        known.waiting[key] = (*known.waiting.get(key, ()), Copy(event.id, data.digest))
+        known.waiting[key] = (*known.waiting.get(key, ()), Copy(event.id, data.digest, data.study_uid))
     known.new_judgements.append(_judgement(event, "refused" if decision.refused else "quarantined"))
     known.new_quarantine.append(
         {

@@ -29,6 +29,7 @@ class Copy:
 
     event_id: UUID
     digest: str
+    study_uid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def decide(
     mine = mine or of(data, identity, policy)
     found = (
         *findings(data, identity),
-        *_other_bytes(mine, facts, policy),
+        *_other_bytes(data, mine, facts, policy),
         *_identity_findings(identity, mine, facts, policy),
     )
     return weighed(found, mine, facts, policy)
@@ -155,9 +156,18 @@ def _releaser(checks: tuple[str, ...]) -> Releaser:
     return "nobody" if "nobody" in allowed else "admin" if "admin" in allowed else "source"
 
 
-def _other_bytes(mine: Demographics, facts: Facts, policy: Policy) -> Iterator[Finding]:
+def _other_bytes(
+    data: InstanceReceivedData, mine: Demographics, facts: Facts, policy: Policy
+) -> Iterator[Finding]:
     if facts.accepted is None:
         return
+    if facts.accepted.study_uid != data.study_uid:
+        # what is released takes the accepted copy's place, which is in another study, maybe of somebody else
+        yield Finding(
+            check="other-study",
+            message="an instance of another study has this SOP Instance UID; it has to be sent under one of "
+            "its own",
+        )
     # of a study that is new here the accepted bytes cannot be: it may be somebody else's
     same_patient = facts.study is not None and not disagreements(mine, facts.study, identifiers=True)
     if not (facts.same_pixels and same_patient):

@@ -61,8 +61,12 @@ async def _release(
     event = InstanceReceived.model_validate_json(entry.event)
     key = (entry.source, entry.sop_instance_uid)
     accepted = (await repository.accepted([key])).get(key)
-    if not entry.releasable or (accepted is not None and not _REVISION & set(entry.checks)):
-        # other bytes may have been accepted under this UID since: which of them stands was not asked
+    if not entry.releasable or (
+        accepted is not None
+        and (not _REVISION & set(entry.checks) or accepted.study_uid != event.data.study_uid)
+    ):
+        # other bytes may have been accepted under this UID since, maybe in another study: which of them
+        # stands was not asked
         log.warning("quarantine entry cannot be released", quarantine=str(entry.id))
         return
     findings = tuple(Finding.model_validate(finding) for finding in entry.evidence)

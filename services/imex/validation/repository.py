@@ -19,10 +19,11 @@ Key = tuple[str, str]
 _PERSON = ("issuer", "patient_id", "patient_name", "birth_date", "sex")
 
 _KNOWN = text(
-    "SELECT 'accepted', k.first, k.second, t.event_id, t.digest, t.object_key, NULL, NULL, NULL, false"
+    "SELECT 'accepted', k.first, k.second, t.event_id, t.digest, t.object_key, t.study_uid, NULL, NULL, false"
     " FROM unnest(CAST(:instance_first AS text[]), CAST(:instance_second AS text[])) AS k(first, second)"
     " JOIN validation.instances t ON t.source = k.first AND t.sop_instance_uid = k.second"
-    " UNION ALL SELECT 'waiting', k.first, k.second, t.event_id, t.digest, NULL, NULL, NULL, NULL, false"
+    " UNION ALL SELECT 'waiting', k.first, k.second, t.event_id, t.digest, NULL, t.study_uid, NULL, NULL,"
+    " false"
     " FROM unnest(CAST(:instance_first AS text[]), CAST(:instance_second AS text[])) AS k(first, second)"
     " JOIN validation.quarantine t ON t.source = k.first AND t.sop_instance_uid = k.second"
     " AND t.state = 'waiting'"
@@ -50,7 +51,9 @@ class Repository:
     async def accepted(self, keys: Iterable[Key]) -> dict[Key, Copy]:
         """The accepted bytes by (source, SOP Instance UID)."""
         rows = await select_rows(self._connection, instances, set(keys), ("source", "sop_instance_uid"))
-        return {(row.source, row.sop_instance_uid): Copy(row.event_id, row.digest) for row in rows}
+        return {
+            (row.source, row.sop_instance_uid): Copy(row.event_id, row.digest, row.study_uid) for row in rows
+        }
 
     async def known(
         self, instances: Collection[Key], studies: Collection[Key], people: Collection[Key]
@@ -72,10 +75,10 @@ class Repository:
             key = (first, second)
             match kind:
                 case "accepted":
-                    found.accepted[key] = Copy(rest[0], rest[1])
+                    found.accepted[key] = Copy(rest[0], rest[1], rest[3])
                     found.objects[key] = rest[2]
                 case "waiting":
-                    found.waiting[key] = (*found.waiting.get(key, ()), Copy(rest[0], rest[1]))
+                    found.waiting[key] = (*found.waiting.get(key, ()), Copy(rest[0], rest[1], rest[3]))
                 case "study":
                     found.studies[key] = Demographics(*rest[1:])
                 case "person":

@@ -95,21 +95,29 @@ def test_an_empty_patient_id_is_a_warning() -> None:
 
 def test_the_same_bytes_again_are_a_repeat() -> None:
     first = uuid4()
-    assert decide(received(), JANE, Facts(accepted=Copy(first, "sha256:aa"))) == Duplicated(first)
+    assert decide(received(), JANE, Facts(accepted=Copy(first, "sha256:aa", "1.2.3"))) == Duplicated(first)
 
 
 def test_the_same_bytes_as_held_before_are_not_held_twice() -> None:
     first = uuid4()
     broken = received(problem="unreadable")
-    assert decide(broken, JANE, Facts(waiting=(Copy(first, "sha256:aa"),))) == Duplicated(first)
+    assert decide(broken, JANE, Facts(waiting=(Copy(first, "sha256:aa", "1.2.3"),))) == Duplicated(first)
 
 
 def test_other_bytes_under_a_known_uid_are_a_conflict_that_holds_both_copies() -> None:
-    first = Copy(uuid4(), "sha256:bb")
+    first = Copy(uuid4(), "sha256:bb", "1.2.3")
     decision = held(decide(received(), JANE, Facts(accepted=first)))
     assert decision.checks == ("conflict",)
     assert decision.disputes == first.event_id
     assert decision.releasable
+
+
+def test_a_known_uid_in_another_study_holds_both_copies_and_can_only_be_discarded() -> None:
+    first = Copy(uuid4(), "sha256:bb", "1.2.4")
+    decision = held(decide(received(), JANE, Facts(accepted=first, same_pixels=True)))
+    assert decision.checks == ("other-study", "conflict")
+    assert decision.disputes == first.event_id
+    assert not decision.releasable
 
 
 def test_another_patient_within_a_study_is_held() -> None:
@@ -172,6 +180,6 @@ def test_reasons_never_quote_the_patient(identity: Identity, event: UUID, digest
     marked = identity.model_copy(update={"patient_id": "SECRET-ID", "patient_name": "SECRET^NAME"})
     stranger = demographics(JANE, "RQM")
     decision = decide(
-        received(), marked, Facts(accepted=Copy(event, digest), study=stranger, persons=(stranger,))
+        received(), marked, Facts(accepted=Copy(event, digest, "1.2.3"), study=stranger, persons=(stranger,))
     )
     assert "SECRET" not in repr(decision) or isinstance(decision, Accepted)
