@@ -162,12 +162,14 @@ def _other_bytes(
     if facts.accepted is None:
         return
     if facts.accepted.study_uid != data.study_uid:
-        # what is released takes the accepted copy's place, which is in another study, maybe of somebody else
+        # what is released would take the accepted copy's place, which is in another study, maybe of somebody
+        # else; so there is nothing to decide between them, and the accepted one goes on
         yield Finding(
             check="other-study",
             message="an instance of another study has this SOP Instance UID; it has to be sent under one of "
             "its own",
         )
+        return
     # of a study that is new here the accepted bytes cannot be: it may be somebody else's
     same_patient = facts.study is not None and not disagreements(mine, facts.study, identifiers=True)
     if not (facts.same_pixels and same_patient):

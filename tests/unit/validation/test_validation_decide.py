@@ -112,11 +112,11 @@ def test_other_bytes_under_a_known_uid_are_a_conflict_that_holds_both_copies() -
     assert decision.releasable
 
 
-def test_a_known_uid_in_another_study_holds_both_copies_and_can_only_be_discarded() -> None:
+def test_a_known_uid_in_another_study_can_only_be_discarded_and_leaves_the_first_alone() -> None:
     first = Copy(uuid4(), "sha256:bb", "1.2.4")
     decision = held(decide(received(), JANE, Facts(accepted=first, same_pixels=True)))
-    assert decision.checks == ("other-study", "conflict")
-    assert decision.disputes == first.event_id
+    assert decision.checks == ("other-study",)
+    assert decision.disputes is None
     assert not decision.releasable
 
 
