@@ -18,10 +18,12 @@ AuditAction = Literal[
     "identifier_mapped", "identifier_unmapped",  # a recipient's own for a sender's
     "identity_linked", "nhs_number_traced",  # who somebody is; what tracing has found
     "record_marked", "record_marks_viewed",  # the national data opt-out, sensitive records
+    "hold_placed", "hold_lifted", "payloads_deleted",  # legal hold, and the end of retention
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",
-    "delivery_commanded", "dead_letter_replayed",
+    "delivery_commanded", "delivery_viewed", "destination_commanded", "destinations_listed",
+    "dead_letter_replayed",
     "directory_applied", "directory_read",
     "signed_in", "sign_in_failed", "signed_out", "token_issued", "token_revoked", "access_denied",
 ]  # fmt: skip

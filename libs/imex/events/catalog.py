@@ -14,6 +14,7 @@ from imex.events import (
     directory,
     instances,
     manifests,
+    retention,
     shares,
     validations,
 )
@@ -68,6 +69,8 @@ _VALIDATIONS: tuple[EventClass, ...] = (
     validations.InstanceDuplicated,
     validations.InstanceDiscarded,
     validations.AssociationValidated,
+    validations.StudyDisposed,
+    validations.StudyKept,
 )
 _MANIFESTS: tuple[EventClass, ...] = (
     manifests.ManifestIssued,
@@ -81,15 +84,18 @@ _DELIVERIES: tuple[EventClass, ...] = (
     deliveries.DeliveryProgressed,
     deliveries.DeliveryCompleted,
     deliveries.DeliveryEnded,
+    deliveries.DeliverySteered,
 )
 _COMMANDS: tuple[EventClass, ...] = (
     commands.ShareCommanded,
     commands.QuarantineCommanded,
     commands.DeliveryCommanded,
+    commands.DestinationCommanded,
     commands.IdentifierCommanded,
     commands.MarkCommanded,
     commands.LinkCommanded,
     commands.NumberCommanded,
+    commands.HoldCommanded,
 )
 _SHARES: tuple[EventClass, ...] = (
     shares.ShareRequested,
@@ -151,6 +157,11 @@ TOPICS: tuple[Topic, ...] = (
         name="deliveries", family="deliveries", owner="delivery", events=_DELIVERIES, key="study",
         consumers=("routing",), partitions=STUDY_PARTITIONS, retention_ms=7 * _DAY_MS,
         description="Attempts, confirmations and endings.",
+    ),
+    Topic(
+        name="retention", family="retention", owner="routing", events=(retention.RetentionEnded,),
+        key="study", consumers=("validation",), partitions=STUDY_PARTITIONS, retention_ms=7 * _DAY_MS,
+        description="Studies whose payloads nobody needs any more.",
     ),
     Topic(
         name="commands", family="commands", owner="portal", events=_COMMANDS, key="study",

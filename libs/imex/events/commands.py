@@ -150,20 +150,65 @@ class NumberCommanded(Event[NumberCommandedData]):
     dataschema: str = schema_url("imex.number.commanded")
 
 
-class DeliveryCommandedData(StudyPayload):
-    """A wish about one delivery."""
+class HoldCommandedData(StudyPayload):
+    """A wish about whether a study's payloads may be deleted on schedule."""
 
-    command: Literal["retry", "cancel"]
-    delivery: UUID
+    command: Literal["place", "lift"]
     reason: str
     actor: str
     actor_institution: OdsCode | None = None
 
 
+class HoldCommanded(Event[HoldCommandedData]):
+    """Somebody with the right to ask placed a study under legal hold, or lifted all that hold it."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.hold.commanded"] = "imex.hold.commanded"
+    dataschema: str = schema_url("imex.hold.commanded")
+
+
+class DeliveryCommandedData(StudyPayload):
+    """A wish about one delivery."""
+
+    command: Literal["retry", "cancel", "pause", "resume", "reroute"]
+    delivery: UUID
+    reason: str
+    endpoint: str | None = Field(
+        default=None, description="where to, of a reroute: another endpoint of the same recipient"
+    )
+    actor: str
+    actor_institution: OdsCode | None = None
+
+
 class DeliveryCommanded(Event[DeliveryCommandedData]):
-    """A person wants a delivery tried now, or given up."""
+    """A person wants a delivery tried now, given up, held, or sent to another endpoint."""
 
     FAMILY: ClassVar[str] = "commands"
     PRODUCER: ClassVar[str] = "portal"
     type: Literal["imex.delivery.commanded"] = "imex.delivery.commanded"
     dataschema: str = schema_url("imex.delivery.commanded")
+
+
+class DestinationCommandedData(Payload):
+    """A wish about everything that is sent to one endpoint."""
+
+    command: Literal["pause", "resume", "retry"]
+    recipient: OdsCode
+    endpoint: str = Field(description="the endpoint's name in the recipient's directory entry")
+    reason: str = ""
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """Wishes about one destination stay in order."""
+        return f"destinations/{self.recipient}/{self.endpoint}"
+
+
+class DestinationCommanded(Event[DestinationCommandedData]):
+    """A person wants a destination left alone for a while, or asked again."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.destination.commanded"] = "imex.destination.commanded"
+    dataschema: str = schema_url("imex.destination.commanded")

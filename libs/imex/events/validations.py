@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from imex.events.envelope import Event, Lane, StudyPayload, schema_url
 from imex.events.instances import AssociationCounts, InstanceFacts
@@ -112,3 +112,36 @@ class AssociationValidated(Event[AssociationValidatedData]):
     PRODUCER: ClassVar[str] = "validation"
     type: Literal["imex.association.validated"] = "imex.association.validated"
     dataschema: str = schema_url("imex.association.validated")
+
+
+class StudyDisposedData(StudyPayload):
+    """What was given up of a study."""
+
+    lane: Lane
+    received_through: AwareDatetime
+    instances: int = Field(description="payloads that are being deleted, also of repeats and discarded ones")
+
+
+class StudyDisposed(Event[StudyDisposedData]):
+    """A study's payloads are being deleted as its retention has ended; sent again, it is new."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.study.disposed"] = "imex.study.disposed"
+    dataschema: str = schema_url("imex.study.disposed")
+
+
+class StudyKeptData(StudyPayload):
+    """Why a study's payloads were not deleted."""
+
+    lane: Lane
+    reason: str
+
+
+class StudyKept(Event[StudyKeptData]):
+    """More of a study came in, or waits for a person: its payloads stay."""
+
+    FAMILY: ClassVar[str] = "validations"
+    PRODUCER: ClassVar[str] = "validation"
+    type: Literal["imex.study.kept"] = "imex.study.kept"
+    dataschema: str = schema_url("imex.study.kept")

@@ -5,6 +5,7 @@ never see what is new. That cannot be told from a schema, so it is written down,
 partners read is never broken: topics whose names begin with `share` take no entry.
 """
 
+import ast
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from imex.events import EVENT_CLASSES, TOPICS
 
 ACCEPTED = "accepted.yaml"
+_NEW_VALUES = "new values "
 
 
 class Accepted(BaseModel):
@@ -57,6 +59,20 @@ def unacceptable(accepted: Iterable[Accepted]) -> list[str]:
 
 
 def is_accepted(schema: str, found: str, accepted: Iterable[Accepted]) -> bool:
-    """Whether a break is one of these. `schema`: `<type>/v<n>.json`; `found`: as `breaks` words it."""
+    """Whether a break is one of these. `schema`: `<type>/v<n>.json`; `found`: as `breaks` words it.
+
+    New values may have been accepted in several entries, each with a reason of its own.
+    """
     name = schema.partition("/")[0]
-    return any(name in one.types and found == f"{one.path}: {one.change}" for one in accepted)
+    path, _, change = found.partition(": ")
+    here = [one.change for one in accepted if name in one.types and one.path == path]
+    if change in here:
+        return True
+    new = _new_values(change)
+    return bool(new) and new <= frozenset().union(*(_new_values(one) for one in here))
+
+
+def _new_values(change: str) -> frozenset[str]:
+    if not change.startswith(_NEW_VALUES):
+        return frozenset()
+    return frozenset(ast.literal_eval(change.removeprefix(_NEW_VALUES)))

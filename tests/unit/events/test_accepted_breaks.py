@@ -36,6 +36,16 @@ def test_an_entry_covers_one_change_of_the_events_that_it_names() -> None:
     assert not is_accepted("imex.instance.received.more/v1.json", "/data/lane: new values ['x']", accepted)
 
 
+def test_new_values_may_be_accepted_one_by_one() -> None:
+    one, other = (
+        entry("imex.instance.received").model_copy(update={"change": f"new values {values}"})
+        for values in (["x"], ["y", "z"])
+    )
+    found = "/data/lane: new values ['x', 'z']"
+    assert is_accepted("imex.instance.received/v1.json", found, [one, other])
+    assert not is_accepted("imex.instance.received/v1.json", found, [one])
+
+
 def test_an_entry_without_a_reason_is_none(tmp_path: Path) -> None:
     (tmp_path / "accepted.yaml").write_text(
         "- {types: [imex.instance.received], path: /data/lane, change: removed, adr: '0029'}\n"
