@@ -32,6 +32,7 @@ from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.dicom import DicomTarget
+from imex.delivery.targets.inbox import InboxTarget
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
@@ -162,7 +163,10 @@ class World:
                 meters,
                 linger_s=1.0,
             ),
-            {"dicom": DicomTarget("IMEX", limits, associations=Associations(idle_s, 8), tls=tls)},
+            {
+                "dicom": DicomTarget("IMEX", limits, associations=Associations(idle_s, 8), tls=tls),
+                "inbox": InboxTarget(self.store),
+            },
             lambda: self.directory,
             self.traces,
             changers=self.changers(),

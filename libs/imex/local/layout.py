@@ -59,7 +59,8 @@ def infrastructure(home: Home) -> list[Launch]:
 
 def _seaweed_grants() -> dict[str, list[str]]:
     """SeaweedFS's actions for what MinIO's policies say; only that its `Write` allows to delete, too."""
-    from imex.storage.provision import DIRECTORY_ACTIONS, PAYLOAD_ACTIONS
+    from imex.storage.keys import INBOX_PREFIX
+    from imex.storage.provision import DIRECTORY_ACTIONS, INBOX_ACTIONS, PAYLOAD_ACTIONS
 
     actions = {"Read": "s3:GetObject", "List": "s3:GetObject", "Write": "s3:PutObject"}
     grants = {"root": ["Admin", "Read", "Write", "List", "Tagging"]}
@@ -70,6 +71,7 @@ def _seaweed_grants() -> dict[str, list[str]]:
             for action, needed in actions.items()
             if needed in allowed
         ]
+        grants[name] += [f"Write:{PAYLOADS}/{INBOX_PREFIX}*"] if name in INBOX_ACTIONS else []
     return grants
 
 

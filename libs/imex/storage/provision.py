@@ -11,6 +11,7 @@ from minio import Minio, MinioAdmin
 from minio.credentials.providers import StaticProvider
 
 from imex.settings import S3Settings
+from imex.storage.keys import INBOX_PREFIX
 
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
@@ -26,6 +27,9 @@ PAYLOAD_ACTIONS: Mapping[str, Sequence[str]] = {
     "portal": _READ,
 }
 """What each service may do with payloads. Nobody may delete yet: no part of the system needs to."""
+
+INBOX_ACTIONS: Mapping[str, Sequence[str]] = {"delivery": _WRITE}
+"""What each service may do beside, with objects that are written for inboxes."""
 
 DIRECTORY_ACTIONS: Mapping[str, Sequence[str]] = {
     service: (*_READ, *_WRITE) if service == "portal" else _READ for service in PAYLOAD_ACTIONS
@@ -103,6 +107,8 @@ def policy(service: str, settings: S3Settings) -> dict[str, Any]:
         if actions:
             statements.append(_allow(_BUCKET, f"arn:aws:s3:::{bucket}"))
             statements.append(_allow(actions, f"arn:aws:s3:::{bucket}/*"))
+    if service in INBOX_ACTIONS:
+        statements.append(_allow(INBOX_ACTIONS[service], f"arn:aws:s3:::{settings.bucket}/{INBOX_PREFIX}*"))
     if service in ADMIN_ACTIONS:
         statements.append(_allow(ADMIN_ACTIONS[service], "arn:aws:s3:::*"))
     return {"Version": "2012-10-17", "Statement": statements}

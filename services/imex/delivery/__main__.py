@@ -24,6 +24,7 @@ from imex.delivery.settings import Settings
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.certificates import Certificates
 from imex.delivery.targets.dicom import DicomTarget
+from imex.delivery.targets.inbox import InboxTarget
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
@@ -148,7 +149,7 @@ def _worker(
         Carrying(
             Endings(database, signer, own.idle_s),
             means,
-            {"dicom": dicom},
+            {"dicom": dicom, "inbox": InboxTarget(store)},
             directory,
             traces,
             changers=changers,

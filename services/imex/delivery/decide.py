@@ -36,6 +36,21 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an instance lies for readers of an inbox."""
+
+    object_key: str
+    sop_instance_uid: str
+    """Under which they know it."""
+    size: int
+    """Bytes of the data set that they get."""
+    digest: str
+    """Of the same."""
+    own: bool
+    """The object was written for them, as what leaves was changed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What is known of one instance after it was, or could not be, sent."""
 
@@ -49,6 +64,8 @@ class Answer:
     """Of what was sent, where that is not what is stored."""
     changes: tuple[str, ...] = ()
     """What was changed on the way out, in words."""
+    placed: Placed | None = None
+    """Where it was put, where the destination is an inbox."""
 
 
 def judge_status(status: int, words: str) -> Answer:

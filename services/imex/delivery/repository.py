@@ -12,6 +12,7 @@ from imex.db.tables.delivery import deliveries, instances, parts
 from imex.delivery import facts
 from imex.delivery.changing.ledger import note_given
 from imex.delivery.decide import Tally, Verdict
+from imex.delivery.inbox import note_placed
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.events import ids
 
@@ -139,6 +140,7 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
         await note_given(unit, given)
     settled = set(row.settled)
     told = [outcome for outcome in outcomes if outcome.instance.sop_instance_uid in settled]
+    await note_placed(unit, job, told)
     if told:
         first = told[0].instance.sop_instance_uid
         cause = ids.derived("outcomes", str(job.attempt_id), first, told[0].at.isoformat())

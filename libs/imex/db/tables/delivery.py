@@ -232,3 +232,32 @@ identifiers = Table(
     UniqueConstraint("recipient", "kind", "source", "own", name="uq_identifiers_own"),
 )
 """A recipient's own identifiers for a sender's: of one sender, one for one in both directions."""
+
+inbox_shares = Table(
+    "inbox_shares",
+    metadata,
+    Column("share", Uuid, primary_key=True),
+    Column("delivery", Uuid, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    moment("at"),  # of its first instance
+    Index("ix_inbox_shares_recipient", "recipient", "at", "share"),
+)
+"""Shares of which something lies in an inbox. Whether it may still be read is for the share's state to say."""
+
+inbox_instances = Table(
+    "inbox_instances",
+    metadata,
+    Column("share", Uuid, primary_key=True),
+    sop_instance_uid(primary_key=True),  # as it was received
+    Column("digest", Text, nullable=False),  # of what was received
+    Column("given_sop_instance_uid", Text, nullable=False),  # under which it lies there
+    Column("sop_class_uid", Text, nullable=False),
+    Column("transfer_syntax", Text, nullable=False),
+    Column("object_key", Text, nullable=False),
+    Column("own", Boolean, nullable=False),  # the object was written for this share: what leaves was changed
+    Column("size", BigInteger, nullable=False),  # of the data set that lies there
+    Column("given_digest", Text, nullable=False),  # of the same
+    moment("at"),
+)
+"""What lies in inboxes: where its bytes are, which are the payload's own where nothing was changed."""

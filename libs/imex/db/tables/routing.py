@@ -71,6 +71,15 @@ studies = Table(
     Column("stuck", Text),  # why a record of it became a dead letter
     Column("disputed", Integer, nullable=False, server_default="0"),  # accepted instances in conflict
     Column("stated_instances", Integer),  # how many there are, as the sender says (0020,1208)
+    moment("retention_at", nullable=True),  # when to look next whether its payloads are still needed
+    moment("retiring_at", nullable=True),  # when validation was told that they are not
+    moment("disposed_at", nullable=True),  # since when they are gone
+    moment("hold_lifted_at", nullable=True),  # a person said that nothing holds it any more
+    Index(
+        "ix_studies_retention",
+        "retention_at",
+        postgresql_where=text("retiring_at IS NULL AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"),
+    ),
     Index("ix_studies_uid", "study_uid"),
     # identifiers are found however they are written
     Index("ix_studies_patient", text("regexp_replace(patient_id, '[ -]', '', 'g')")),
@@ -204,6 +213,9 @@ shares = Table(
     Column("at_most_s", Integer),
     moment("completion_asked_at", nullable=True),  # a person said that it is complete
     Column("priors_due", Boolean, nullable=False, server_default="false"),  # not looked for yet
+    Column("retain_days", Integer),  # that payloads stay after its end; None: until a person lifts the hold
+    moment("disposed_at", nullable=True),  # its payloads are gone
+    Column("at_disposal", JSONB),  # what was counted of its study then
     UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),
     Index("ix_shares_study_uid", "study_uid"),
     Index(
@@ -220,6 +232,12 @@ shares = Table(
         ),
     ),
     Index("ix_shares_recipient", "recipient", "updated_at"),
+    Index(
+        "ix_shares_undelivered",
+        "recipient",
+        "created_at",
+        postgresql_where=text("state IN ('requested', 'accepted', 'collecting', 'delivering')"),
+    ),
     Index(
         "ix_shares_expiry",
         "expires_at",
@@ -306,6 +324,30 @@ marks = Table(
     moment("at"),
 )
 """What is marked of a person's record: the local table behind the port `Marking`."""
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("placed_by", Text, nullable=False),
+    moment("at"),
+)
+"""Studies under legal hold: their payloads stay, whatever their shares say."""
+
+disposed = Table(
+    "disposed",
+    metadata,
+    Column("event_id", Uuid, primary_key=True),
+    source(),
+    study_uid(),
+    sop_instance_uid(),
+    Column("digest", Text, nullable=False),
+    moment("at"),
+    Index("ix_disposed_study", "source", "study_uid"),
+)
+"""Accepted instances whose payloads are gone."""
 
 decisions = Table(
     "decisions",
