@@ -22,6 +22,7 @@ _TRANSFERRED = ("110104", "DICOM Instances Transferred")
 _ACCESSED = ("110103", "DICOM Instances Accessed")
 _BEGIN_TRANSFER = ("110102", "Begin Transferring DICOM Instances")
 _SECURITY_ALERT = ("110113", "Security Alert")
+_EXPORT = ("110106", "Export")
 _QUERY = ("110112", "Query")
 _AUTHENTICATION = ("110114", "User Authentication")
 _AUDIT_USED = ("110101", "Audit Log Used")
@@ -55,6 +56,7 @@ CODINGS: dict[AuditAction, Coding] = {
     "payloads_deleted": Coding("110105", "DICOM Study Deleted", "D"),
     "instances_sent": Coding(*_BEGIN_TRANSFER, "E"),
     "share_delivered": Coding(*_TRANSFERRED, "R"),
+    "instances_exported": Coding(*_EXPORT, "R"),
     "share_viewed": Coding(*_ACCESSED, "R"),
     "shares_listed": Coding(*_QUERY, "E"),
     "identifier_searched": Coding(*_QUERY, "E"),

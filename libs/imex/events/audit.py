@@ -21,6 +21,7 @@ AuditAction = Literal[
     "hold_placed", "hold_lifted", "payloads_deleted",  # legal hold, and the end of retention
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",
+    "instances_exported",     # somebody took a copy out of an inbox
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",
     "delivery_commanded", "delivery_viewed", "destination_commanded", "destinations_listed",
     "dead_letter_replayed",

@@ -95,6 +95,7 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.MarkCommanded,
     commands.LinkCommanded,
     commands.NumberCommanded,
+    commands.ViewReported,
     commands.HoldCommanded,
 )
 _SHARES: tuple[EventClass, ...] = (
@@ -111,6 +112,7 @@ _SHARES: tuple[EventClass, ...] = (
     shares.ShareRevoked,
     shares.ShareExpired,
     shares.ShareEscalated,
+    shares.ShareViewed,
 )
 
 

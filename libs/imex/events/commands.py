@@ -212,3 +212,22 @@ class DestinationCommanded(Event[DestinationCommandedData]):
     PRODUCER: ClassVar[str] = "portal"
     type: Literal["imex.destination.commanded"] = "imex.destination.commanded"
     dataschema: str = schema_url("imex.destination.commanded")
+
+
+class ViewReportedData(StudyPayload):
+    """That somebody of the recipient read a share. No wish: routing tells partners of it."""
+
+    share: UUID
+    recipient: OdsCode
+    how: Literal["opened", "downloaded"]
+    actor: str
+    actor_institution: OdsCode
+
+
+class ViewReported(Event[ViewReportedData]):
+    """The portal showed a share, or handed it out. The id is one for an account, a way and a day."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.view.reported"] = "imex.view.reported"
+    dataschema: str = schema_url("imex.view.reported")

@@ -49,6 +49,7 @@ _KNOWN: dict[str, Any] = {
     "nonce": "AAAAAAAAAAAAAAAA",
     "ciphertext": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
     "actor": "rqm-sender",
+    "by": "RT3",
     "applied_by": "admin",
     "reason": "connection refused",
     "message": "the Patient ID is empty",
@@ -70,6 +71,7 @@ _STATES = {
         ("cancelled", "cancelled"),
         ("revoked", "revoked"),
         ("expired", "expired"),
+        ("viewed", "delivered"),
     )
 }
 

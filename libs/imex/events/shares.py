@@ -190,3 +190,19 @@ class ShareEscalated(Event[ShareEscalatedPayload]):
     PRODUCER: ClassVar[str] = "routing"
     type: Literal["imex.share.escalated"] = "imex.share.escalated"
     dataschema: str = schema_url("imex.share.escalated")
+
+
+class ShareViewedPayload(SharePayload):
+    """Whose people looked at it."""
+
+    by: OdsCode
+    how: Literal["opened", "downloaded"] = "opened"
+
+
+class ShareViewed(Event[ShareViewedPayload]):
+    """Somebody of the recipient read it in an inbox; once for each account, way of reading and day."""
+
+    FAMILY: ClassVar[str] = "shares"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.share.viewed"] = "imex.share.viewed"
+    dataschema: str = schema_url("imex.share.viewed")
