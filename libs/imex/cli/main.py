@@ -21,6 +21,7 @@ from imex.cli import (
     rules,
     service,
     shares,
+    simulate,
 )
 from imex.cli.failure import Failure
 
@@ -47,6 +48,7 @@ def build() -> typer.Typer:
         ("deadletters", deadletters),
         ("rules", rules),
         ("events", events),
+        ("simulate", simulate),
         ("audit", audit),
     ):
         app.add_typer(part.build(), name=name)

@@ -1,0 +1,100 @@
+"""A small study of nobody, for tests of a connection: whoever meets it sees at once that it is no patient."""
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from imex.dicom.part10 import file_meta
+
+PATIENT_NAME: Final = "ZZZTEST^IMEX CONNECTION TEST"
+PATIENT_ID: Final = "IMEX-CONNECTION-TEST"
+ISSUER: Final = "IMEX-TEST"
+DESCRIPTION: Final = "IMEX CONNECTION TEST - NOT A PATIENT"
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
+EXPLICIT: Final = "1.2.840.10008.1.2.1"
+_SIDE: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SpecimenInstance:
+    """One image: its identifiers and its encoded data set, without preamble and meta."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    dataset: bytes
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the hex of the encoded data set."""
+        return f"sha256:{hashlib.sha256(self.dataset).hexdigest()}"
+
+    def file(self) -> bytes:
+        """A Part-10 file."""
+        return file_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax) + self.dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Specimen:
+    """A study with its images."""
+
+    study_uid: str
+    instances: Sequence[SpecimenInstance]
+
+
+def specimen(
+    images: int = 2,
+    *,
+    transfer_syntax: str = EXPLICIT,
+    patient_id: str = PATIENT_ID,
+    patient_name: str = PATIENT_NAME,
+    study_uid: str = "",
+) -> Specimen:
+    """A new study of secondary captures (PS3.3 A.8.1), with UIDs that nobody has used.
+
+    `transfer_syntax` is Explicit or Implicit VR Little Endian.
+    """
+    study, series = study_uid or _uid(), _uid()
+    made = [
+        _image(number, study, series, transfer_syntax, patient_id, patient_name)
+        for number in range(1, images + 1)
+    ]
+    return Specimen(study, tuple(made))
+
+
+def _image(  # noqa: PLR0917  what one image is made of
+    number: int, study: str, series: str, transfer_syntax: str, patient_id: str, patient_name: str
+) -> SpecimenInstance:
+    from pydicom import Dataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_dataset
+
+    now = datetime.now(UTC)
+    image = Dataset()
+    image.SpecificCharacterSet = "ISO_IR 192"
+    image.SOPClassUID, image.SOPInstanceUID = SECONDARY_CAPTURE, _uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = study, series
+    image.StudyDate = image.SeriesDate = image.ContentDate = f"{now:%Y%m%d}"
+    image.StudyTime = image.SeriesTime = image.ContentTime = f"{now:%H%M%S}"
+    image.PatientName, image.PatientID, image.IssuerOfPatientID = patient_name, patient_id, ISSUER
+    image.PatientBirthDate, image.PatientSex = "19000101", "O"
+    image.AccessionNumber, image.StudyID, image.ReferringPhysicianName = "", "1", ""
+    image.StudyDescription = image.SeriesDescription = DESCRIPTION
+    image.Modality, image.ConversionType, image.Manufacturer = "OT", "SYN", "Imex"
+    image.SeriesNumber, image.InstanceNumber, image.PatientOrientation = "1", str(number), ""
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.Rows = image.Columns = _SIDE
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
+    row = bytes((number * 16 + column) % 256 for column in range(_SIDE))
+    image.add_new(0x7FE00010, "OW", row * _SIDE)
+    out = DicomBytesIO()
+    out.is_little_endian, out.is_implicit_VR = True, transfer_syntax != EXPLICIT
+    write_dataset(out, image)
+    return SpecimenInstance(SECONDARY_CAPTURE, str(image.SOPInstanceUID), transfer_syntax, out.getvalue())
+
+
+def _uid() -> str:
+    return f"2.25.{uuid.uuid4().int}"
