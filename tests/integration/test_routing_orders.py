@@ -2,13 +2,17 @@
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.integration.routing_world import AGREED, HOSPITALS, TO_B, Sending, World, routing_world
 
 from imex.db.tables import routing as tables
+from imex.events import ids
 from imex.events.audit import AuditRecorded
+from imex.events.commands import ViewReported, ViewReportedData
 from imex.events.manifests import ManifestWithdrawn
+from imex.events.shares import ShareViewed
 
 
 @pytest.fixture
@@ -139,3 +143,52 @@ async def test_a_repeated_command_has_no_second_effect(world: World) -> None:
     await world.commanded(command)
     assert len(await world.shares()) == 1
     assert (await world.steps()).count("requested") == 1
+
+
+async def test_an_accepted_emergency_waits_for_nothing_more(world: World) -> None:
+    rule = TO_B.replace("[RT3]}", "[INB], priority: emergency}")
+    world.directories.apply(HOSPITALS + AGREED + rule)
+    sending = Sending(world)
+    await world.validated(*sending.accepted(1, 2))
+    share = await world.share()
+    assert (share.state, world.parts()) == ("requested", [])
+    await world.commanded(world.command("accept", share=share.id, recipient="INB", actor_institution="INB"))
+    assert [len(part.instances) for part in world.parts()] == [2]
+    assert (await world.share()).state == "delivering"
+
+
+async def test_partners_are_told_of_readers(world: World) -> None:
+    await sent(world)
+    await world.commanded(world.command("create"))
+    await world.quiet(1)
+    await world.confirm_all()
+    share = await world.share()
+    first, theirs, copy = (
+        viewed(world),
+        viewed(world, actor_institution="RW6"),
+        viewed(world, how="downloaded"),
+    )
+    await world.commanded(first, theirs)
+    await world.commanded(first)
+    await world.commanded(world.command("revoke", share=share.id), copy)
+    told = world.said(ShareViewed)
+    assert [(one.data.by, one.data.how, one.data.state) for one in told] == [
+        ("RT3", "opened", "delivered"),
+        ("RT3", "downloaded", "revoked"),
+    ]
+    assert [step for step in await world.steps() if step in {"viewed", "revoked"}] == [
+        "viewed", "revoked", "viewed"
+    ]  # fmt: skip
+    numbers = [event.data.sequence for event in world.published if event.type.startswith("imex.share.")]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def viewed(world: World, **more: Any) -> ViewReported:
+    share = ids.share_id("RQM", "1.2.3", "RT3", "direct-care", 1)
+    data = {
+        "source": "RQM", "study_uid": "1.2.3", "share": share, "recipient": "RT3", "how": "opened",
+        "actor": "ben", "actor_institution": "RT3", **more,
+    }  # fmt: skip
+    return ViewReported.of(
+        id=uuid4(), subject="share", time=world.clock.now, data=ViewReportedData.model_validate(data)
+    )

@@ -6,12 +6,21 @@ from typing import Literal
 from uuid import UUID
 
 from imex.db import UnitOfWork
-from imex.events.commands import LinkCommanded, MarkCommanded, ShareCommanded, ShareCommandedData
+from imex.events.commands import (
+    HoldCommanded,
+    LinkCommanded,
+    MarkCommanded,
+    ShareCommanded,
+    ShareCommandedData,
+    ViewReported,
+)
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
 from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
+from imex.routing.handover import HandOver
+from imex.routing.holds import obey as obey_holds
 from imex.routing.links import obey as obey_link
 from imex.routing.marks import OpenPerson
 from imex.routing.marks import obey as obey_mark
@@ -19,6 +28,7 @@ from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
 from imex.routing.surroundings import Surroundings
+from imex.routing.views import tell
 from imex.runtime import Message
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study
@@ -49,9 +59,15 @@ class Orders:
                 await obey_mark(unit, message.event, self._around, self._open_person)
             elif isinstance(message.event, LinkCommanded):
                 await obey_link(unit, message.event, self._around, self._open_person)
-        commands = [message.event for message in messages if isinstance(message.event, ShareCommanded)]
-        if not commands:
-            return
+        if holds := [one.event for one in messages if isinstance(one.event, HoldCommanded)]:
+            await obey_holds(unit, holds, self._around)
+        if commands := [one.event for one in messages if isinstance(one.event, ShareCommanded)]:
+            await self._obey(commands, unit)
+        # behind the commands: who was let in by one of them has read it after that
+        if views := [one.event for one in messages if isinstance(one.event, ViewReported)]:
+            await tell(unit, views, self._around)
+
+    async def _obey(self, commands: Sequence[ShareCommanded], unit: UnitOfWork) -> None:
         repository = Repository(unit.connection)
         known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in commands})
         docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
@@ -59,7 +75,9 @@ class Orders:
         backgrounds = await self._around.backgrounds.around(
             unit.connection, [study for key, study in known.items() if key in wanted]
         )
-        deciding = Deciding(docket, self._around.index(), backgrounds)
+        index = self._around.index()
+        deciding = Deciding(docket, index, backgrounds)
+        hand_over = HandOver(unit, repository, docket, index)
         results: list[tuple[ShareCommanded, Result]] = []
         for command in commands:
             key = (command.data.source, command.data.study_uid)
@@ -75,6 +93,10 @@ class Orders:
                 cause = Cause(command.id, self._around.clock(), actor, traceparent_of(span))
                 known[key], result = _obey(docket, deciding, study, command.data, cause)
                 results.append((command, result))
+                share = docket.get(result.share) if result.share else None
+                if share is not None and share.streams and share.state == "collecting":
+                    # an emergency does not wait for the next instance, or for the end of its study
+                    await hand_over.pass_on(share, cause)
         now = self._around.clock()
         await repository.save_studies(
             [studies.finished(study, docket.of(study), now) for study in known.values()]
@@ -111,6 +133,9 @@ def _obey(
 def _create(
     docket: Docket, deciding: Deciding, study: Study, asked: ShareCommandedData, cause: Cause
 ) -> tuple[Study, Result]:
+    if study.retiring_at is not None or study.disposed_at is not None:
+        words = "its images have been deleted, as they are kept for a limited time; send the study again"
+        return study, Result("rejected", words)
     wish = Addressed(
         recipient=asked.recipient,
         purpose=asked.purpose,

@@ -87,7 +87,7 @@ _Builder = Callable[[Share, Mapping[str, Any]], tuple[type[Event[Any]], shares.S
 
 Announcement = Literal[
     "requested", "accepted", "refused", "first_image_received", "completed", "delivery_attempted",
-    "partial", "delivered", "failed", "cancelled", "revoked", "expired", "escalated",
+    "partial", "delivered", "failed", "cancelled", "revoked", "expired", "escalated", "viewed",
 ]  # fmt: skip
 
 _BUILDERS: Mapping[Announcement, _Builder] = {
@@ -132,6 +132,10 @@ _BUILDERS: Mapping[Announcement, _Builder] = {
         shares.ShareEscalatedPayload(
             **_said(share), reason=more["reason"], from_priority=more["from"], to_priority=more["to"]
         ),
+    ),
+    "viewed": lambda share, more: (
+        shares.ShareViewed,
+        shares.ShareViewedPayload(**_said(share), by=more["by"], how=more["how"]),
     ),
 }
 
