@@ -63,6 +63,8 @@ CODINGS: dict[AuditAction, Coding] = {
     "quarantine_viewed": Coding(*_ACCESSED, "R"),
     "audit_read": Coding(*_AUDIT_USED, "R"),
     "delivery_commanded": Coding(*_ORDER, "U"),
+    "endpoint_tested": Coding(*_ADMINISTRATION, "E"),
+    "endpoint_tests_viewed": Coding(*_ADMINISTRATION, "R"),
     "dead_letter_replayed": Coding(*_ADMINISTRATION, "E"),
     "directory_applied": Coding(*_ADMINISTRATION, "U"),
     "directory_read": Coding(*_ADMINISTRATION, "R"),

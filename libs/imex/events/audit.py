@@ -24,6 +24,7 @@ AuditAction = Literal[
     "instances_exported",     # somebody took a copy out of an inbox
     "share_viewed", "shares_listed", "identifier_searched", "quarantine_viewed", "audit_read",
     "delivery_commanded", "delivery_viewed", "destination_commanded", "destinations_listed",
+    "endpoint_tested", "endpoint_tests_viewed",
     "dead_letter_replayed",
     "directory_applied", "directory_read",
     "signed_in", "sign_in_failed", "signed_out", "token_issued", "token_revoked", "access_denied",

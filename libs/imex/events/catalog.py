@@ -91,6 +91,7 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.QuarantineCommanded,
     commands.DeliveryCommanded,
     commands.DestinationCommanded,
+    commands.EndpointCommanded,
     commands.IdentifierCommanded,
     commands.MarkCommanded,
     commands.LinkCommanded,

@@ -214,6 +214,31 @@ class DestinationCommanded(Event[DestinationCommandedData]):
     dataschema: str = schema_url("imex.destination.commanded")
 
 
+class EndpointCommandedData(Payload):
+    """A wish that one endpoint of an institution be tested, from where deliveries are sent."""
+
+    command: Literal["test"]
+    test: UUID = Field(description="of this test; under which its steps are kept")
+    recipient: OdsCode
+    endpoint: str = Field(description="the endpoint's name in the recipient's directory entry")
+    send: bool = Field(default=False, description="whether a study of nobody is to be sent there")
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """Wishes about one endpoint stay in order."""
+        return f"endpoints/{self.recipient}/{self.endpoint}"
+
+
+class EndpointCommanded(Event[EndpointCommandedData]):
+    """Somebody of an institution wants to know whether one of its endpoints can be delivered to."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.endpoint.commanded"] = "imex.endpoint.commanded"
+    dataschema: str = schema_url("imex.endpoint.commanded")
+
+
 class ViewReportedData(StudyPayload):
     """That somebody of the recipient read a share. No wish: routing tells partners of it."""
 
