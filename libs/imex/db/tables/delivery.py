@@ -261,3 +261,32 @@ inbox_instances = Table(
     moment("at"),
 )
 """What lies in inboxes: where its bytes are, which are the payload's own where nothing was changed."""
+
+endpoint_tests = Table(
+    "endpoint_tests",
+    metadata,
+    identifier(),  # of the test, as it was asked for
+    Column("recipient", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("send", Boolean, nullable=False),  # whether a study of nobody is sent
+    Column("actor", Text, nullable=False),
+    Column("actor_institution", Text),
+    Column("state", Text, nullable=False),  # waiting | running | done
+    Column("outcome", Text),  # passed | failed | refused | broken off
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("steps", JSONB, nullable=False, server_default="[]"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("leased_by", Text),
+    moment("lease_until", nullable=True),
+    moment("requested_at", now=True),
+    moment("finished_at", nullable=True),
+    Index("ix_endpoint_tests_endpoint", "recipient", "endpoint", "requested_at"),
+    Index(
+        "uq_endpoint_tests_open",
+        "recipient",
+        "endpoint",
+        unique=True,
+        postgresql_where=text("state <> 'done'"),
+    ),
+)
+"""Tests of endpoints, one at a time for each; the newest few are kept."""
