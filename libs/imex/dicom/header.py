@@ -93,3 +93,8 @@ class Header:
     conformance: Conformance = field(default_factory=Conformance)
     dataset_bytes: int = 0
     """Length of the encoded data set as it came in."""
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the data set ends before the walk came to its end."""
+        return self.problem is not None and self.problem.startswith("truncated")

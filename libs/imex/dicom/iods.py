@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import Final
 
 MOST_NAMED: Final = 24
+_ROWS: Final = 0x00280010
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,15 @@ def _name(tag: int) -> str:
     from pydicom.datadict import keyword_for_tag
 
     return keyword_for_tag(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def needs_pixels(sop_class_uid: str) -> bool:
+    """Whether instances of the SOP class are images; False for a class that is not known.
+
+    Pixel Data itself is conditional in PS3.3, as it may be fetched by JPIP; Rows is not.
+    """
+    needed = _needed().get(sop_class_uid)
+    return needed is not None and _ROWS in needed.filled
 
 
 @cache

@@ -17,6 +17,7 @@ from imex.ingest.limits.limiter import Limiter
 from imex.ingest.meters import CertificateMeters, LimitMeters, Meters, StoreMeters
 from imex.ingest.ports import Surroundings, Tuning
 from imex.ingest.settings import DicomSettings, LimitSettings, Settings
+from imex.ingest.stow.server import StowServer
 from imex.ingest.traffic import Traffic
 from imex.ingest.watermark import StoreFill
 from imex.observability.metrics import Metrics
@@ -130,7 +131,15 @@ def components(
     )
     resources = Resources(store.close, traces.shutdown)
     watched = (certificates,) if certificates else ()
-    return (resources, Eventually(producer), background, fill, log, doors, *watched, server), server
+    stow = stow_of(settings, around)
+    return (resources, Eventually(producer), background, fill, log, doors, *watched, *stow, server), server
+
+
+def stow_of(settings: Settings, around: Surroundings) -> Sequence[Component]:
+    """The listener for store transactions; none where there is no port for it."""
+    if settings.stow.port is None:
+        return ()
+    return (StowServer(settings.stow, around, settings.ingest.drain_s, shared=settings.dicom.shared_port),)
 
 
 def bounds_of(settings: LimitSettings, directory: Callable[[], DirectoryIndex | None]) -> BoundsTable:

@@ -43,10 +43,10 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end: its address, and what audit records say of its certificate."""
+    """Who is at the other end: its address, and what else audit records say of how it came."""
 
     host: str
-    certificate: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 class Carried:
@@ -165,7 +165,7 @@ class Carried:
                         "called_ae": origin.called_ae,
                         "association": str(origin.association),
                         "ended": outcome,
-                        **self._peer.certificate,
+                        **self._peer.details,
                     },
                     personal={"address": self._peer.host},
                 ),

@@ -4,9 +4,10 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from imex.dicomweb.statement import LEAST_SECRET_CHARS
 from imex.settings import (
     HttpSettings,
     KafkaSettings,
@@ -84,6 +85,27 @@ class IngestSettings(BaseSettings):
     drain_s: float = Field(default=20.0, ge=0, description="for associations to end by themselves")
 
 
+class StowSettings(BaseSettings):
+    """The port on which the portal hands store transactions (STOW-RS) on."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_STOW_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    host: str = "127.0.0.1"
+    port: TcpPort | None = Field(default=None, description="not set: no STOW-RS. 0 picks a free one")
+    secret: SecretStr = Field(default=SecretStr(""), description="shared with the portal")
+    requests: int = Field(default=64, ge=1, le=1000, description="at a time, in this process")
+
+    @model_validator(mode="after")
+    def _secret_is_long(self) -> Self:
+        if self.port is not None and len(self.secret.get_secret_value()) < LEAST_SECRET_CHARS:
+            raise ValueError(
+                f"IMEX_STOW_PORT needs IMEX_STOW_SECRET of {LEAST_SECRET_CHARS} characters or more"
+            )
+        return self
+
+
 class LimitSettings(BaseSettings):
     """Limits that all ingest processes keep together; 0 stands for none."""
 
@@ -129,6 +151,7 @@ class Settings(BaseModel):
 
     dicom: DicomSettings = Field(default_factory=DicomSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
+    stow: StowSettings = Field(default_factory=StowSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)

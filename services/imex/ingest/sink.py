@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
@@ -37,6 +37,14 @@ class NearlyFull(Exception):
     """The object store has no room for this lane any more; the words are for the sender."""
 
 
+class Inspects(Protocol):
+    """Says why a data set is not stored, where its way in asks for more than a C-STORE's does."""
+
+    def of(self, header: Header, *, complete: bool) -> StoreResponse | None:
+        """The answer to give instead; None where it may be stored. `complete`: all of it has come."""
+        ...
+
+
 class InstanceSink:
     """Takes one data set to the store and its event to the broker; only then says SUCCESS."""
 
@@ -47,11 +55,16 @@ class InstanceSink:
         command: StoreCommand,
         index: "DirectoryIndex",
         carried: Carried,
+        *,
+        inspects: Inspects | None = None,
     ) -> None:
         self._around = around
         self._origin = origin
         self._index = index
         self._carried = carried
+        self._inspects = inspects
+        self.header = Header()
+        """What its header says: known once `commit` has begun."""
         self._id = around.new_id()
         now = around.now()
         self._stored = Stored(
@@ -107,6 +120,9 @@ class InstanceSink:
 
     async def _stream(self, chunk: memoryview | bytes) -> None:
         """From here on the data set is too large for one PUT."""
+        refused = self._inspected(self._scanner.so_far(), complete=False) if self._inspects else None
+        if refused is not None:
+            raise Refused(refused.status, refused.comment)
         if self._around.fill.refusal("bulk") is not None:
             header = self._scanner.so_far()
             self._admit_to_store(header, study_of(header, self._origin.association))
@@ -119,8 +135,12 @@ class InstanceSink:
 
     async def commit(self) -> StoreResponse:
         """Store, publish, and answer; never later than the bound, never a false SUCCESS."""
-        header = self._scanner.finish()
+        header = self.header = self._scanner.finish()
         study_uid = study_of(header, self._origin.association)
+        refused = self._inspected(header, complete=True)
+        if refused is not None:
+            await self.abort()
+            return refused
         try:
             lane = self._admit_to_store(header, study_uid)
             async with asyncio.timeout(self._around.tuning.safe_within_s):
@@ -144,6 +164,13 @@ class InstanceSink:
         self._carried.received(study_uid)
         self._around.meters.safe(self._size)
         return self._answer(SUCCESS, "")
+
+    def _inspected(self, header: Header, *, complete: bool) -> StoreResponse | None:
+        refused = self._inspects.of(header, complete=complete) if self._inspects else None
+        if refused is None:
+            return None
+        self._carried.denied(study_of(header, self._origin.association), refused.comment)
+        return self._answer(refused.status, refused.comment)
 
     async def abort(self) -> None:
         """The data set will not be completed: nothing of it stays."""
