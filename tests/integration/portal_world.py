@@ -231,6 +231,7 @@ async def world(database_url: str, command_wait_s: float = 0.2) -> AsyncIterator
         database=database,
         documents=store,
         metrics=Metrics("portal"),
+        payloads=store,
         command_wait_s=command_wait_s,
     )
     made = World(database, store, create_app(portal), portal)

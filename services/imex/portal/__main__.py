@@ -35,6 +35,7 @@ async def serve(settings: Settings) -> None:
     """Compose the portal and serve it."""
     database = Database(settings.database.url, "portal", settings.database.pool_size)
     documents = MinioStore(settings.s3, settings.s3.directory_bucket)
+    payloads = MinioStore(settings.s3)
     metrics = Metrics("portal")
     producer = Producer(settings.kafka, "portal")
     relay = Relay(database, "portal", producer, metrics)
@@ -43,6 +44,7 @@ async def serve(settings: Settings) -> None:
         database=database,
         documents=documents,
         metrics=metrics,
+        payloads=payloads,
         broker=Broker(TopicReader(settings.kafka, "portal-reader"), producer),
         sealer=Sealer(settings.sealing.key_bytes(), settings.sealing.current),
     )
@@ -60,6 +62,7 @@ async def serve(settings: Settings) -> None:
     try:
         await uvicorn.Server(config).serve()
     finally:
+        await payloads.close()
         await documents.close()
         await database.close()
         logging.getLogger(__name__).info("stopped")

@@ -31,6 +31,8 @@ class Portal:
     database: Database
     documents: ObjectStore
     metrics: Metrics
+    payloads: ObjectStore
+    """Where images lie."""
     sealer: Sealer | None = None
     broker: Broker | None = None
     """Reads Kafka for reconciliation and dead letters; None where there is none."""
