@@ -52,6 +52,7 @@ def environment() -> dict[str, str]:
         "IMEX_SEALING_CURRENT": "k1",
         "IMEX_DELIVERY_SIGNING_KEY": key(),
         "IMEX_PORTAL_SECRET": key(),
+        "IMEX_STOW_SECRET": key(),
     }
     made |= {f"KAFKA_{name.upper()}_PASSWORD": password for name, password in kafka.items()}
     made |= {f"DB_{name.upper()}_PASSWORD": password for name, password in database.items()}

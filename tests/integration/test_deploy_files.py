@@ -117,7 +117,7 @@ def test_the_plain_dicom_port_is_off_unless_it_is_enabled(helm: str) -> None:
         service = manifests["Service", "imex-dicom"]
         assert {port["name"] for port in service["spec"]["ports"]} == ports
         (container,) = manifests["Deployment", "imex-ingest"]["spec"]["template"]["spec"]["containers"]
-        assert {port["name"] for port in container["ports"]} == ports | {"http"}
+        assert {port["name"] for port in container["ports"]} == ports | {"http", "stow"}
         named = {entry["name"] for entry in container["env"]}
         assert ("IMEX_DICOM_PORT" in named) is ("dicom" in ports)
         assert "IMEX_DICOM_TLS_CERTIFICATE" in named

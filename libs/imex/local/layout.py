@@ -164,6 +164,8 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_DICOM_AE_TITLE": AE_TITLE,
                 "IMEX_DICOM_SHARED_PORT": str(len(names_of("ingest")) > 1).lower(),
                 "IMEX_INGEST_DRAIN_S": str(DRAIN_S),
+                "IMEX_STOW_PORT": str(home.ports()["stow"]),
+                "IMEX_STOW_SECRET": secrets.stow,
                 "IMEX_LIMITS_PROCESSES": str(len(names_of("ingest"))),
                 "IMEX_STORAGE_MEASURE": "disk" if objects.uses_seaweedfs(home) else "minio",
                 "IMEX_STORAGE_PATH": str(home.data),
@@ -193,6 +195,8 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_PORTAL_SECRET": secrets.portal_secret,
                 "IMEX_PORTAL_LOCAL": "true",
                 "IMEX_PORTAL_SERVICES": json.dumps(health),
+                "IMEX_STOW_URL": f"http://{_LOOPBACK}:{home.ports()['stow']}",
+                "IMEX_STOW_SECRET": secrets.stow,
                 "IMEX_PORTAL_TRACES_URL": f"http://{_LOOPBACK}:{home.ports()['zipkin']}",
             }
         case _:
@@ -234,6 +238,7 @@ def describe(home: Home) -> dict[str, Any]:
         },
         "portal": portal,
         "api": f"{portal}/api/v1",
+        "dicomweb": f"{portal}/dicom-web",
         "kafka": f"{_LOOPBACK}:{at['kafka']}",
         "kafka_sasl": {
             "mechanism": kafka.MECHANISM,

@@ -20,6 +20,7 @@ FIXED = {
     "routing": 8093,
     "delivery": 8094,
     "audit": 8095,
+    "stow": 8096,
     "hospital_a": 4242,
     "hospital_b": 4243,
     "hospital_b_http": 8043,

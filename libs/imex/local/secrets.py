@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,11 @@ class Secrets(BaseModel):
     admin_token: str
     account_passwords: Mapping[str, str]
     """The portal's accounts that are there before any directory: user name to password."""
+
+    @property
+    def stow(self) -> str:
+        """What the portal and ingest share; derived, so that the secrets of an older stack have it too."""
+        return hmac.digest(self.portal_secret.encode(), b"stow", "sha256").hex()
 
 
 def load_or_make(path: Path) -> Secrets:

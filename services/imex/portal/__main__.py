@@ -10,6 +10,8 @@ from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.portal.app import create_app
 from imex.portal.context import Broker, Portal
+from imex.portal.dicomweb.ingest import Ingest
+from imex.portal.parts import Part
 from imex.portal.settings import Settings
 from imex.runtime.producer import Producer
 from imex.runtime.reader import TopicReader
@@ -48,7 +50,11 @@ async def serve(settings: Settings) -> None:
         broker=Broker(TopicReader(settings.kafka, "portal-reader"), producer),
         sealer=Sealer(settings.sealing.key_bytes(), settings.sealing.current),
     )
-    app = create_app(portal, [producer, relay])
+    parts: list[Part] = [producer, relay]
+    if settings.stow.url:
+        portal.ingest = ingest = Ingest(settings.stow)
+        parts.insert(0, ingest)  # needs no broker, and is not to wait for one
+    app = create_app(portal, parts)
     config = uvicorn.Config(
         app,
         host=settings.http.host,

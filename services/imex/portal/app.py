@@ -10,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from imex.portal import errors, probes
 from imex.portal.api.router import PREFIX, api_router
 from imex.portal.context import Portal
+from imex.portal.dicomweb.router import dicomweb_router
 from imex.portal.guard import RequestGuard
 from imex.portal.headers import SecurityHeaders
 from imex.portal.measure import Measured
@@ -52,6 +53,7 @@ def create_app(portal: Portal, parts: Sequence[Part] = ()) -> FastAPI:
     app.add_middleware(Measured, metrics=portal.metrics)
     errors.install(app)
     app.include_router(api_router())
+    app.include_router(dicomweb_router())
     app.include_router(probes.router)
     app.include_router(pages_router())
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

@@ -1,10 +1,14 @@
 """What every request works with."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fastapi import Request
 
 from imex.db import Database
+from imex.dicomweb.outcome import StowOutcome
+from imex.dicomweb.statement import Statement
 from imex.observability.metrics import Metrics
 from imex.portal.auth.attempts import SignInAttempts
 from imex.portal.auth.forms import FormTokens
@@ -23,6 +27,14 @@ class Broker:
     producer: Producer
 
 
+class TakesStudies(Protocol):
+    """Where store transactions go."""
+
+    async def store(self, statement: Statement, address: str, body: AsyncIterator[bytes]) -> StowOutcome:
+        """Hand one request of a known institution on; raises Problem where nothing was stored."""
+        ...
+
+
 @dataclass
 class Portal:
     """The portal's parts, made by `main` or by a test, and reached through the application's state."""
@@ -36,6 +48,8 @@ class Portal:
     sealer: Sealer | None = None
     broker: Broker | None = None
     """Reads Kafka for reconciliation and dead letters; None where there is none."""
+    ingest: TakesStudies | None = None
+    """Takes what is sent by STOW-RS; None where that is not set up."""
     command_wait_s: float = 5.0
     attempts: SignInAttempts = field(default_factory=SignInAttempts)
     forms: FormTokens = field(init=False)

@@ -11,6 +11,8 @@ MAX_BODY_BYTES = 1 << 20
 """Of forms and commands, which are small. Bodies are read before the caller is known."""
 MAX_DIRECTORY_BYTES = 16 << 20
 DIRECTORY_PATH = "/api/v1/directory"
+STREAMED_PATH = "/dicom-web/studies"
+"""Bodies of any size, read piece by piece when it is known who sends, and bounded by who takes them."""
 
 _NUL = "A text must not contain the character U+0000. Leave it out."
 _NUL_FORMS = {"application/x-www-form-urlencoded": b"%00", "application/json": b"\\u0000"}
@@ -29,7 +31,7 @@ class RequestGuard:
             return
         try:
             _check_address(scope)
-            if scope["method"] in {"GET", "HEAD", "OPTIONS"}:
+            if scope["method"] in {"GET", "HEAD", "OPTIONS"} or scope["path"].startswith(STREAMED_PATH):
                 await self._app(scope, receive, send)
                 return
             body = await _bounded_body(scope, receive)

@@ -1,8 +1,11 @@
 """The portal's settings."""
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imex.dicomweb.statement import LEAST_SECRET_CHARS
 from imex.settings import (
     DatabaseSettings,
     HttpSettings,
@@ -30,6 +33,23 @@ class PortalSettings(BaseSettings):
     session_hours: int = Field(default=12, ge=1, le=24 * 7)
 
 
+class StowSettings(BaseSettings):
+    """How store transactions reach ingest."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_STOW_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    url: str = Field(default="", description="ingest's, without a path; empty: no STOW-RS")
+    secret: SecretStr = Field(default=SecretStr(""), description="shared with ingest")
+
+    @model_validator(mode="after")
+    def _secret_is_long(self) -> Self:
+        if self.url and len(self.secret.get_secret_value()) < LEAST_SECRET_CHARS:
+            raise ValueError(f"IMEX_STOW_URL needs IMEX_STOW_SECRET of {LEAST_SECRET_CHARS} characters")
+        return self
+
+
 class Settings(BaseModel):
     """Everything the portal is told from outside; each group reads its own variables."""
 
@@ -43,3 +63,4 @@ class Settings(BaseModel):
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     portal: PortalSettings = Field(default_factory=PortalSettings)
+    stow: StowSettings = Field(default_factory=StowSettings)
