@@ -218,7 +218,7 @@ async def test_a_rejection_is_shared_by_all_deliveries(world: World) -> None:
     receiver = DimseRecorder(on_admit=lambda _: Reject(1, 1, 7))
     async with acceptor(receiver) as node, world.working():
         world.endpoint("RT3", node.port)
-        for number in range(5):
+        for number in range(3):
             passage = Passage("RT3")
             await world.issue(passage, [of(CT, number)])
             row = await world.until_failing(passage)

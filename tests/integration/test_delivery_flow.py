@@ -129,8 +129,9 @@ async def test_a_dead_destination_does_not_slow_another(world: World) -> None:
             await world.issue(passage, study(2).instances)
         for passage in flowing:
             await world.until_outcome(passage, "delivered")
-        for passage in stuck:
-            await world.until_failing(passage)
+        # the rest of them waits until one has found it back
+        failing = [await world.row(passage) for passage in stuck]
+        assert any(row.failures >= 1 for row in failing)
 
 
 async def test_one_refused_instance_fails_and_the_rest_flows(world: World) -> None:

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from imex.events.envelope import Event, schema_url
+from imex.events.envelope import Event, OdsCode, schema_url
 from imex.events.manifests import DeliveryPayload
 
 
@@ -91,3 +91,23 @@ class DeliveryEnded(Event[DeliveryEndedData]):
     PRODUCER: ClassVar[str] = "delivery"
     type: Literal["imex.delivery.ended"] = "imex.delivery.ended"
     dataschema: str = schema_url("imex.delivery.ended")
+
+
+class DeliverySteeredData(DeliveryPayload):
+    """What a person had done to a delivery, or to all that goes to its destination."""
+
+    command: Literal["pause", "resume", "retry", "reroute"]
+    whole_destination: bool = Field(default=False, description="it was asked of the whole destination")
+    from_endpoint: str | None = Field(default=None, description="where it went before, of a reroute")
+    reason: str = ""
+    actor: str = Field(description="account that asked")
+    actor_institution: OdsCode | None = None
+
+
+class DeliverySteered(Event[DeliverySteeredData]):
+    """A person held a delivery, let it go on, or sent it elsewhere."""
+
+    FAMILY: ClassVar[str] = "deliveries"
+    PRODUCER: ClassVar[str] = "delivery"
+    type: Literal["imex.delivery.steered"] = "imex.delivery.steered"
+    dataschema: str = schema_url("imex.delivery.steered")

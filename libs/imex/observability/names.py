@@ -159,6 +159,11 @@ DELIVERY_INSTANCES = CounterName(
 DELIVERY_BYTES = CounterName("imex_delivery_bytes_total", "Bytes confirmed", ("recipient",))
 DELIVERY_WAITING = GaugeName("imex_delivery_waiting_jobs", "Deliveries waiting", ("recipient",))
 DELIVERY_RUNNING = GaugeName("imex_delivery_running_jobs", "Deliveries being sent", ("recipient",))
+DELIVERY_HELD = GaugeName(
+    "imex_delivery_held_destinations",
+    "Destinations to which nothing goes: paused by a person, or away",
+    ("recipient", "endpoint", "why"),
+)
 DELIVERY_QUEUE = GaugeName("imex_delivery_queue_jobs", "Deliveries not ended", ("priority", "state"))
 DELIVERY_SECONDS = HistogramName(
     "imex_delivery_seconds",

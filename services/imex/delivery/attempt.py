@@ -6,10 +6,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Final
 
 from imex.db import is_outage
 from imex.delivery.endings import Result
-from imex.delivery.jobs import Job
+from imex.delivery.jobs import PAUSED, REROUTED, WITHDRAWN, Job
 from imex.delivery.lane import Count, Errand, Lane, Stop
 from imex.delivery.meters import Meters
 from imex.delivery.pace import Rates
@@ -106,6 +107,8 @@ async def _attempt(  # noqa: PLR0917  as above
     count = Count()
     reason = ""
     exhausted = False
+    unreachable = False
+    place = ""
     async with recording(means.repository, job) as recorder:
         with means.arrivals.inlet(job.id) as inlet:
 
@@ -139,6 +142,7 @@ async def _attempt(  # noqa: PLR0917  as above
                 await _Lanes(errand, width).run()
             except CannotDeliver as error:
                 reason = str(error)
+                unreachable = True
                 if error.lasting:
                     await _learn_rejection(means.refusals, job, target.place(endpoint), reason)
             except StoreError:
@@ -160,6 +164,8 @@ async def _attempt(  # noqa: PLR0917  as above
         sent_bytes=count.bytes,
         yielded=yielded,
         changes=tuple(sorted(count.changes)),
+        away=(unreachable or count.full) and not count.confirmed + count.failed,
+        place=place,
     )
 
 
@@ -180,10 +186,17 @@ async def _learn(
     await refusals.learn(job, place, new)
 
 
+_STOPPED: Final = {
+    Standing.WITHDRAWN: WITHDRAWN,
+    Standing.PAUSED: PAUSED,
+    Standing.REROUTED: REROUTED,
+}
+
+
 def _why(count: Count, stop: Stop, standing: Standing, *, exhausted: bool) -> tuple[str, bool]:
     """Why an attempt that nothing broke did not succeed, and whether it only gave way."""
-    if standing is Standing.WITHDRAWN:
-        return "stopped: the delivery was withdrawn", True
+    if words := _STOPPED.get(standing):
+        return words, True
     if count.again:
         return count.last_again, False
     if stop.asked.is_set() and not exhausted:

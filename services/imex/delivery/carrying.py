@@ -74,6 +74,10 @@ class Carrying:
         """How the receipt names a destination; empty when it is none."""
         return self._ask(recipient, endpoint, lambda target, found: target.address(found), "")
 
+    def place(self, recipient: str, endpoint: str) -> str:
+        """Where its endpoint is; empty when it is none."""
+        return self._ask(recipient, endpoint, lambda target, found: target.place(found), "")
+
     def kept(self, recipient: str, endpoint: str) -> int:
         """How many associations with a destination are kept open."""
         return self._ask(recipient, endpoint, lambda target, found: target.kept(found), 0)
@@ -134,7 +138,9 @@ class Carrying:
     async def _send(self, job: Job, stop: Stop, width: Width) -> Result:
         try:
             target, endpoint, prepare = await self._way(job)
-        except (CannotDeliver, MayNotLeave) as error:
+        except CannotDeliver as error:
+            return Result(reason=str(error), away=self._directory() is not None)
+        except MayNotLeave as error:
             return Result(reason=str(error))
         except Exception as error:
             if not is_transient(error):

@@ -19,6 +19,13 @@ LONGEST_WAIT: Final = timedelta(minutes=30)
 JITTER: Final = 0.2
 """A wait is shortened by up to this part, so that deliveries to one destination do not march in step."""
 
+BREAKER_DELIVERIES: Final = 3
+"""So many different deliveries in a row that got nothing through mean that the destination is away."""
+PROBE_STEPS_S: Final = (2.0, 4.0, 8.0, 15.0)
+"""Between probes in the first hour: so short that the deliveries which take turns at it wait a minute."""
+EMERGENCY_PROBE: Final = timedelta(seconds=10)
+"""After this long since the last one failed, an emergency may be the next probe whatever the back-off."""
+
 MAX_REPEATS: Final = 5
 """An instance is given up after so many answers that may pass, when also an hour went by without progress."""
 FULL_IN_A_ROW: Final = 3
@@ -111,6 +118,14 @@ def backoff(failures: int, failing_for: timedelta, draw: float) -> timedelta:
     else:
         longest = min(failing_for * LATER_SHARE, LONGEST_WAIT)
     return longest * (1 - JITTER * draw)
+
+
+def probe_wait(probes: int, failing_for: timedelta, draw: float) -> timedelta:
+    """How long a destination is left alone after so many probes in vain; `draw` as in `backoff`."""
+    if failing_for >= FIRST_HOUR:
+        return backoff(probes, failing_for, draw)
+    step = PROBE_STEPS_S[min(max(probes, 1), len(PROBE_STEPS_S)) - 1]
+    return timedelta(seconds=step) * (1 - JITTER * draw)
 
 
 @dataclass(frozen=True, slots=True)

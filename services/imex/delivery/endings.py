@@ -13,7 +13,9 @@ from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import attempts, deliveries, instances, receipts, withheld
 from imex.db.tables.delivery import kept as kept_table
 from imex.delivery import decide, facts
+from imex.delivery.controls import move
 from imex.delivery.decide import Tally
+from imex.delivery.destinations import got_nothing_through, reached, wake
 from imex.delivery.jobs import Job, held_by
 from imex.delivery.receipt import Destination, Line, SignedReceipt, Signer, document_of
 from imex.delivery.repository import tally
@@ -31,6 +33,10 @@ class Result:
     """It stopped because it was asked to, and goes on as soon as it may."""
     changes: tuple[str, ...] = ()
     """What was changed on the way out, in words."""
+    away: bool = False
+    """Nothing got through, and it was the destination's trouble: not reached, rejecting, or full."""
+    place: str = ""
+    """Where it was tried, so that another address is tried at once."""
 
 
 _RELEASING = timedelta(seconds=2)
@@ -70,11 +76,22 @@ class Endings:
             if row is None or counts is None:
                 return Settled("lost")
             settled, values = await self._decide(unit, job, row, counts, result)
+            if result is not None:
+                await _note_destination(unit, job, result)
             await unit.connection.execute(
                 update(deliveries)
                 .where(deliveries.c.id == job.id)
-                .values(state=settled.state, leased_by=None, lease_until=None, associations=0, **values)
+                .values(
+                    state=settled.state,
+                    leased_by=None,
+                    lease_until=None,
+                    associations=0,
+                    only_to_settle=False,
+                    **values,
+                )
             )
+            if row.reroute_to is not None and settled.state in {"waiting", "idle"}:
+                await move(unit, await _as_it_is(unit, job), row.reroute_to)
             if kept:
                 await _note_kept(unit, job, kept, self._keep)
         return settled
@@ -100,7 +117,7 @@ class Endings:
         if result is not None:
             await _end_attempt(unit, job, row.ae_title, result, now=now, again_at=values["next_attempt_at"])
             if not result.reason and job.failing.failures:
-                await _wake_others(unit, job)
+                await wake(unit, *job.destination)
         if ending is not None:
             end, reason = ending
             unit.publish(
@@ -212,22 +229,19 @@ async def _end_attempt(
         )
 
 
-async def _wake_others(unit: UnitOfWork, job: Job) -> None:
-    """The destination is back: what waits for it need not sit out its back-off."""
-    theirs = (
-        select(deliveries.c.id)
-        .where(
-            deliveries.c.recipient == job.recipient,
-            deliveries.c.endpoint == job.endpoint,
-            deliveries.c.state == "waiting",
-            deliveries.c.failures > 0,
-            deliveries.c.next_attempt_at > func.now(),
+async def _note_destination(unit: UnitOfWork, job: Job, result: Result) -> None:
+    """What the attempt tells of the destination as a whole."""
+    if result.away:
+        draw = random.random()  # noqa: S311
+        await got_nothing_through(
+            unit, job, reason=result.reason, place=result.place, now=datetime.now(UTC), draw=draw
         )
-        .with_for_update(skip_locked=True)
-    )
-    await unit.connection.execute(
-        update(deliveries).where(deliveries.c.id.in_(theirs)).values(next_attempt_at=func.now())
-    )
+    elif result.confirmed or result.failed:
+        await reached(unit, *job.destination)
+
+
+async def _as_it_is(unit: UnitOfWork, job: Job) -> Row[Any]:
+    return (await unit.connection.execute(select(deliveries).where(deliveries.c.id == job.id))).one()
 
 
 async def _note_kept(unit: UnitOfWork, job: Job, number: int, keep: timedelta) -> None:
@@ -267,6 +281,7 @@ async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
             row.at,
             row.delivered_digest if row.state == "confirmed" else None,
             tuple(row.changes or ()),
+            sent_to=row.sent_to if row.state == "confirmed" else None,
         )
         for row in carried
     ]

@@ -9,6 +9,7 @@ from imex.delivery.decide import Verdict
 from imex.delivery.jobs import Job, Outcome
 from imex.events import ids
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
+from imex.events.commands import DeliveryCommandedData, DestinationCommandedData
 from imex.events.deliveries import (
     DeliveryAttempted,
     DeliveryAttemptedData,
@@ -18,6 +19,8 @@ from imex.events.deliveries import (
     DeliveryEndedData,
     DeliveryProgressed,
     DeliveryProgressedData,
+    DeliverySteered,
+    DeliverySteeredData,
     InstanceOutcome,
 )
 
@@ -115,6 +118,34 @@ def ended(
         traceparent=job.traceparent,
         data=DeliveryEndedData(
             **_about(job), outcome=outcome, confirmed=confirmed, reason=reason[:MAX_REASON]
+        ),
+    )
+
+
+def steered(
+    job: Job,
+    data: DeliveryCommandedData | DestinationCommandedData,
+    *,
+    cause: UUID,
+    at: datetime,
+    before: str | None = None,
+) -> DeliverySteered:
+    """What a person had done to a delivery. The same `cause` says it of a delivery once."""
+    assert data.command != "cancel"  # whose end says so
+    subject = str(job.id)
+    return DeliverySteered.of(
+        id=ids.caused_id(cause, DeliverySteered.type_name(), subject),
+        subject=subject,
+        time=at,
+        traceparent=job.traceparent,
+        data=DeliverySteeredData(
+            **_about(job),
+            command=data.command,
+            whole_destination=isinstance(data, DestinationCommandedData),
+            from_endpoint=before,
+            reason=data.reason[:MAX_REASON],
+            actor=data.actor,
+            actor_institution=data.actor_institution,
         ),
     )
 

@@ -5,20 +5,20 @@ from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, and_, case, delete, func, not_, or_, select, update
+from sqlalchemy import Row, and_, case, delete, exists, func, not_, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, withheld
 from imex.delivery import facts
+from imex.delivery.controls import note, steer, steer_destination, tell_waiting
 from imex.delivery.decide import LIFETIME
 from imex.delivery.identifiers import obey
 from imex.delivery.jobs import Instance, job_of
 from imex.delivery.manifests import issue
-from imex.delivery.refusals import forget
 from imex.delivery.wake import Arrivals
 from imex.events import Event
-from imex.events.commands import DeliveryCommanded, IdentifierCommanded
+from imex.events.commands import DeliveryCommanded, DestinationCommanded, IdentifierCommanded
 from imex.events.manifests import (
     ManifestAnnotated,
     ManifestAnnotatedData,
@@ -44,6 +44,9 @@ def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
         for event in events:
             if isinstance(event, IdentifierCommanded):
                 await obey(unit, event, sealer)
+            elif isinstance(event, DestinationCommanded):
+                await steer_destination(unit, event)
+                unit.after_commit(arrivals.ring)
         await apply(events, unit, arrivals)
 
     return handle
@@ -70,6 +73,7 @@ async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arriva
     for issued, group in groupby(events, lambda event: isinstance(event, ManifestIssued)):
         if issued:
             new = await issue(unit, [event.data for event in group])
+            await tell_waiting(unit, new)
             for delivery, instances in new.items():
                 listed[delivery] += instances
         else:
@@ -138,6 +142,10 @@ async def _dispute(unit: UnitOfWork, data: ManifestAnnotatedData) -> None:
         return
     held = {one.sop_instance_uid for one in disputes if one.became == "held"}
     over = {one.sop_instance_uid for one in disputes} - held
+    if over:
+        await unit.connection.execute(
+            update(deliveries).where(deliveries.c.id == data.delivery).values(only_to_settle=False)
+        )
     for uids, before, after in ((held, "waiting", "disputed"), (over, "disputed", "waiting")):
         if uids:
             await unit.connection.execute(
@@ -157,6 +165,7 @@ async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:
     stays = or_(deliveries.c.withdrawn, deliveries.c.cancelled, deliveries.c.state == "running")
     backing_off = and_(deliveries.c.state == "waiting", deliveries.c.failures > 0)
     ended = deliveries.c.state == "ended"
+    waits = instances.c.state == "waiting"
     await unit.connection.execute(
         update(deliveries)
         .where(deliveries.c.id == data.delivery)
@@ -168,6 +177,7 @@ async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:
             state=case((stays, deliveries.c.state), else_="waiting"),
             outcome=case((stays, deliveries.c.outcome), else_=None),
             next_attempt_at=case((or_(stays, backing_off), deliveries.c.next_attempt_at), else_=func.now()),
+            only_to_settle=not_(exists().where(instances.c.delivery == data.delivery, waits)),
             expires_at=case((and_(ended, not_(stays)), func.now() + LIFETIME), else_=deliveries.c.expires_at),
         )
     )
@@ -234,31 +244,9 @@ async def _command(unit: UnitOfWork, event: DeliveryCommanded) -> None:
             if row.state != "ended":
                 reason = data.reason or "cancelled by a person"
                 await _stop(unit, row, {"cancelled": True}, reason, event.id)
-        case "retry":
-            await _retry(unit, row)
-
-
-async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
-    """Try now, failed instances and an ended delivery too; what routing has withdrawn stays ended."""
-    if row.withdrawn:
-        return
-    again = await unit.connection.execute(
-        update(instances)
-        .where(instances.c.delivery == row.id, instances.c.state == "failed")
-        .values(state="waiting", reason="", status=None, attempts=0)
-    )
-    await forget(unit, row.recipient, row.endpoint)
-    values: dict[str, Any] = {
-        "failures": 0,
-        "failing_since": None,
-        "cancelled": False,
-        "expires_at": func.now() + LIFETIME,
-    }
-    if again.rowcount:  # a receipt that says failed gets a successor
-        values["receipt_due"] = True
-    if row.state != "running":
-        values |= {"state": "waiting", "outcome": None, "next_attempt_at": func.now()}
-    await unit.connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
+                await note(unit, event.id, data, row.recipient, row.endpoint, delivery=row.id)
+        case _:
+            await steer(unit, event, row)
 
 
 async def _locked(unit: UnitOfWork, delivery: UUID) -> Row[Any] | None:

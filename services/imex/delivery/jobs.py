@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, and_
+from sqlalchemy import ColumnElement, Row, and_, case, or_
 
 from imex.db.tables.delivery import deliveries
 from imex.delivery.changing.facts import Given
@@ -44,6 +44,8 @@ class Job:
     """What was asked for when something of it was first sent."""
     associations: int = 1
     """That the database counts for it; a guest has none and uses those of others in turns."""
+    probe: bool = False
+    """It asks whether a destination that was away is back."""
 
     @property
     def destination(self) -> tuple[str, str]:
@@ -62,6 +64,23 @@ def held_by(job: Job) -> ColumnElement[bool]:
         deliveries.c.id == job.id,
         deliveries.c.leased_by == job.lease,
         deliveries.c.started_at == job.started_at,
+    )
+
+
+WITHDRAWN: Final = "stopped: the delivery was withdrawn"
+PAUSED: Final = "stopped: the delivery was paused"
+REROUTED: Final = "stopped: the delivery is sent to another endpoint"
+DESTINATION_PAUSED: Final = "stopped: the destination was paused"
+
+
+def why_stopped() -> ColumnElement[str]:
+    """Why an attempt is to stop, in words; empty while it may go on."""
+    d = deliveries.c
+    return case(
+        (or_(d.withdrawn, d.cancelled), WITHDRAWN),
+        (d.paused.is_not(None), PAUSED),
+        (d.reroute_to.is_not(None), REROUTED),
+        else_="",
     )
 
 

@@ -8,36 +8,100 @@ start: a process that was killed and started again finds its own deliveries at o
 slow can no longer write for a delivery it has lost.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, and_, case, delete, exists, func, not_, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
-from imex.db.tables.delivery import attempts, deliveries, destinations, instances, kept
-from imex.delivery import facts
-from imex.delivery.decide import PRIORITIES
-from imex.delivery.jobs import Depth, Due, Job, attempt_id, held_by, job_of
+from imex.db.tables.delivery import attempts, deliveries, instances, kept, queues
+from imex.db.tables.delivery import destinations as destinations_table
+from imex.delivery import destinations, facts
+from imex.delivery.controls import move
+from imex.delivery.decide import EMERGENCY_PROBE, PRIORITIES
+from imex.delivery.jobs import (
+    DESTINATION_PAUSED,
+    Depth,
+    Due,
+    Job,
+    attempt_id,
+    held_by,
+    job_of,
+    why_stopped,
+)
 from imex.events import Priority
 
-_RANK = case({"emergency": 0, "urgent": 1}, value=deliveries.c.priority, else_=2)
-_DUE = and_(deliveries.c.state == "waiting", deliveries.c.next_attempt_at <= func.now())
-_DESTINATIONS_DUE = (  # asked for many times a second, and dearer to build than to answer
-    select(deliveries.c.recipient, deliveries.c.endpoint, func.min(_RANK).label("rank"))
-    .where(_DUE)
-    .group_by(deliveries.c.recipient, deliveries.c.endpoint)
-    .order_by(func.min(_RANK), func.min(deliveries.c.next_attempt_at))
+_DUE = and_(
+    deliveries.c.state == "waiting", deliveries.c.paused.is_(None), deliveries.c.next_attempt_at <= func.now()
+)
+# Asked for many times a second, whatever waits: a few looks into an index for each destination.
+_DESTINATIONS_DUE = text(
+    """
+    SELECT d.recipient, d.endpoint, q.rank
+      FROM delivery.destinations AS d
+     CROSS JOIN LATERAL (
+           SELECT p.rank, w.next_attempt_at
+             FROM (VALUES ('emergency', 0), ('urgent', 1), ('routine', 2)) AS p (priority, rank)
+            CROSS JOIN LATERAL (
+                  SELECT w.next_attempt_at FROM delivery.deliveries AS w
+                   WHERE w.recipient = d.recipient AND w.endpoint = d.endpoint AND w.priority = p.priority
+                     AND w.state = 'waiting' AND w.paused IS NULL AND w.next_attempt_at <= now()
+                   ORDER BY w.next_attempt_at LIMIT 1) AS w
+            ORDER BY p.rank LIMIT 1) AS q
+     WHERE d.paused IS NULL
+       AND (d.probe_at IS NULL OR d.probe_at <= now()
+            OR (q.rank = 0 AND d.failed_at <= now() - CAST(:sooner AS interval)))
+     ORDER BY q.rank, q.next_attempt_at
+    """
+)
+# By priority; within one the senders take turns, who was served longest ago first; of one sender by age.
+_IN_TURN = text(
+    """
+    SELECT d.id, d.priority, d.source
+      FROM (SELECT w.id, p.rank, q.served_at, w.created_at,
+                   row_number() OVER (PARTITION BY p.rank, q.source ORDER BY w.created_at, w.id) AS turn
+              FROM unnest(CAST(:priorities AS text[])) WITH ORDINALITY AS p (priority, rank)
+             CROSS JOIN delivery.queues AS q
+             CROSS JOIN LATERAL (
+                   SELECT w.id, w.created_at FROM delivery.deliveries AS w
+                    WHERE w.recipient = q.recipient AND w.endpoint = q.endpoint AND w.priority = p.priority
+                      AND w.source = q.source AND w.state = 'waiting' AND w.paused IS NULL
+                      AND w.next_attempt_at <= now()
+                    ORDER BY w.created_at LIMIT :most) AS w
+             WHERE q.recipient = :recipient AND q.endpoint = :endpoint
+             ORDER BY p.rank, turn, q.served_at NULLS FIRST, w.created_at, w.id
+             LIMIT :most) AS c
+      JOIN delivery.deliveries AS d ON d.id = c.id
+     WHERE d.state = 'waiting' AND d.paused IS NULL
+     ORDER BY c.rank, c.turn, c.served_at NULLS FIRST, c.created_at, c.id
+       FOR UPDATE OF d SKIP LOCKED
+    """
 )
 _STOPPED = or_(deliveries.c.withdrawn, deliveries.c.cancelled)
 _SENDS = and_(
-    exists().where(instances.c.delivery == deliveries.c.id, instances.c.state == "waiting"),
+    exists().where(instances.c.delivery == deliveries.c.id, instances.c.state.in_(("waiting", "sent"))),
     not_(_STOPPED),
     deliveries.c.expires_at > func.now(),
 )
+_RANKED: Final[tuple[Priority, ...]] = ("emergency", "urgent", "routine")
 INTERRUPTED = "interrupted: the delivery service was stopped"
 
 Slots = Callable[[int, Priority], int]
@@ -57,20 +121,21 @@ class Leases:
     async def due(self) -> list[Due]:
         """Destinations with deliveries to start now, the most urgent and then the longest waiting first."""
         async with self._database.look() as connection:
-            rows = await connection.execute(_DESTINATIONS_DUE)
+            rows = await connection.execute(_DESTINATIONS_DUE, {"sooner": EMERGENCY_PROBE})
         return [Due(row.recipient, row.endpoint, row.rank == 0) for row in rows]
 
     async def claim(
         self, due: Due, slots: Slots, address: str = "", kept_here: int = 0, guests: int = 0
     ) -> list[Job]:
-        """Lease deliveries to one destination: emergencies first, then urgent ones, then by age.
+        """Lease deliveries to one destination: emergencies first, then urgent ones; of senders in turn.
 
+        To one that is away goes one at a time, to find out whether it is back, and to a paused one none.
         Each may open one association, and takes one of those `kept_here` first. So many further emergencies
         may come as `guests`, without an association. `address` is where they go, as the receipt names it.
         """
-        there = _there(due.recipient, due.endpoint)
         async with self._database.unit() as unit:
-            if not await _lock_destination(unit, due.recipient, due.endpoint):
+            standing = await destinations.lock(unit, due.recipient, due.endpoint)
+            if standing is None or standing.paused:
                 return []
             used = await self._used(unit, due.recipient, due.endpoint)
             places = {priority: slots(used, priority) for priority in PRIORITIES}
@@ -78,24 +143,98 @@ class Leases:
             most = max(own, guests)
             if most == 0:
                 return []
+            if standing.probing:
+                return await self._probe(unit, due, standing, places, address)
             # one that finds no place must not stand before those that do
             able = [one for one, free in places.items() if free or (guests and one == "emergency")]
-            candidates = await unit.connection.execute(
-                select(deliveries.c.id, deliveries.c.priority)
-                .where(_DUE, there, deliveries.c.priority.in_(able))
-                .order_by(_RANK, deliveries.c.created_at)
-                .limit(most)
-                .with_for_update(skip_locked=True)
-            )
+            candidates = await self._in_turn(unit, due, able, most)
             chosen = [
                 row.id
                 for place, row in enumerate(candidates)
                 if place < places[row.priority] or (row.priority == "emergency" and place < guests)
             ]
+            await _served(unit, due, {row.source for row in candidates if row.id in chosen})
             if kept_here and chosen:
                 await self._use_kept(unit, due, min(len(chosen), own))
             hosted = await self._lease_all(unit, chosen[:own], address)
             return hosted + await self._lease_all(unit, chosen[own:], address, associations=0)
+
+    async def _in_turn(
+        self, unit: UnitOfWork, due: Due, priorities: Sequence[Priority], most: int
+    ) -> Sequence[Row[Any]]:
+        ranked = [one for one in _RANKED if one in priorities]
+        there = {"recipient": due.recipient, "endpoint": due.endpoint}
+        return (await unit.connection.execute(_IN_TURN, {**there, "priorities": ranked, "most": most})).all()
+
+    async def _probe(
+        self,
+        unit: UnitOfWork,
+        due: Due,
+        standing: destinations.Standing,
+        places: Mapping[Priority, int],
+        address: str,
+    ) -> list[Job]:
+        """One delivery asks whether the destination is back, of those that have failed the longest untried.
+
+        So the others make no attempt. An emergency goes first, and need not wait for the probe's time.
+        """
+        there = _there(due.recipient, due.endpoint)
+        running = exists().where(there, deliveries.c.state == "running", deliveries.c.associations > 0)
+        if await unit.connection.scalar(select(running)):
+            return []
+        free = [one for one, number in places.items() if number]
+        able = and_(there, deliveries.c.priority.in_(free))
+        looks = []
+        if standing.emergency_due or standing.probe_due:
+            looks.append(and_(able, _DUE, deliveries.c.priority == "emergency"))
+        if standing.probe_due:
+            failing = and_(deliveries.c.state == "waiting", deliveries.c.failures > 0)
+            looks.append(and_(able, failing, deliveries.c.paused.is_(None)))
+        for look in looks:
+            found = await unit.connection.execute(
+                select(deliveries.c.id)
+                .where(look)
+                .order_by(deliveries.c.started_at.nulls_first(), deliveries.c.created_at)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if chosen := [row.id for row in found]:
+                return await self._lease_probe(unit, chosen, address)
+        if standing.probe_due:
+            chosen = [row.id for row in await self._in_turn(unit, due, free, 1)]
+            return await self._lease_probe(unit, chosen, address)
+        return []
+
+    async def _lease_probe(self, unit: UnitOfWork, chosen: Sequence[UUID], address: str) -> list[Job]:
+        return [replace(job, probe=True) for job in await self._lease_all(unit, chosen, address)]
+
+    async def claim_settling(self, most: int) -> list[Job]:
+        """Lease deliveries of which nothing is to be sent, wherever they go: a receipt is due, or the end."""
+        if most <= 0:
+            return []
+        d = deliveries.c
+        async with self._database.unit() as unit:
+            found: list[UUID] = []
+            for due in (
+                and_(d.only_to_settle, d.next_attempt_at <= func.now()),
+                d.expires_at <= func.now(),
+            ):
+                rows = await unit.connection.execute(
+                    select(d.id)
+                    .where(d.state == "waiting", due, d.id.not_in(found))
+                    .limit(most - len(found))
+                    .with_for_update(skip_locked=True)
+                )
+                found += [row.id for row in rows]
+            return await self._lease_all(unit, found, "", associations=0)
+
+    async def forget_moved(self, place: Callable[[str, str], str]) -> int:
+        """Ask destinations again at once that have another address now; `place` says which."""
+        return await destinations.forget_moved(self._database, place)
+
+    async def held(self) -> list[destinations.Held]:
+        """Destinations to which nothing goes at the moment."""
+        return await destinations.held(self._database)
 
     async def _use_kept(self, unit: UnitOfWork, due: Due, number: int) -> None:
         await unit.connection.execute(
@@ -171,7 +310,12 @@ class Leases:
         """Let a running delivery open one more, where one is free and no delivery waits for it."""
         recipient, endpoint = job.destination
         async with self._database.unit() as unit:
-            if not await _lock_destination(unit, recipient, endpoint):
+            standing = await destinations.lock(unit, recipient, endpoint)
+            if standing is None or standing.paused or standing.probing:
+                return False
+            # whoever holds its row may wait for the destination's
+            own = select(deliveries.c.id).where(held_by(job)).with_for_update(skip_locked=True)
+            if (await unit.connection.execute(own)).first() is None:
                 return False
             waiting = await unit.connection.scalar(
                 select(func.count()).where(_DUE, _there(recipient, endpoint))
@@ -199,18 +343,28 @@ class Leases:
         )
         return changed.rowcount == 1
 
-    async def renew(self, jobs: Collection[UUID]) -> dict[UUID, bool]:
-        """Lengthen leases; the deliveries still held, each with whether it is to stop."""
+    async def renew(self, jobs: Collection[UUID]) -> dict[UUID, str]:
+        """Lengthen leases; the deliveries still held, each with why it is to stop, in words, or without."""
         if not jobs:
             return {}
+        d = deliveries.c
         async with self._database.unit() as unit:
             rows = await unit.connection.execute(
                 update(deliveries)
-                .where(deliveries.c.id.in_(jobs), deliveries.c.leased_by == self.name)
+                .where(d.id.in_(jobs), d.leased_by == self.name)
                 .values(lease_until=func.now() + self._lease)
-                .returning(deliveries.c.id, _STOPPED.label("stopped"))
+                .returning(d.id, d.recipient, d.endpoint, why_stopped().label("why"))
             )
-            return {row.id: row.stopped for row in rows}
+            held = rows.all()
+            there = destinations_table.c
+            paused = await unit.connection.execute(
+                select(there.recipient, there.endpoint).where(there.paused.is_not(None))
+            )
+            all_paused = {(row.recipient, row.endpoint) for row in paused}
+        return {
+            row.id: row.why or (DESTINATION_PAUSED if (row.recipient, row.endpoint) in all_paused else "")
+            for row in held
+        }
 
     async def depths(self) -> list[Depth]:
         """How many deliveries have not ended, by recipient, priority and state."""
@@ -268,21 +422,32 @@ class Leases:
                     associations=0,
                 )
             )
+            for row in rows:
+                if row.reroute_to is not None:
+                    await move(unit, await _as_it_is(unit, row.id), row.reroute_to)
         return len(rows)
+
+
+async def _as_it_is(unit: UnitOfWork, delivery: UUID) -> Row[Any]:
+    return (await unit.connection.execute(select(deliveries).where(deliveries.c.id == delivery))).one()
 
 
 def _there(recipient: str, endpoint: str) -> ColumnElement[bool]:
     return and_(deliveries.c.recipient == recipient, deliveries.c.endpoint == endpoint)
 
 
-async def _lock_destination(unit: UnitOfWork, recipient: str, endpoint: str) -> bool:
-    """Lock its row; false when another process is claiming there at this moment."""
-    key = {"recipient": recipient, "endpoint": endpoint}
-    locking = select(destinations.c.endpoint).filter_by(**key).with_for_update(skip_locked=True)
-    if (await unit.connection.execute(locking)).first() is not None:
-        return True
-    made = insert(destinations).values(**key).on_conflict_do_nothing().returning(destinations.c.endpoint)
-    return (await unit.connection.execute(made)).first() is not None
+async def _served(unit: UnitOfWork, due: Due, sources: Collection[str]) -> None:
+    """These senders have had their turn."""
+    if sources:
+        await unit.connection.execute(
+            update(queues)
+            .where(
+                queues.c.recipient == due.recipient,
+                queues.c.endpoint == due.endpoint,
+                queues.c.source.in_(sorted(sources)),
+            )
+            .values(served_at=func.clock_timestamp())
+        )
 
 
 async def _note_interruption(unit: UnitOfWork, row: Row[Any], now: datetime) -> None:

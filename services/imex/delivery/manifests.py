@@ -42,6 +42,7 @@ _ISSUE = text(
                             ELSE d.parts END,
                state = CASE WHEN d.withdrawn OR d.cancelled OR d.state = 'running' THEN d.state
                             ELSE 'waiting' END,
+               only_to_settle = false,
                outcome = CASE WHEN d.withdrawn OR d.cancelled OR d.state = 'running' THEN d.outcome END,
                next_attempt_at =
                    CASE WHEN d.withdrawn OR d.cancelled OR d.state = 'running'
@@ -49,6 +50,12 @@ _ISSUE = text(
                         ELSE now() END,
                expires_at = CASE WHEN d.state = 'ended' AND NOT d.withdrawn AND NOT d.cancelled
                                  THEN excluded.expires_at ELSE d.expires_at END
+    ), place AS (
+        INSERT INTO delivery.destinations (recipient, endpoint)
+        SELECT DISTINCT recipient, endpoint FROM issued ON CONFLICT DO NOTHING
+    ), queue AS (
+        INSERT INTO delivery.queues (recipient, endpoint, source)
+        SELECT DISTINCT recipient, endpoint, source FROM issued ON CONFLICT DO NOTHING
     ), come AS (
         INSERT INTO delivery.parts (delivery, part)
         SELECT * FROM unnest(CAST(:part_deliveries AS uuid[]), CAST(:parts AS int[]))
@@ -65,7 +72,7 @@ _ISSUE = text(
            size = excluded.size, digest = excluded.digest,
            state = 'waiting', status = NULL, reason = '', attempts = 0
      -- what a destination has confirmed stays what was delivered
-     WHERE i.digest <> excluded.digest AND i.state <> 'confirmed'
+     WHERE i.digest <> excluded.digest AND i.state NOT IN ('confirmed', 'sent')
     RETURNING delivery, sop_instance_uid
     """
 )

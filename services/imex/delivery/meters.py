@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from imex.delivery.decide import Answer
+from imex.delivery.destinations import Held
 from imex.delivery.endings import Result, Settled
 from imex.delivery.jobs import Depth, Job
 from imex.observability import names
@@ -23,6 +24,7 @@ class Meters:
         self._waiting = metrics.gauge(names.DELIVERY_WAITING)
         self._running = metrics.gauge(names.DELIVERY_RUNNING)
         self._queue = metrics.gauge(names.DELIVERY_QUEUE)
+        self._held = metrics.gauge(names.DELIVERY_HELD)
         self._seconds = metrics.histogram(names.DELIVERY_SECONDS)
         self._store_seconds = metrics.histogram(names.DELIVERY_STORE_SECONDS)
 
@@ -57,3 +59,9 @@ class Meters:
                 self._waiting.labels(one.recipient).inc(one.number)
             elif one.state == "running":
                 self._running.labels(one.recipient).inc(one.number)
+
+    def held(self, held: Iterable[Held]) -> None:
+        """Destinations to which nothing goes."""
+        self._held.clear()
+        for one in held:
+            self._held.labels(one.recipient, one.endpoint, one.why).set(1)

@@ -7,7 +7,7 @@ thumbprint: whoever relies on a receipt compares the `kid` with the one that was
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -42,6 +42,8 @@ class Line:
     """Of what was sent, where that is not what is stored."""
     changes: tuple[str, ...] = ()
     """What was changed on the way out, in words."""
+    sent_to: Mapping[str, str] | None = None
+    """Endpoint and AE title, where it did not go to the receipt's destination."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ def document_of(
                 "reason": line.reason,
                 "at": _instant(line.at),
                 **_changed(line),
+                **({"sent_to": dict(line.sent_to)} if line.sent_to else {}),
             }
             for line in sorted(lines, key=lambda line: (line.sop_instance_uid, line.status))
         ],

@@ -12,6 +12,7 @@ from imex.db.tables.delivery import deliveries, instances, parts
 from imex.delivery import facts
 from imex.delivery.changing.ledger import note_given
 from imex.delivery.decide import Tally, Verdict
+from imex.delivery.destinations import reached
 from imex.delivery.inbox import note_placed
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.events import ids
@@ -34,8 +35,11 @@ _RECORD = text(
            AND (i.state = 'waiting' OR i.state = 'disputed' AND v.state = 'confirmed')
         RETURNING i.sop_instance_uid, i.state
     )
-    SELECT (SELECT d.withdrawn OR d.cancelled FROM delivery.deliveries AS d
-             WHERE d.id = :delivery AND d.leased_by = :lease AND d.started_at = :started) AS stopped,
+    SELECT (SELECT CASE WHEN d.withdrawn OR d.cancelled THEN 'withdrawn'
+                        WHEN d.paused IS NOT NULL THEN 'paused'
+                        WHEN d.reroute_to IS NOT NULL THEN 'rerouted' ELSE 'held' END
+              FROM delivery.deliveries AS d
+             WHERE d.id = :delivery AND d.leased_by = :lease AND d.started_at = :started) AS standing,
            ARRAY(SELECT sop_instance_uid FROM changed WHERE state <> 'waiting') AS settled
     """
 )
@@ -46,6 +50,8 @@ class Standing(Enum):
 
     HELD = "held"
     WITHDRAWN = "withdrawn"
+    PAUSED = "paused"
+    REROUTED = "rerouted"
     LOST = "lost"
     """Another process has the delivery."""
 
@@ -105,13 +111,13 @@ class Repository:
     async def record(self, job: Job, outcomes: Sequence[Outcome]) -> Standing:
         """Write outcomes with the event that tells of them, and say how the delivery stands."""
         async with self._database.unit() as unit:
-            stopped = await _write_outcomes(unit, job, outcomes)
-        if stopped is None:
-            return Standing.LOST
-        return Standing.WITHDRAWN if stopped else Standing.HELD
+            standing = await _write_outcomes(unit, job, outcomes)
+            if job.probe and any(outcome.answer.verdict is Verdict.CONFIRMED for outcome in outcomes):
+                await reached(unit, *job.destination)
+        return standing
 
 
-async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome]) -> bool | None:
+async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome]) -> Standing:
     retried = [outcome.answer.verdict is Verdict.RETRY for outcome in outcomes]
     written = await unit.connection.execute(
         _RECORD,
@@ -145,8 +151,7 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
         first = told[0].instance.sop_instance_uid
         cause = ids.derived("outcomes", str(job.attempt_id), first, told[0].at.isoformat())
         unit.publish(facts.progressed(job, told, cause))
-    stopped: bool | None = row.stopped
-    return stopped
+    return Standing(row.standing) if row.standing else Standing.LOST
 
 
 async def tally(unit: UnitOfWork, delivery: UUID) -> Tally | None:

@@ -71,6 +71,10 @@ class Arrivals:
             if self._open.get(delivery) is made:
                 del self._open[delivery]
 
+    def ring(self) -> None:
+        """Something else has changed that deliveries may wait for."""
+        self._bell.ring()
+
     def committed(
         self, listed: Mapping[UUID, Sequence[Instance]], changed: Collection[UUID] = frozenset()
     ) -> None:

@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 STOPPING: Final = "interrupted: the delivery service is stopping"
 GAVE_WAY: Final = "gave way to an emergency"
 _DRAIN_S: Final = 25.0
+_SETTLING: Final = 8
+"""Deliveries at a time that only come to their end, beside those that send."""
+_DEPTH_SHARE: Final = 20
+"""Counting a queue takes at most one part in so many of the time."""
 _TIDY_S: Final = 1.0
 _DEPTH_S: Final = 5.0
 _STALLED_S: Final = 60.0
@@ -90,6 +94,8 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._turned = time.monotonic()
         self._trouble = ""
+        self._version = ""
+        """Of the directory, when destinations with another address were last asked again."""
 
     async def start(self) -> None:
         """Begin to claim; what this process held before it was killed is taken back first."""
@@ -155,15 +161,25 @@ class Worker:
                 await asyncio.sleep(every_s)
 
     async def _recover(self) -> None:
+        directory = self._directory()
+        version = directory.version if directory else ""
+        if version != self._version and await self._leases.forget_moved(self._carrying.place):
+            self._bell.ring()
+        self._version = version
         if await self._leases.recover(self._running):
             self._bell.ring()
 
     async def _measure(self) -> None:
+        began = time.monotonic()
         self._meters.depth(await self._leases.depths())
+        self._meters.held(await self._leases.held())
+        await asyncio.sleep(_DEPTH_SHARE * (time.monotonic() - began))
 
     async def _claim_all(self) -> None:
         self._turned = time.monotonic()
         without = set()
+        for job in await self._leases.claim_settling(_SETTLING - self._settling):
+            self._begin(job)
         for due in await self._leases.due():
             if self._closed(due):
                 continue
@@ -183,6 +199,11 @@ class Worker:
                 await self._share()
 
         self._without = without
+
+    @property
+    def _settling(self) -> int:
+        """Deliveries at hand of which nothing is to be sent."""
+        return sum(not one.job.sends for one in self._running.values())
 
     def _guests(self, due: Due) -> int:
         """How many emergencies may use in turns what others, all emergencies too, have there."""
@@ -288,4 +309,4 @@ class Worker:
             if delivery not in held:
                 running.task.cancel()
             elif held[delivery]:
-                running.stop.ask("stopped: the delivery was withdrawn")
+                running.stop.ask(held[delivery])

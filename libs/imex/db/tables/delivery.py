@@ -5,6 +5,7 @@ Patient data is in `identifiers` (in the clear: what is unique has to be compara
 """
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     Boolean,
     Column,
@@ -26,13 +27,39 @@ SCHEMA = "delivery"
 metadata = MetaData(schema=SCHEMA)
 common = common_tables(metadata)
 
+_MAY_GO = text("state = 'waiting' AND paused IS NULL")
+
 destinations = Table(
     "destinations",
     metadata,
     Column("recipient", Text, primary_key=True),
     Column("endpoint", Text, primary_key=True),
+    # a person's pause
+    Column("paused", Uuid),  # the command that paused it; None: it is not
+    moment("paused_at", nullable=True),
+    Column("paused_by", Text, nullable=False, server_default=""),
+    Column("paused_institution", Text),
+    Column("paused_reason", Text, nullable=False, server_default=""),
+    # the circuit breaker's
+    Column("failed_by", ARRAY(Uuid), nullable=False, server_default="{}"),  # since something got through
+    Column("failures", Integer, nullable=False, server_default="0"),  # attempts in a row
+    moment("failing_since", nullable=True),
+    moment("failed_at", nullable=True),
+    Column("failed_reason", Text, nullable=False, server_default=""),
+    Column("failed_place", Text, nullable=False, server_default=""),  # another address is asked at once
+    moment("probe_at", nullable=True),  # None: any delivery may go; else one at a time, not before this
 )
-"""A row to lock while jobs of one destination are counted and claimed."""
+"""What holds for all deliveries to one destination; locked while they are counted and claimed."""
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("recipient", Text, primary_key=True),
+    Column("endpoint", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    moment("served_at", nullable=True),
+)
+"""Who sends to a destination, and when a delivery of theirs was begun last: they are served in turn."""
 
 deliveries = Table(
     "deliveries",
@@ -68,10 +95,42 @@ deliveries = Table(
     Column("lost", Text, nullable=False, server_default=""),  # why a part of the manifest never came
     Column("withdrawn", Boolean, nullable=False, server_default="false"),  # by routing, for good
     Column("cancelled", Boolean, nullable=False, server_default="false"),  # by a person, until a retry
+    Column("paused", Uuid),  # the command that paused it; None: it is not
+    Column("paused_by", Text, nullable=False, server_default=""),
+    Column("paused_institution", Text),
+    Column("paused_reason", Text, nullable=False, server_default=""),
+    Column("reroute_to", Text),  # another endpoint, once the attempt that runs has stopped
+    Column("only_to_settle", Boolean, nullable=False, server_default="false"),  # nothing of it is to be sent
     moment("created_at", now=True),
     moment("expires_at"),
-    Index("ix_deliveries_due", "state", "next_attempt_at"),
-    Index("ix_deliveries_destination", "recipient", "endpoint", "state"),
+    Index(
+        "ix_deliveries_due", "recipient", "endpoint", "priority", "next_attempt_at", postgresql_where=_MAY_GO
+    ),
+    Index(
+        "ix_deliveries_turns",
+        "recipient",
+        "endpoint",
+        "priority",
+        "source",
+        "created_at",
+        postgresql_where=_MAY_GO,
+        postgresql_include=["next_attempt_at"],
+    ),
+    Index(
+        "ix_deliveries_failing",
+        "recipient",
+        "endpoint",
+        "started_at",
+        postgresql_where=text("state = 'waiting' AND failures > 0"),
+    ),
+    Index("ix_deliveries_running", "recipient", "endpoint", postgresql_where=text("state = 'running'")),
+    Index(
+        "ix_deliveries_settling",
+        "next_attempt_at",
+        postgresql_where=text("state = 'waiting' AND only_to_settle"),
+    ),
+    Index("ix_deliveries_expiry", "expires_at", postgresql_where=text("state = 'waiting'")),
+    Index("ix_deliveries_created", "created_at", "id"),
     Index("ix_deliveries_open", "recipient", "priority", "state", postgresql_where=text("state <> 'ended'")),
     Index("ix_deliveries_lease", "lease_until", postgresql_where=text("state = 'running'")),
 )
@@ -87,7 +146,7 @@ instances = Table(
     Column("object_key", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("digest", Text, nullable=False),
-    # waiting | confirmed | failed | disputed
+    # waiting | sent (handed over, not confirmed yet) | confirmed | failed | disputed
     Column("state", Text, nullable=False, server_default="waiting"),
     Column("status", Text),
     Column("reason", Text, nullable=False, server_default=""),
@@ -95,8 +154,46 @@ instances = Table(
     moment("at", nullable=True),
     Column("delivered_digest", Text),  # of what was sent, where that is not what is stored
     Column("changes", JSONB),  # what was changed on the way out: a list of words
+    Column("confirmation", Text),  # what said that it is there: answer | query | commitment
+    Column("lacked", Integer, nullable=False, server_default="0"),  # times taken, and not there when asked
+    Column("sent_study_uid", Text),  # under which it is asked for, where these are not its own
+    Column("sent_uid", Text),
+    Column("sent_to", JSONB),  # endpoint and AE title, where the delivery was rerouted since
     Index("ix_instances_waiting", "delivery", "state"),
 )
+
+controls = Table(
+    "controls",
+    metadata,
+    identifier(),  # of the command
+    Column("delivery", Uuid, index=True),  # None: of the whole destination
+    Column("recipient", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("command", Text, nullable=False),  # retry | cancel | pause | resume | reroute
+    Column("actor", Text, nullable=False),
+    Column("institution", Text),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("details", JSONB, nullable=False, server_default="{}"),
+    moment("at", now=True),
+    Index("ix_controls_destination", "recipient", "endpoint", "at"),
+)
+"""What people have asked of deliveries and destinations, and was done."""
+
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("transaction_uid", Text, primary_key=True),
+    Column("delivery", Uuid, nullable=False, index=True),
+    Column("recipient", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("uids", JSONB, nullable=False),  # SOP Instance UIDs that were asked for
+    moment("asked_at", now=True),
+    moment("until"),  # when it is given up to wait
+    moment("answered_at", nullable=True),
+    Column("committed", JSONB),  # of `uids`, once answered
+    Column("refused", JSONB),  # of `uids`, with the failure reasons
+)
+"""Storage commitments that destinations were asked for, until what they answered is written down."""
 
 kept = Table(
     "kept",

@@ -1,0 +1,229 @@
+"""What people ask of deliveries and destinations: retry, cancel, pause, resume, another endpoint."""
+
+from collections.abc import Collection
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from imex.db import UnitOfWork
+from imex.db.tables.delivery import controls, deliveries, destinations, instances, queues
+from imex.delivery import facts
+from imex.delivery.decide import LIFETIME
+from imex.delivery.destinations import ask_again, wake
+from imex.delivery.jobs import job_of
+from imex.delivery.refusals import forget
+from imex.events.commands import (
+    DeliveryCommanded,
+    DeliveryCommandedData,
+    DestinationCommanded,
+    DestinationCommandedData,
+)
+
+
+async def steer(unit: UnitOfWork, event: DeliveryCommanded, row: Row[Any]) -> None:
+    """Do to a delivery, whose row is locked, what was asked for; all but giving it up."""
+    data = event.data
+    if row.withdrawn:
+        return
+    told = row
+    match data.command:
+        case "retry":
+            await _retry(unit, row)
+        case "pause" if row.state != "ended" and row.paused is None:
+            await _set(unit, row, **_paused(event.id, data))
+        case "resume" if row.paused is not None:
+            goes_on = {"next_attempt_at": func.now()} if row.state == "waiting" else {}
+            await _set(unit, row, **_NOT_PAUSED, **goes_on)
+        case "reroute" if data.endpoint is not None and data.endpoint != row.endpoint:
+            told = await _reroute(unit, row, data.endpoint)
+        case _:
+            return  # it is so already
+    before = row.endpoint if data.command == "reroute" else None
+    await note(unit, event.id, data, row.recipient, told.endpoint, delivery=row.id, before=before)
+    unit.publish(facts.steered(job_of(told), data, cause=event.id, at=event.time, before=before))
+
+
+async def steer_destination(unit: UnitOfWork, event: DestinationCommanded) -> None:
+    """Leave a whole destination alone, let everything go on, or ask it again at once."""
+    data = event.data
+    there = and_(destinations.c.recipient == data.recipient, destinations.c.endpoint == data.endpoint)
+    await unit.connection.execute(
+        insert(destinations).values(recipient=data.recipient, endpoint=data.endpoint).on_conflict_do_nothing()
+    )
+    paused = await unit.connection.scalar(select(destinations.c.paused).where(there).with_for_update())
+    match data.command:
+        case "pause" if paused is None:
+            values = {**_paused(event.id, data), "paused_at": event.time}
+        case "resume" if paused is not None:
+            values = {**_NOT_PAUSED, "paused_at": None}
+        case "retry":
+            values = {}
+            await forget(unit, data.recipient, data.endpoint)
+            await ask_again(unit, data.recipient, data.endpoint)
+            await wake(unit, data.recipient, data.endpoint)
+        case _:
+            return
+    if values:
+        await unit.connection.execute(update(destinations).where(there).values(values))
+    await note(unit, event.id, data, data.recipient, data.endpoint)
+    if values:
+        await _tell_all(unit, event)
+
+
+async def tell_waiting(unit: UnitOfWork, about: Collection[UUID]) -> None:
+    """Tell of deliveries that came to a destination while it is paused: once each, however often told."""
+    d, p = deliveries.c, destinations.c
+    there = and_(p.recipient == d.recipient, p.endpoint == d.endpoint, p.paused.is_not(None))
+    rows = await unit.connection.execute(
+        select(deliveries, p.paused_by.label("by"), p.paused_institution.label("of"), p.paused.label("cause"))
+        .add_columns(p.paused_reason.label("why"))
+        .join(destinations, there)
+        .where(d.id.in_(about), d.state != "ended")
+    )
+    for row in rows:
+        data = DestinationCommandedData(
+            command="pause",
+            recipient=row.recipient,
+            endpoint=row.endpoint,
+            reason=row.why,
+            actor=row.by,
+            actor_institution=row.of,
+        )
+        unit.publish(facts.steered(job_of(row), data, cause=row.cause, at=row.created_at))
+
+
+async def _tell_all(unit: UnitOfWork, event: DestinationCommanded) -> None:
+    data = event.data
+    waiting = await unit.connection.stream(
+        select(deliveries).where(
+            deliveries.c.recipient == data.recipient,
+            deliveries.c.endpoint == data.endpoint,
+            deliveries.c.state != "ended",
+        )
+    )
+    async for row in waiting:
+        unit.publish(facts.steered(job_of(row), data, cause=event.id, at=event.time))
+
+
+async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
+    """Try now, failed instances and an ended delivery too; what routing has withdrawn stays ended."""
+    again = await unit.connection.execute(
+        update(instances)
+        .where(instances.c.delivery == row.id, instances.c.state == "failed")
+        .values(state="waiting", reason="", status=None, attempts=0)
+    )
+    await forget(unit, row.recipient, row.endpoint)
+    await ask_again(unit, row.recipient, row.endpoint)
+    values: dict[str, Any] = {
+        "failures": 0,
+        "failing_since": None,
+        "cancelled": False,
+        "only_to_settle": False,
+        "expires_at": func.now() + LIFETIME,
+    }
+    if again.rowcount:  # a receipt that says failed gets a successor
+        values["receipt_due"] = True
+    if row.state != "running":
+        values |= {"state": "waiting", "outcome": None, "next_attempt_at": func.now()}
+    await _set(unit, row, **values)
+
+
+async def _reroute(unit: UnitOfWork, row: Row[Any], endpoint: str) -> Row[Any]:
+    """To another endpoint of the same recipient: at once, or when the attempt that runs has stopped."""
+    if row.state == "running":
+        await _set(unit, row, reroute_to=endpoint)
+    else:
+        await move(unit, row, endpoint)
+        if row.state == "ended":
+            moved = await _again(unit, row)
+            await _retry(unit, moved)
+    return await _again(unit, row)
+
+
+async def move(unit: UnitOfWork, row: Row[Any], endpoint: str) -> None:
+    """What is confirmed stays so and says where it went; the rest goes to `endpoint`, as if never tried."""
+    await unit.connection.execute(
+        update(instances)
+        .where(
+            instances.c.delivery == row.id, instances.c.state == "confirmed", instances.c.sent_to.is_(None)
+        )
+        .values(sent_to={"endpoint": row.endpoint, "ae_title": row.ae_title})
+    )
+    await unit.connection.execute(
+        update(instances)
+        .where(instances.c.delivery == row.id, instances.c.state == "waiting")
+        .values(attempts=0, reason="", status=None)
+    )
+    await know(unit, row.recipient, endpoint, row.source)
+    values: dict[str, Any] = {
+        "endpoint": endpoint,
+        "ae_title": "",
+        "reroute_to": None,
+        "failures": 0,
+        "failing_since": None,
+    }
+    if row.state == "waiting":
+        values["next_attempt_at"] = func.now()
+    await _set(unit, row, **values)
+
+
+async def know(unit: UnitOfWork, recipient: str, endpoint: str, source: str) -> None:
+    """A sender has something for a destination: it is looked at, and the sender is served in turn."""
+    there = {"recipient": recipient, "endpoint": endpoint}
+    for table, values in ((destinations, there), (queues, {**there, "source": source})):
+        await unit.connection.execute(insert(table).values(**values).on_conflict_do_nothing())
+
+
+async def note(
+    unit: UnitOfWork,
+    command: UUID,
+    data: DeliveryCommandedData | DestinationCommandedData,
+    recipient: str,
+    endpoint: str,
+    *,
+    delivery: UUID | None = None,
+    before: str | None = None,
+) -> None:
+    """Keep what was asked and done."""
+    await unit.connection.execute(
+        insert(controls)
+        .values(
+            id=command,
+            delivery=delivery,
+            recipient=recipient,
+            endpoint=endpoint,
+            command=data.command,
+            actor=data.actor,
+            institution=data.actor_institution,
+            reason=data.reason,
+            details={"from": before} if before else {},
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def _again(unit: UnitOfWork, row: Row[Any]) -> Row[Any]:
+    return (await unit.connection.execute(select(deliveries).where(deliveries.c.id == row.id))).one()
+
+
+async def _set(unit: UnitOfWork, row: Row[Any], **values: Any) -> None:
+    await unit.connection.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
+
+
+def _paused(cause: UUID, data: DeliveryCommandedData | DestinationCommandedData) -> dict[str, Any]:
+    return {
+        "paused": cause,
+        "paused_by": data.actor,
+        "paused_institution": data.actor_institution,
+        "paused_reason": data.reason,
+    }
+
+
+_NOT_PAUSED: dict[str, Any] = {
+    "paused": None,
+    "paused_by": "",
+    "paused_institution": None,
+    "paused_reason": "",
+}
