@@ -1,6 +1,6 @@
 """One part of a store transaction on its way into the same sink that a C-STORE's data set goes into."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from imex.dicomweb import outcome
@@ -34,9 +34,9 @@ class Part:
         number: int,
         study: str,
         headers: Mapping[str, str],
-        refusing: bool,
+        refusing: Callable[[], bool],
     ) -> None:
-        """`study`: the path's. `refusing`: read only to be named, as there is no room."""
+        """`study`: the path's. `refusing`: whether it is only read to be named, as there is no room."""
         self._around = around
         self._origin = origin
         self._carried = carried
@@ -72,8 +72,8 @@ class Part:
         self._opening = None
         self._names = (opening.sop_class_uid, opening.sop_instance_uid)
         index = self._around.directory()
-        if self._refusing or index is None:
-            self._fail(outcome.OUT_OF_RESOURCES, NOT_TRIED if self._refusing else "no directory")
+        if self._refusing() or index is None:
+            self._fail(outcome.OUT_OF_RESOURCES, "no directory" if index is None else NOT_TRIED)
             return
         self._sink = self._made(opening, index)
         await self._sink.write(memoryview(bytes(opening.dataset)))
@@ -104,6 +104,10 @@ class Part:
             self._fail(outcome.NOT_UNDERSTOOD, str(error))
         except Refused as refused:
             self._failed = StoreResponse(refused.status, refused.comment)
+            await self.abort()
+        if self._failed is None and self._refusing():
+            # one that waited for its turn while those before it found no room
+            self._fail(outcome.OUT_OF_RESOURCES, NOT_TRIED)
             await self.abort()
         response, sink = self._failed, self._sink
         if response is None and sink is not None:

@@ -134,7 +134,7 @@ class StoreTransaction:
             number=self._numbers,
             study=self._study,
             headers=headers,
-            refusing=self._refusing,
+            refusing=lambda: self._refusing,
         )
 
     async def _write(self, piece: memoryview) -> None:

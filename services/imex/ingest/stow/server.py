@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import structlog
-from aiohttp import web
+from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from imex.dicomweb.media import media_type
 from imex.dicomweb.outcome import RETRY_AFTER_S
@@ -22,6 +23,8 @@ log = structlog.get_logger(__name__)
 _AFTER_DRAIN_S = 15.0
 _MOST_HEADER_BYTES = 16 * 1024
 SENDER_HEADER = "X-Imex-Sender"
+_GONE = (ConnectionError, ClientPayloadError, HttpProcessingError)
+"""What reading a body raises when its sender goes away, or its framing breaks."""
 
 
 class _Busy(Exception):
@@ -98,6 +101,8 @@ class StowServer:
             return _problem(refused.status, str(refused))
         except BodySlow:
             return _problem(408, f"The body brought next to nothing for {self._pace.seconds:.0f} seconds.")
+        except _GONE:
+            return _problem(400, "The body ended before its end.")
         finally:
             self._open.discard(task)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 
 from imex.dicomweb.outcome import RETRY_AFTER_S, StowOutcome
 from imex.dicomweb.statement import Statement, sign
@@ -73,6 +74,8 @@ class Ingest:
                 while not answer.content.at_eof() and len(told) < _MOST_ANSWER_BYTES:
                     told += await answer.content.read(_MOST_ANSWER_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if isinstance(error.__cause__, ClientDisconnect):
+                raise Problem(400, "The body ended before its end.") from error
             log.warning("ingest cannot be reached: %s", type(error).__name__)
             raise _away() from error
         finally:
