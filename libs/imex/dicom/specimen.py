@@ -15,7 +15,6 @@ ISSUER: Final = "IMEX-TEST"
 DESCRIPTION: Final = "IMEX CONNECTION TEST - NOT A PATIENT"
 SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 EXPLICIT: Final = "1.2.840.10008.1.2.1"
-_SIDE: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +51,22 @@ def specimen(
     patient_id: str = PATIENT_ID,
     patient_name: str = PATIENT_NAME,
     study_uid: str = "",
+    side: int = 256,
 ) -> Specimen:
     """A new study of secondary captures (PS3.3 A.8.1), with UIDs that nobody has used.
 
-    `transfer_syntax` is Explicit or Implicit VR Little Endian.
+    `transfer_syntax` is Explicit or Implicit VR Little Endian; an image has `side` × `side` bytes of pixels.
     """
     study, series = study_uid or _uid(), _uid()
     made = [
-        _image(number, study, series, transfer_syntax, patient_id, patient_name)
+        _image(number, study, series, transfer_syntax, patient_id, patient_name, side)
         for number in range(1, images + 1)
     ]
     return Specimen(study, tuple(made))
 
 
 def _image(  # noqa: PLR0917  what one image is made of
-    number: int, study: str, series: str, transfer_syntax: str, patient_id: str, patient_name: str
+    number: int, study: str, series: str, transfer_syntax: str, patient_id: str, patient_name: str, side: int
 ) -> SpecimenInstance:
     from pydicom import Dataset
     from pydicom.filebase import DicomBytesIO
@@ -86,10 +86,10 @@ def _image(  # noqa: PLR0917  what one image is made of
     image.Modality, image.ConversionType, image.Manufacturer = "OT", "SYN", "Imex"
     image.SeriesNumber, image.InstanceNumber, image.PatientOrientation = "1", str(number), ""
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
-    image.Rows = image.Columns = _SIDE
+    image.Rows = image.Columns = side
     image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 8, 8, 7, 0
-    row = bytes((number * 16 + column) % 256 for column in range(_SIDE))
-    image.add_new(0x7FE00010, "OW", row * _SIDE)
+    row = bytes((number * 16 + column) % 256 for column in range(side))
+    image.add_new(0x7FE00010, "OW", row * side)
     out = DicomBytesIO()
     out.is_little_endian, out.is_implicit_VR = True, transfer_syntax != EXPLICIT
     write_dataset(out, image)

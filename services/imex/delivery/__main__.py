@@ -16,6 +16,10 @@ from imex.delivery.leases import Leases
 from imex.delivery.losses import mark_lost
 from imex.delivery.meters import Meters
 from imex.delivery.pace import Rates
+from imex.delivery.endpoint_tests.network import TlsFiles
+from imex.delivery.endpoint_tests.planning import Means as TestMeans
+from imex.delivery.endpoint_tests.rows import Rows
+from imex.delivery.endpoint_tests.tester import EndpointTester
 from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
 from imex.delivery.refusals import Refusals
@@ -114,6 +118,7 @@ def _worker(
     arrivals: Arrivals,
     sealer: Sealer,
     traces: Traces,
+        _tester(settings, database, directory.current),
     metrics: Metrics,
 ) -> Worker:
     own = settings.delivery
@@ -176,3 +181,9 @@ def _worker(
 
 if __name__ == "__main__":
     main()
+def _tester(settings: Settings, database: Database, directory: CurrentDirectory) -> EndpointTester:
+    own = settings.delivery
+    tls = TlsFiles(own.tls_ca, own.tls_certificate, own.tls_key, own.tls_check_host)
+    return EndpointTester(Rows(database, settings.lease_holder), directory, TestMeans(own.ae_title, tls))
+
+

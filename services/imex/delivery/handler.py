@@ -13,12 +13,18 @@ from imex.db.tables.delivery import deliveries, instances, withheld
 from imex.delivery import facts
 from imex.delivery.controls import note, steer, steer_destination, tell_waiting
 from imex.delivery.decide import LIFETIME
+from imex.delivery.endpoint_tests.rows import ask
 from imex.delivery.identifiers import obey
 from imex.delivery.jobs import Instance, job_of
 from imex.delivery.manifests import issue
 from imex.delivery.wake import Arrivals
 from imex.events import Event
-from imex.events.commands import DeliveryCommanded, DestinationCommanded, IdentifierCommanded
+from imex.events.commands import (
+    DeliveryCommanded,
+    DestinationCommanded,
+    EndpointCommanded,
+    IdentifierCommanded,
+)
 from imex.events.manifests import (
     ManifestAnnotated,
     ManifestAnnotatedData,
@@ -47,6 +53,8 @@ def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
             elif isinstance(event, DestinationCommanded):
                 await steer_destination(unit, event)
                 unit.after_commit(arrivals.ring)
+            elif isinstance(event, EndpointCommanded):
+                await ask(unit, event)
         await apply(events, unit, arrivals)
 
     return handle

@@ -1,0 +1,1 @@
+"""Tests of endpoints: step by step whether, and how well, an institution can be delivered to."""

@@ -1,0 +1,86 @@
+"""Which steps a test of an endpoint has."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from imex.delivery.endpoint_tests.dicom import Node
+from imex.delivery.endpoint_tests.network import TlsFiles, Way
+from imex.delivery.endpoint_tests.steps import Finding, Planned, ok, warning
+from imex.directory import DirectoryIndex
+from imex.directory.index import is_open
+from imex.directory.model import DicomEndpoint, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What tests are made with."""
+
+    calling_ae: str
+    tls: TlsFiles = field(default_factory=TlsFiles)
+
+
+class NoSuchEndpoint(Exception):
+    """The directory in force has no endpoint of this name; the words say so."""
+
+
+def endpoint_of(directory: DirectoryIndex | None, code: str, name: str) -> Endpoint:
+    """The endpoint to test.
+
+    Raises:
+        NoSuchEndpoint: there is none.
+    """
+    found = directory.endpoint_for(code, name) if directory is not None else None
+    if found is None:
+        raise NoSuchEndpoint(f"the directory in force has no endpoint {code}/{name}")
+    return found
+
+
+@asynccontextmanager
+async def planned(endpoint: Endpoint, means: Means, *, send: bool) -> AsyncIterator[Sequence[Planned]]:
+    """The steps, in order; what they open is closed when the block ends."""
+    entry = Planned("directory entry", 1.0, _looked_up(endpoint))
+    if isinstance(endpoint, DicomEndpoint):
+        node = Node(endpoint, means.calling_ae, means.tls.context if endpoint.tls else None)
+        way = Way(endpoint.host, endpoint.port, means.tls if endpoint.tls else None)
+        steps = [
+            entry,
+            *_network(way),
+            Planned("association", 25.0, node.associate),
+            Planned("echo", 30.0, node.echo),
+            Planned("accepted", 5.0, node.contexts),
+        ]
+        if send:
+            steps += [Planned("test study", 40.0, node.store), Planned("found again", 30.0, node.find)]
+        try:
+            yield steps
+        finally:
+            await node.close()
+        return
+    yield [entry]
+
+
+def _network(way: Way) -> list[Planned]:
+    return [
+        Planned("name resolution", 5.0, way.resolve),
+        Planned("connection", 10.0, way.connect),
+        Planned("TLS", 10.0, way.handshake),
+        Planned("certificate", 10.0, way.vouched),
+    ]
+
+
+def _looked_up(endpoint: Endpoint) -> Callable[[], Awaitable[Finding]]:
+    async def look() -> Finding:
+        facts = endpoint.model_dump(mode="json", exclude_defaults=True, exclude={"identity", "oauth2"})
+        if not is_open(endpoint, datetime.now(UTC)):
+            return warning(
+                f"by its hours, {endpoint.accepts.hours}, nothing routine is sent there now",
+                "Nothing to do: it is tested all the same.",
+                entry=facts,
+            )
+        if endpoint.type == "inbox":
+            return ok("an inbox is Imex's own: there is no way to it that could fail", entry=facts)
+        return ok(f"of type {endpoint.type}", entry=facts)
+
+    return look
