@@ -1,6 +1,6 @@
 """A portal over a real PostgreSQL, with shares, studies and what else there is written into its tables."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from imex.portal.app import create_app
 from imex.portal.auth import accounts, tokens
 from imex.portal.context import Portal
 from imex.portal.settings import PortalSettings
+from imex.testing.dicom import SyntheticInstance
 from imex.testing.storage import MemoryStore
 
 NOW = datetime(2026, 3, 5, 14, 30, tzinfo=UTC)
@@ -206,6 +207,33 @@ class World:
         }
         await self.write(delivery.deliveries, row | facts)
         return identifier
+
+    async def lying(
+        self, share: UUID, instances: Sequence[SyntheticInstance], *, recipient: str = "RT3", **facts: Any
+    ) -> None:
+        """Put instances of a share into an inbox."""
+        at = facts.pop("at", NOW)
+        await self.write(
+            delivery.inbox_shares,
+            {"share": share, "delivery": uuid4(), "recipient": recipient, "endpoint": "inbox", "at": at},
+        )
+        for one in instances:
+            key = f"RQM/2026-03-05/{uuid4()}"
+            await self.store.put(key, one.file())
+            row = {
+                "share": share,
+                "sop_instance_uid": one.sop_instance_uid,
+                "digest": one.digest,
+                "given_sop_instance_uid": one.sop_instance_uid,
+                "sop_class_uid": one.sop_class_uid,
+                "transfer_syntax": one.transfer_syntax,
+                "object_key": key,
+                "own": False,
+                "size": len(one.dataset),
+                "given_digest": one.digest,
+                "at": at,
+            }
+            await self.write(delivery.inbox_instances, row | facts)
 
     async def outbox(self, topic: str) -> list[Any]:
         """The events that wait in the portal's outbox for `topic`, oldest first."""

@@ -10,6 +10,7 @@ from imex.db import Database
 from imex.dicomweb.outcome import StowOutcome
 from imex.dicomweb.statement import Statement
 from imex.observability.metrics import Metrics
+from imex.portal.archive import Downloads
 from imex.portal.auth.attempts import SignInAttempts
 from imex.portal.auth.forms import FormTokens
 from imex.portal.settings import PortalSettings
@@ -50,6 +51,7 @@ class Portal:
     """Reads Kafka for reconciliation and dead letters; None where there is none."""
     ingest: TakesStudies | None = None
     """Takes what is sent by STOW-RS; None where that is not set up."""
+    downloads: Downloads = field(default_factory=Downloads)
     command_wait_s: float = 5.0
     attempts: SignInAttempts = field(default_factory=SignInAttempts)
     forms: FormTokens = field(init=False)

@@ -356,6 +356,7 @@ inbox_instances = Table(
     Column("size", BigInteger, nullable=False),  # of the data set that lies there
     Column("given_digest", Text, nullable=False),  # of the same
     moment("at"),
+    Index("ix_inbox_instances_given", "share", "given_sop_instance_uid", unique=True),
 )
 """What lies in inboxes: where its bytes are, which are the payload's own where nothing was changed."""
 

@@ -11,6 +11,7 @@ from imex.portal.api import (
     health,
     identifiers,
     identities,
+    inbox,
     institutions,
     marks,
     notices,
@@ -33,6 +34,7 @@ def api_router() -> APIRouter:
     for part in (
         shares,
         share_commands,
+        inbox,
         studies,
         events,
         institutions,

@@ -198,3 +198,8 @@ async def study_of(connection: AsyncConnection, scope: Scope, share: UUID) -> tu
         )
     ).one_or_none()
     return None if row is None else (row.source, row.study_uid, row.recipient)
+
+
+async def disposed(connection: AsyncConnection, share: UUID) -> bool:
+    """Whether the images of a share that the caller may see have been deleted."""
+    return await connection.scalar(select(shares.c.disposed_at).where(shares.c.id == share)) is not None

@@ -41,6 +41,13 @@ def upgrade() -> None:
         schema="delivery",
     )
     op.create_index(
+        "ix_inbox_instances_given",
+        "inbox_instances",
+        ["share", "given_sop_instance_uid"],
+        unique=True,
+        schema="delivery",
+    )
+    op.create_index(
         "ix_shares_undelivered",
         "shares",
         ["recipient", "created_at"],
