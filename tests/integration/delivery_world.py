@@ -20,6 +20,10 @@ from imex.delivery.carrying import Carrying
 from imex.delivery.changing.changer import Changers
 from imex.delivery.changing.keys import Keys
 from imex.delivery.changing.ledger import Ledger
+from imex.delivery.confirming.commitment import Commitments, Patience
+from imex.delivery.confirming.confirm import Confirming
+from imex.delivery.confirming.dimse import AskLimits, Nodes
+from imex.delivery.confirming.ledger import Ledger as ConfirmingLedger
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import apply
@@ -32,6 +36,10 @@ from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.dicom import DicomTarget
+from imex.delivery.targets.dicomweb.qido import DicomwebAsker
+from imex.delivery.targets.dicomweb.target import DicomwebTarget
+from imex.delivery.targets.dicomweb.tokens import Tokens
+from imex.delivery.targets.dicomweb.web import Web, WebLimits
 from imex.delivery.targets.inbox import InboxTarget
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
@@ -61,6 +69,16 @@ from imex.testing.storage import MemoryStore
 SEED = bytes(range(32))
 SOURCE = "RQM"
 T = TypeVar("T")
+
+
+@dataclass
+class Asking:
+    """How destinations are asked. Seconds."""
+
+    patience_s: float = 0.0
+    patience: Patience = field(default_factory=lambda: Patience(2.0, 5.0))
+    listens: bool = True
+    secrets: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -147,11 +165,19 @@ class World:
         idle_s: float = 0.0,
         refusals_s: float = 3600.0,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        asking: Asking | None = None,
         **pace: Any,
     ) -> Worker:
         """A worker that has not started."""
         meters = Meters(Metrics("delivery"))
         limits = Limits(connect_s=2.0, associate_s=2.0, response_s=5.0)
+        asking = asking or Asking()
+        self.web = web = Web(tls, WebLimits(connect_s=2.0, stalled_s=5.0, response_s=5.0))
+        tokens = Tokens(web, asking.secrets.get)
+        nodes = Nodes("IMEX", AskLimits(2.0, 5.0), tls)
+        self.commitments = Commitments(
+            self.database, nodes, asking.patience, heard=self.bell.ring, listens=asking.listens
+        )
         carrying = Carrying(
             Endings(self.database, self.signer, idle_s),
             Means(
@@ -165,11 +191,18 @@ class World:
             ),
             {
                 "dicom": DicomTarget("IMEX", limits, associations=Associations(idle_s, 8), tls=tls),
+                "dicomweb": DicomwebTarget(web, tokens),
                 "inbox": InboxTarget(self.store),
             },
             lambda: self.directory,
             self.traces,
             changers=self.changers(),
+            confirming=Confirming(
+                ConfirmingLedger(self.database),
+                {"dicom": nodes, "dicomweb": DicomwebAsker(web, tokens)},
+                self.commitments,
+                patience_s=asking.patience_s,
+            ),
         )
         return Worker(
             Leases(self.database, instance, timedelta(seconds=pace.get("lease_s", 12.0))),
@@ -189,6 +222,7 @@ class World:
             yield worker
         finally:
             await worker.stop()
+            await self.web.close()
 
     async def hand_in(self, *events: Event[Any]) -> None:
         """What the consumers do with records."""

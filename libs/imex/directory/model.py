@@ -12,6 +12,7 @@ from imex.directory.part import Part
 from imex.directory.policies import (
     DIRECT_CARE,
     Alternate,
+    ClientCredentials,
     Completeness,
     Deidentification,
     Escalation,
@@ -64,7 +65,7 @@ class Accepts(Part):
 class DicomEndpoint(Part):
     """A DICOM node that takes C-STORE."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"identity"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"identity", "confirm"})
 
     name: fields.Token
     type: Literal["dicom"]
@@ -74,18 +75,37 @@ class DicomEndpoint(Part):
     tls: bool = False
     accepts: Accepts = Accepts()
     identity: IdentityPolicy = IdentityPolicy()
+    confirm: Literal["none", "query", "commitment"] = Field(
+        default="none",
+        description="What has to say that an instance is there: the answer to the C-STORE; a C-FIND "
+        "afterwards; a storage commitment",
+    )
 
 
 class DicomwebEndpoint(Part):
     """A DICOMweb server that takes STOW-RS at its base URL (PS3.18)."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"identity"})
+    LATER: ClassVar[frozenset[str]] = frozenset(
+        {"identity", "confirm", "oauth2", "request_instances", "request_mb"}
+    )
 
     name: fields.Token
     type: Literal["dicomweb"]
     url: fields.Url
     accepts: Accepts = Accepts()
     identity: IdentityPolicy = IdentityPolicy()
+    confirm: Literal["none", "query"] = Field(
+        default="none",
+        description="What has to say that an instance is there: the answer to the STOW-RS; a QIDO-RS "
+        "afterwards",
+    )
+    oauth2: ClientCredentials | None = Field(default=None, description="Where it wants access tokens")
+    request_instances: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=50, description="In one request, at most"
+    )
+    request_mb: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=64, description="Megabytes in one request, at most; a larger instance goes alone"
+    )
 
 
 class InboxEndpoint(Part):

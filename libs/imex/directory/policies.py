@@ -88,6 +88,22 @@ class IdentityPolicy(Part):
     )
 
 
+class ClientCredentials(Part):
+    """How access tokens for a DICOMweb server are got: OAuth 2.0, client credentials (RFC 6749 4.4)."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"client_authentication"})
+
+    token_url: fields.Url
+    client_id: fields.Text
+    secret: fields.Token = Field(
+        description="The name under which the delivery service holds the client's secret; never the secret"
+    )
+    scope: fields.Text | None = None
+    client_authentication: Literal["basic", "post"] = Field(
+        default="basic", description="Where the secret goes: the Authorization header, or the form"
+    )
+
+
 class Alternate(Part):
     """Who gets a study in a recipient's place, and when."""
 

@@ -9,17 +9,22 @@ from imex.delivery.carrying import Carrying, CurrentDirectory
 from imex.delivery.changing.changer import Bounds, Changers
 from imex.delivery.changing.keys import Keys
 from imex.delivery.changing.ledger import Ledger
+from imex.delivery.confirming import ledger as confirming_ledger
+from imex.delivery.confirming.commitment import Commitments, Patience
+from imex.delivery.confirming.confirm import Confirming
+from imex.delivery.confirming.dimse import Nodes
+from imex.delivery.confirming.listener import CommitmentListener
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
+from imex.delivery.endpoint_tests.network import TlsFiles
+from imex.delivery.endpoint_tests.planning import Means as TestMeans
+from imex.delivery.endpoint_tests.rows import Rows
+from imex.delivery.endpoint_tests.tester import EndpointTester
 from imex.delivery.handler import handler
 from imex.delivery.leases import Leases
 from imex.delivery.losses import mark_lost
 from imex.delivery.meters import Meters
 from imex.delivery.pace import Rates
-from imex.delivery.endpoint_tests.network import TlsFiles
-from imex.delivery.endpoint_tests.planning import Means as TestMeans
-from imex.delivery.endpoint_tests.rows import Rows
-from imex.delivery.endpoint_tests.tester import EndpointTester
 from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
 from imex.delivery.refusals import Refusals
@@ -28,6 +33,11 @@ from imex.delivery.settings import Settings
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.certificates import Certificates
 from imex.delivery.targets.dicom import DicomTarget
+from imex.delivery.targets.dicomweb.qido import DicomwebAsker
+from imex.delivery.targets.dicomweb.secrets import held_secrets
+from imex.delivery.targets.dicomweb.target import DicomwebTarget
+from imex.delivery.targets.dicomweb.tokens import Tokens
+from imex.delivery.targets.dicomweb.web import Web, WebLimits
 from imex.delivery.targets.inbox import InboxTarget
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
@@ -88,11 +98,30 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         )
         for topic, policy in POLICIES.items()
     ]
+    own = settings.delivery
+    certificates = Certificates(own.tls_ca, own.tls_certificate, own.tls_key, check_host=own.tls_check_host)
+    # names are checked: a server that is called by a URL has one
+    web_tls = Certificates(own.tls_ca, own.tls_certificate, own.tls_key)
+    web = Web(web_tls.context if own.tls_ca is not None else None, WebLimits(response_s=own.request_s))
+    nodes = Nodes(own.ae_title, tls=certificates.context if own.tls_ca is not None else None)
+    commitments = Commitments(
+        database,
+        nodes,
+        Patience(own.commitment_same_s, own.commitment_s),
+        heard=bell.ring,
+        listens=own.commitment_port is not None,
+    )
+    listening = (
+        []
+        if own.commitment_port is None
+        else [CommitmentListener(commitments, own.commitment_host, own.commitment_port, own.ae_title)]
+    )
     return (
-        Resources(database.close, store.close, documents.close, traces.shutdown),
+        Resources(database.close, store.close, documents.close, traces.shutdown, nodes.close, web.close),
         directory,
         producer,
         Relay(database, NAME, producer, metrics),
+        _tester(settings, database, directory.current),
         _worker(
             settings,
             database,
@@ -103,7 +132,11 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             sealer=sealer,
             traces=traces,
             metrics=metrics,
+            nodes=nodes,
+            web=web,
+            commitments=commitments,
         ),
+        *listening,
         *consumers,
     )
 
@@ -118,8 +151,10 @@ def _worker(
     arrivals: Arrivals,
     sealer: Sealer,
     traces: Traces,
-        _tester(settings, database, directory.current),
     metrics: Metrics,
+    nodes: Nodes,
+    web: Web,
+    commitments: Commitments,
 ) -> Worker:
     own = settings.delivery
     lease = timedelta(seconds=own.lease_s)
@@ -149,15 +184,27 @@ def _worker(
         associations=Associations(own.idle_s, own.idle_associations),
         tls=tls.context if own.tls_ca is not None else None,
     )
+    tokens = Tokens(web, held_secrets(own.secrets, own.secrets_dir))
+    confirming = Confirming(
+        confirming_ledger.Ledger(database),
+        {"dicom": nodes, "dicomweb": DicomwebAsker(web, tokens)},
+        commitments,
+        patience_s=own.confirm_patience_s,
+    )
     return Worker(
         Leases(database, settings.lease_holder, lease),
         Carrying(
             Endings(database, signer, own.idle_s),
             means,
-            {"dicom": dicom, "inbox": InboxTarget(store)},
+            {
+                "dicom": dicom,
+                "dicomweb": DicomwebTarget(web, tokens, ae_title=own.ae_title),
+                "inbox": InboxTarget(store),
+            },
             directory,
             traces,
             changers=changers,
+            confirming=confirming,
         ),
         directory,
         bell=bell,
@@ -179,11 +226,11 @@ def _worker(
     )
 
 
-if __name__ == "__main__":
-    main()
 def _tester(settings: Settings, database: Database, directory: CurrentDirectory) -> EndpointTester:
     own = settings.delivery
     tls = TlsFiles(own.tls_ca, own.tls_certificate, own.tls_key, own.tls_check_host)
     return EndpointTester(Rows(database, settings.lease_holder), directory, TestMeans(own.ae_title, tls))
 
 
+if __name__ == "__main__":
+    main()

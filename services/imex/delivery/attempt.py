@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from imex.db import is_outage
+from imex.delivery.confirming.ways import asks
 from imex.delivery.endings import Result
 from imex.delivery.jobs import PAUSED, REROUTED, WITHDRAWN, Job
 from imex.delivery.lane import Count, Errand, Lane, Stop
@@ -106,6 +107,7 @@ async def _attempt(  # noqa: PLR0917  as above
 ) -> Result:
     count = Count()
     reason = ""
+    again_after = 0.0
     exhausted = False
     unreachable = False
     place = ""
@@ -138,11 +140,13 @@ async def _attempt(  # noqa: PLR0917  as above
                     widen=width.widen,
                     must_stop=must_stop,
                     prepare=prepare,
+                    asks=asks(endpoint),
                 )
                 await _Lanes(errand, width).run()
             except CannotDeliver as error:
                 reason = str(error)
                 unreachable = True
+                again_after = error.again_after
                 if error.lasting:
                     await _learn_rejection(means.refusals, job, target.place(endpoint), reason)
             except StoreError:
@@ -155,16 +159,21 @@ async def _attempt(  # noqa: PLR0917  as above
     if recorder.standing is Standing.LOST:
         raise LeaseLost
     yielded = False
+    cut_short = bool(reason)
     if not reason:
         reason, yielded = _why(count, stop, recorder.standing, exhausted=exhausted)
     return Result(
         reason=reason,
         confirmed=count.confirmed,
+        sent=count.sent,
         failed=count.failed,
         sent_bytes=count.bytes,
+        again_after=again_after,
+        in_doubt=count.unsure,
+        only_in_doubt=bool(count.unsure) and reason == count.last_unsure and not cut_short,
         yielded=yielded,
         changes=tuple(sorted(count.changes)),
-        away=(unreachable or count.full) and not count.confirmed + count.failed,
+        away=(unreachable or count.full) and not count.confirmed + count.sent + count.failed,
         place=place,
     )
 
@@ -197,11 +206,11 @@ def _why(count: Count, stop: Stop, standing: Standing, *, exhausted: bool) -> tu
     """Why an attempt that nothing broke did not succeed, and whether it only gave way."""
     if words := _STOPPED.get(standing):
         return words, True
-    if count.again:
-        return count.last_again, False
+    if count.again or count.unsure:
+        return count.last_again or count.last_unsure, False
     if stop.asked.is_set() and not exhausted:
         return stop.reason, True
-    if count.failed and not count.confirmed:
+    if count.failed and not count.confirmed + count.sent:
         return f"nothing was accepted: {count.last_failure}", False
     return "", False
 

@@ -12,6 +12,7 @@ from opentelemetry.util.types import AttributeValue
 from imex.delivery.attempt import LeaseLost, Means, Stop, Width, attempt
 from imex.delivery.changing.changer import Changers
 from imex.delivery.changing.decide import AgreementUnknown, MayNotLeave
+from imex.delivery.confirming.confirm import Confirming
 from imex.delivery.endings import Endings, Result, Settled
 from imex.delivery.jobs import Job
 from imex.delivery.pace import Rates
@@ -49,12 +50,14 @@ class Carrying:
         traces: Traces,
         *,
         changers: Changers,
+        confirming: Confirming,
     ) -> None:
         """`targets` are by endpoint type."""
         self._endings = endings
         self._means = means
         self._targets = targets
         self._changers = changers
+        self._confirming = confirming
         self._directory = directory
         self._traces = traces
 
@@ -146,7 +149,8 @@ class Carrying:
             if not is_transient(error):
                 raise
             return Result(reason="the database is not available")
-        return await attempt(job, target, endpoint, self._means, stop, width, prepare)
+        result = await attempt(job, target, endpoint, self._means, stop, width, prepare)
+        return await self._confirming.confirm(job, endpoint, result, stop)
 
     async def _way(self, job: Job) -> tuple[Target, Endpoint, Prepare | None]:
         """Where to, and through what. Routing may know a new directory a moment earlier."""

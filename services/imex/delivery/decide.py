@@ -40,6 +40,10 @@ class Verdict(StrEnum):
     CONFIRMED = "confirmed"
     FAILED = "failed"
     RETRY = "retry"
+    SENT = "sent"
+    """The destination has answered that it took it, and has to be asked whether it is there."""
+    UNSURE = "unsure"
+    """It may be there: nobody was told, and the destination has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Answer:
     """What was changed on the way out, in words."""
     placed: Placed | None = None
     """Where it was put, where the destination is an inbox."""
+    sent_as: tuple[str, str] | None = None
+    """Study and SOP Instance UID under which it was sent, where these are not its own."""
 
 
 def judge_status(status: int, words: str) -> Answer:
@@ -164,6 +170,8 @@ class Tally:
     receipt_revision: int
     """Of the newest receipt."""
     receipt_due: bool
+    sent: int = 0
+    """Handed over, and not confirmed yet."""
 
     @property
     def next_receipt(self) -> int:
@@ -180,8 +188,8 @@ Step = Literal["send", "complete", "wait"]
 
 
 def next_step(tally: Tally) -> Step:
-    """What a delivery needs: sending, its receipt, or nothing until more of its manifest comes."""
-    if tally.waiting:
+    """What a delivery needs: sending (or asking for what was sent), its receipt, or more of its manifest."""
+    if tally.waiting or tally.sent:
         return "send"
     if tally.whole and tally.receipt_due:
         return "complete"

@@ -13,6 +13,7 @@ from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import attempts, deliveries, instances, receipts, withheld
 from imex.db.tables.delivery import kept as kept_table
 from imex.delivery import decide, facts
+from imex.delivery.confirming.commitment import is_answered
 from imex.delivery.controls import move
 from imex.delivery.decide import Tally
 from imex.delivery.destinations import got_nothing_through, reached, wake
@@ -27,12 +28,27 @@ class Result:
 
     reason: str = ""
     confirmed: int = 0
+    sent: int = 0
+    """Taken by a destination that is asked afterwards."""
+    in_doubt: int = 0
+    """Sent, and the answer is not known."""
+    only_in_doubt: bool = False
+    """`reason` tells of these, and of nothing else."""
     failed: int = 0
     sent_bytes: int = 0
     yielded: bool = False
     """It stopped because it was asked to, and goes on as soon as it may."""
     changes: tuple[str, ...] = ()
     """What was changed on the way out, in words."""
+    again_after: float = 0.0
+    """Seconds for which nothing is to be tried: the destination says so, or its word is waited for."""
+    waits_for: str = ""
+    """For what, in words, where nothing went wrong."""
+
+    @property
+    def plain(self) -> bool:
+        """Something was sent, and what became of it is known."""
+        return bool(self.confirmed or self.failed) and not self.sent and not self.in_doubt
     away: bool = False
     """Nothing got through, and it was the destination's trouble: not reached, rejecting, or full."""
     place: str = ""
@@ -112,6 +128,7 @@ class Endings:
             ending = ("failed", row.lost)
         if ending is None and step == "send":
             values = _try_again(job, result, now)
+            values |= await _already_answered(unit, job, result, now)
         elif ending is None:
             values |= {"failures": 0, "failing_since": None, "reason": ""}
         if result is not None:
@@ -173,20 +190,38 @@ class Endings:
 def _try_again(job: Job, result: Result | None, now: datetime) -> dict[str, Any]:
     if result is None or result.yielded:
         return {"next_attempt_at": now}
-    if not result.reason:  # more of the manifest came meanwhile
-        return {"next_attempt_at": now, "failures": 0, "failing_since": None}
+    not_before = min(now + timedelta(seconds=result.again_after), max(job.expires_at, now))
+    if not result.reason:  # more of the manifest came meanwhile, or the destination's word is waited for
+        return {
+            "next_attempt_at": not_before,
+            "failures": 0,
+            "failing_since": None,
+            "reason": result.waits_for,
+        }
     failing = decide.next_failing(job.failing, now=now, progressed=result.confirmed > 0)
     return {
         "failures": failing.failures,
         "failing_since": failing.since,
         "reason": result.reason,
-        "next_attempt_at": decide.next_attempt_at(
-            failing,
-            now=now,
-            expires_at=job.expires_at,
-            draw=random.random(),  # noqa: S311
+        "next_attempt_at": max(
+            not_before,
+            decide.next_attempt_at(
+                failing,
+                now=now,
+                expires_at=job.expires_at,
+                draw=random.random(),  # noqa: S311
+            ),
         ),
     }
+
+
+async def _already_answered(
+    unit: UnitOfWork, job: Job, result: Result | None, now: datetime
+) -> dict[str, Any]:
+    """What is waited for has come meanwhile."""
+    if result is None or not result.waits_for or not await is_answered(unit, job.id):
+        return {}
+    return {"next_attempt_at": now}
 
 
 async def _end_attempt(
@@ -215,12 +250,13 @@ async def _end_attempt(
             next_attempt_at=again_at,
         )
     )
-    if result.confirmed:
+    if result.confirmed or result.sent:
         unit.publish(
             facts.sent(
                 job,
                 ae_title=ae_title,
                 confirmed=result.confirmed,
+                taken=result.sent,
                 failed=result.failed,
                 reason=result.reason,
                 ended_at=now,
@@ -236,7 +272,7 @@ async def _note_destination(unit: UnitOfWork, job: Job, result: Result) -> None:
         await got_nothing_through(
             unit, job, reason=result.reason, place=result.place, now=datetime.now(UTC), draw=draw
         )
-    elif result.confirmed or result.failed:
+    elif result.confirmed or result.sent or result.failed:
         await reached(unit, *job.destination)
 
 
@@ -279,9 +315,10 @@ async def _lines(unit: UnitOfWork, job: Job) -> list[Line]:
             row.state,
             row.reason,
             row.at,
+            (row.confirmation or "answer") if row.state == "confirmed" else "",
             row.delivered_digest if row.state == "confirmed" else None,
             tuple(row.changes or ()),
-            sent_to=row.sent_to if row.state == "confirmed" else None,
+            row.sent_to if row.state == "confirmed" else None,
         )
         for row in carried
     ]

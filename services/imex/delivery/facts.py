@@ -159,6 +159,7 @@ def sent(
     reason: str,
     ended_at: datetime,
     changes: Sequence[str] = (),
+    taken: int = 0,
 ) -> AuditRecorded:
     """For the audit record: an attempt carried images to the recipient."""
     subject = str(job.share)
@@ -177,7 +178,7 @@ def sent(
             share=job.share,
             agreement=job.agreement,
             reason=reason[:MAX_REASON],
-            counts={"confirmed": confirmed, "failed": failed},
+            counts={"confirmed": confirmed, "failed": failed, **({"sent": taken} if taken else {})},
             details={
                 "delivery": str(job.id),
                 "endpoint": job.endpoint,

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 from imex.delivery import decide
 from imex.delivery.changing.facts import Given
@@ -16,7 +17,7 @@ from imex.delivery.pace import Pace
 from imex.delivery.payloads import Payload, PayloadBroken, Prepare, Reader, Reading
 from imex.delivery.recorder import Recorder
 from imex.delivery.supply import Supply
-from imex.delivery.targets import CannotDeliver, Context, Refused, Session, Target
+from imex.delivery.targets import CannotDeliver, Context, Refused, Room, Session, Target, Together
 from imex.delivery.turns import Turn, Turns
 from imex.directory.model import Endpoint
 
@@ -45,12 +46,17 @@ class Count:
     """What has become of an attempt's instances."""
 
     confirmed: int = 0
+    sent: int = 0
+    """Taken by the destination, which has to be asked."""
     failed: int = 0
     again: int = 0
     bytes: int = 0
     full_in_a_row: int = 0
     last_failure: str = ""
     last_again: str = ""
+    unsure: int = 0
+    """Sent without a known answer."""
+    last_unsure: str = ""
     changes: set[str] = field(default_factory=set)
     """What was changed in what was confirmed, in words."""
 
@@ -67,9 +73,16 @@ class Count:
                 self.confirmed += 1
                 self.bytes += instance.size
                 self.changes.update(answer.changes)
+            case Verdict.SENT:
+                self.sent += 1
+                self.bytes += instance.size
+                self.changes.update(answer.changes)
             case Verdict.FAILED:
                 self.failed += 1
                 self.last_failure = answer.reason
+            case Verdict.UNSURE:
+                self.unsure += 1
+                self.last_unsure = answer.reason
             case Verdict.RETRY:
                 self.again += 1
                 self.last_again = answer.reason
@@ -100,11 +113,15 @@ class Errand:
     """Whether nothing more is to be sent in this attempt."""
     prepare: Prepare | None = None
     """What payloads go through before they are sent."""
+    asks: bool = False
+    """Whether the destination is asked afterwards: its answer alone confirms nothing."""
 
     async def note(self, instance: Instance, answer: Answer, given: Given | None = None) -> None:
         """What became of an instance; waits while too much is not written."""
         since = self.job.failing.since
         now = datetime.now(UTC)
+        if self.asks and answer.verdict is Verdict.CONFIRMED:
+            answer = replace(answer, verdict=Verdict.SENT)
         settled = decide.settled(answer, sent_before=instance.sent_before, failing_for=now - (since or now))
         self.count.note(instance, settled)
         self.meters.instance(self.job, settled)
@@ -168,9 +185,9 @@ class Lane:
                 continue
             except PayloadBroken:
                 continue  # noted; a data set cannot be broken off without its association
-            except CannotDeliver:
+            except CannotDeliver as error:
                 self._barren = 0 if self._confirmed > before else self._barren + 1
-                if not opened or self._barren >= _BARREN:
+                if not opened or self._barren >= _BARREN or error.lasting or error.again_after:
                     raise
             finally:
                 errand.turns.give_back(turn)
@@ -192,12 +209,15 @@ class Lane:
 
     async def _use(self, session: Session, turn: Turn) -> None:
         ahead: deque[Reading] = deque()
+        several = session if isinstance(session, Together) else None
         self._proven = not session.reused
         try:
             while not self._must_stop():
                 # what has been read ahead is sent, even when the turn is over: reading it again costs more
                 goes_on = not turn.over and await self._read_ahead(session, ahead)
-                if ahead:
+                if ahead and several is not None:
+                    await self._send_together(several, turn, ahead)
+                elif ahead:
                     await self._send(session, ahead)
                     turn.sent += 1
                     self._on_sent()
@@ -209,6 +229,78 @@ class Lane:
             for reading in reversed(ahead):
                 self._supply.back(reading.instance)
                 reading.close()
+
+    async def _send_together(self, session: "_Several", turn: Turn, ahead: deque[Reading]) -> None:
+        """One request. What it holds and gets no answer is the next again, before what was read ahead."""
+        errand, parcel = self._errand, _Parcel()
+        settled: set[str] = set()
+        try:
+            with errand.meters.storing(errand.job):
+                async with aclosing(self._fill(session, turn, ahead, parcel)) as payloads:
+                    answers = await session.send_together(payloads)
+            for payload in parcel.payloads:
+                uid = payload.instance.sop_instance_uid
+                if (answer := answers.get(uid)) is not None:
+                    settled.add(uid)
+                    self._confirmed += answer.verdict is Verdict.CONFIRMED
+                    await errand.note(payload.instance, sent_as(answer, payload), payload.given)
+                    turn.sent += 1
+                    self._on_sent()
+        except CannotDeliver as error:
+            if error.in_doubt:
+                for payload in parcel.payloads:
+                    settled.add(payload.instance.sop_instance_uid)
+                    await errand.note(payload.instance, self._in_doubt(error, payload), payload.given)
+            raise
+        except PayloadBroken as error:
+            for payload in parcel.payloads:
+                if payload.broken:
+                    settled.add(payload.instance.sop_instance_uid)
+                    await errand.note(payload.instance, Answer(Verdict.FAILED, "", str(error)))
+            raise
+        finally:
+            left = [one.instance for one in parcel.payloads if one.instance.sop_instance_uid not in settled]
+            if left:  # before what was read ahead, which is read again: it is few
+                for reading in reversed(ahead):
+                    self._supply.back(reading.instance)
+                    reading.close()
+                ahead.clear()
+            for instance in reversed(left):
+                self._supply.back(instance)
+
+    async def _fill(
+        self, session: "_Several", turn: Turn, ahead: deque[Reading], parcel: "_Parcel"
+    ) -> AsyncGenerator[Payload, None]:
+        """What one request holds: as much as it may, while there is something at hand.
+
+        One that is not held whole goes alone: where it proves to be broken, the request has to be.
+        """
+        errand = self._errand
+        while ahead:
+            reading = ahead[0]
+            alone = reading.instance.size > errand.reader.bounds.whole_bytes
+            if parcel.payloads and (alone or not parcel.has_room(session.room, reading.instance)):
+                return
+            payload = await reading.payload()  # a store that fails leaves it the next again
+            ahead.popleft()
+            payload.pace = errand.pace
+            try:
+                if payload.broken:
+                    await errand.note(reading.instance, Answer(Verdict.FAILED, "", payload.broken))
+                else:
+                    parcel.add(payload)
+                    yield payload
+            finally:
+                reading.close()
+            if alone or turn.over or self._must_stop() or not parcel.has_room(session.room):
+                return
+            if not ahead and not await self._read_ahead(session, ahead):
+                return
+
+    def _in_doubt(self, error: CannotDeliver, payload: Payload) -> Answer:
+        """Of what was on its way when the session ended: asked for where that can be, else sent again."""
+        asks = self._errand.asks and error.in_doubt
+        return sent_as(Answer(Verdict.UNSURE if asks else Verdict.RETRY, "", str(error)), payload)
 
     async def _read_ahead(self, session: Session, ahead: deque[Reading]) -> bool:
         """Begin to read what comes next; false when that needs another association."""
@@ -255,9 +347,37 @@ class Lane:
                 self._supply.back(instance)
                 raise _Stale from None
             # it was in flight: behind the others next time, in case it is what breaks the association
-            await self._errand.note(instance, Answer(Verdict.RETRY, "", str(error)), payload.given)
+            await self._errand.note(instance, self._in_doubt(error, payload), payload.given)
             raise
         self._proven = True
         if answer.verdict is Verdict.CONFIRMED:
             self._confirmed += 1
-        await self._errand.note(instance, answer, payload.given)
+        await self._errand.note(instance, sent_as(answer, payload), payload.given)
+
+
+class _Several(Session, Together, Protocol):
+    """A session that sends several instances in one request."""
+
+
+class _Parcel:
+    """What one request holds."""
+
+    def __init__(self) -> None:
+        self.payloads: list[Payload] = []
+        self._bytes = 0
+
+    def add(self, payload: Payload) -> None:
+        self.payloads.append(payload)
+        self._bytes += payload.size
+
+    def has_room(self, room: Room, instance: Instance | None = None) -> bool:
+        """Whether one more fits; without `instance` whether any could."""
+        size = instance.size if instance else 1
+        return len(self.payloads) < room.instances and self._bytes + size <= room.bytes
+
+
+def sent_as(answer: Answer, payload: Payload) -> Answer:
+    """The answer, with the UIDs under which the instance can be asked for, where these are not its own."""
+    if payload.sop_instance_uid == payload.instance.sop_instance_uid and not payload.study_uid:
+        return answer
+    return replace(answer, sent_as=(payload.study_uid, payload.sop_instance_uid))

@@ -67,6 +67,11 @@ class Payload:
         return self.instance.sop_instance_uid
 
     @property
+    def study_uid(self) -> str:
+        """The study of which it is sent; empty where that is its own."""
+        return ""
+
+    @property
     def size(self) -> int:
         """Bytes of the data set that is sent."""
         return self.instance.size

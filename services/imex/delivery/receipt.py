@@ -38,6 +38,8 @@ class Line:
     status: str
     reason: str
     at: datetime | None
+    confirmed_by: str = ""
+    """answer | query | commitment; empty where nothing confirmed it."""
     delivered_digest: str | None = None
     """Of what was sent, where that is not what is stored."""
     changes: tuple[str, ...] = ()
@@ -83,6 +85,7 @@ def document_of(
                 "status": line.status,
                 "reason": line.reason,
                 "at": _instant(line.at),
+                **({"confirmed_by": line.confirmed_by} if line.confirmed_by else {}),
                 **_changed(line),
                 **({"sent_to": dict(line.sent_to)} if line.sent_to else {}),
             }

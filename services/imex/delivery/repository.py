@@ -26,13 +26,16 @@ _RECORD = text(
         UPDATE delivery.instances AS i
            SET state = v.state, status = v.status, reason = v.reason, at = v.at,
                attempts = i.attempts + v.again,
-               delivered_digest = v.delivered_digest, changes = CAST(v.changes AS jsonb)
+               delivered_digest = v.delivered_digest, changes = CAST(v.changes AS jsonb),
+               confirmation = v.confirmation, sent_study_uid = v.study, sent_uid = v.sent
           FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
                       CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]),
-                      CAST(:again AS int[]), CAST(:delivered AS text[]), CAST(:changes AS text[]))
-               AS v(uid, digest, state, status, reason, at, again, delivered_digest, changes)
+                      CAST(:again AS int[]), CAST(:delivered AS text[]), CAST(:changes AS text[]),
+                      CAST(:confirmations AS text[]), CAST(:studies AS text[]), CAST(:sent AS text[]))
+               AS v(uid, digest, state, status, reason, at, again, delivered_digest, changes, confirmation,
+                    study, sent)
          WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
-           AND (i.state = 'waiting' OR i.state = 'disputed' AND v.state = 'confirmed')
+           AND (i.state = 'waiting' OR i.state = 'disputed' AND v.state IN ('confirmed', 'sent'))
         RETURNING i.sop_instance_uid, i.state
     )
     SELECT (SELECT CASE WHEN d.withdrawn OR d.cancelled THEN 'withdrawn'
@@ -40,9 +43,19 @@ _RECORD = text(
                         WHEN d.reroute_to IS NOT NULL THEN 'rerouted' ELSE 'held' END
               FROM delivery.deliveries AS d
              WHERE d.id = :delivery AND d.leased_by = :lease AND d.started_at = :started) AS standing,
-           ARRAY(SELECT sop_instance_uid FROM changed WHERE state <> 'waiting') AS settled
+           ARRAY(SELECT sop_instance_uid FROM changed WHERE state NOT IN ('waiting', 'sent')) AS settled
     """
 )
+
+
+_STATES = {
+    Verdict.CONFIRMED: "confirmed",
+    Verdict.FAILED: "failed",
+    Verdict.RETRY: "waiting",
+    Verdict.SENT: "sent",
+    Verdict.UNSURE: "sent",
+}
+_ANSWERED = frozenset({Verdict.CONFIRMED, Verdict.SENT})
 
 
 class Standing(Enum):
@@ -112,7 +125,7 @@ class Repository:
         """Write outcomes with the event that tells of them, and say how the delivery stands."""
         async with self._database.unit() as unit:
             standing = await _write_outcomes(unit, job, outcomes)
-            if job.probe and any(outcome.answer.verdict is Verdict.CONFIRMED for outcome in outcomes):
+            if job.probe and any(outcome.answer.verdict in _ANSWERED for outcome in outcomes):
                 await reached(unit, *job.destination)
         return standing
 
@@ -127,10 +140,7 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
             "started": job.started_at,
             "uids": [outcome.instance.sop_instance_uid for outcome in outcomes],
             "digests": [outcome.instance.digest for outcome in outcomes],
-            "states": [
-                "waiting" if again else str(outcome.answer.verdict)
-                for outcome, again in zip(outcomes, retried, strict=True)
-            ],
+            "states": [_STATES[outcome.answer.verdict] for outcome in outcomes],
             "statuses": [outcome.answer.status for outcome in outcomes],
             "reasons": [outcome.answer.reason for outcome in outcomes],
             "ats": [outcome.at for outcome in outcomes],
@@ -139,6 +149,11 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
             "changes": [
                 json.dumps(outcome.answer.changes) if outcome.answer.changes else None for outcome in outcomes
             ],
+            "confirmations": [
+                "answer" if outcome.answer.verdict in _ANSWERED else None for outcome in outcomes
+            ],
+            "studies": [(outcome.answer.sent_as or ("",))[0] or None for outcome in outcomes],
+            "sent": [(outcome.answer.sent_as or ("", ""))[1] or None for outcome in outcomes],
         },
     )
     row = written.one()
@@ -172,6 +187,7 @@ async def tally(unit: UnitOfWork, delivery: UUID) -> Tally | None:
                 deliveries.c.receipt_revision,
                 deliveries.c.receipt_due,
                 count("waiting").label("waiting"),
+                count("sent").label("sent"),
                 count("confirmed").label("confirmed"),
                 count("failed").label("failed"),
                 come.scalar_subquery().label("come"),
@@ -189,4 +205,5 @@ async def tally(unit: UnitOfWork, delivery: UUID) -> Tally | None:
         revision=found.revision,
         receipt_revision=found.receipt_revision,
         receipt_due=found.receipt_due,
+        sent=found.sent,
     )

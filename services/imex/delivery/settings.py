@@ -74,6 +74,35 @@ class DeliverySettings(BaseSettings):
     tls_certificate: Path | None = Field(default=None, description="shown to nodes that ask for one")
     tls_key: Path | None = Field(default=None, description="the certificate's key")
     tls_check_host: bool = Field(default=True, description="a node's certificate has to name its host")
+    secrets: dict[str, SecretStr] = Field(
+        default={},
+        description="client secrets for DICOMweb servers by the name that the directory uses: JSON",
+    )
+    secrets_dir: Path | None = Field(
+        default=None, description="a folder with such secrets, each in a file of its name"
+    )
+    request_s: float = Field(
+        default=120.0, ge=1.0, le=3600.0, description="for the answer of a DICOMweb server to a request"
+    )
+    confirm_patience_s: float = Field(
+        default=120.0,
+        ge=0.0,
+        le=86_400.0,
+        description="what was taken and does not show in a query is sent again after",
+    )
+    commitment_host: str = Field(default="0.0.0.0", description="where storage commitments are reported")
+    commitment_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="its port; without it reports have to come on the association of the question",
+    )
+    commitment_s: float = Field(
+        default=600.0, ge=1.0, le=86_400.0, description="a storage commitment is waited for"
+    )
+    commitment_same_s: float = Field(
+        default=5.0, ge=0.0, le=60.0, description="of these, on the association on which it was asked for"
+    )
     lease_s: float = Field(default=12.0, ge=1.0, le=15.0, description="a lease not renewed so long is over")
     poll_s: float = Field(default=0.25, gt=0.0, le=5.0, description="looking for due deliveries")
     read_ahead_instances: int = Field(default=3, ge=1, le=64, description="of each association")

@@ -138,5 +138,11 @@ class Changer:
 
 def _payload(source: Payload, head: bytes, parts: Parts, new: New) -> Changed:
     return Changed(
-        source, head, parts, sop_instance_uid=new.sop_instance_uid, changes=new.changes, given=new.given
+        source,
+        head,
+        parts,
+        sop_instance_uid=new.sop_instance_uid,
+        changes=new.changes,
+        given=new.given,
+        study_uid=new.study_uid,
     )

@@ -67,7 +67,7 @@ class Deidentifier:
             sealed_study=self._seal(made.study, study_context(project, source, made.given_study_uid)),
         )
         words = f"de-identified for project {project} (PS3.15 Basic Profile{self._options})"
-        return New(made.head, made.sop_instance_uid, (words,), given)
+        return New(made.head, made.sop_instance_uid, (words,), given, made.given_study_uid)
 
     @property
     def _options(self) -> str:

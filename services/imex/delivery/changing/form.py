@@ -17,6 +17,8 @@ class New:
     changes: tuple[str, ...]
     """In words, for the receipt; no patient data."""
     given: Given | None = None
+    study_uid: str = ""
+    """Of which it is sent; empty where that is its own."""
 
 
 class Form(Protocol):

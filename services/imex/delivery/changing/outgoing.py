@@ -20,6 +20,7 @@ class Changed(Payload):
         sop_instance_uid: str,
         changes: tuple[str, ...],
         given: Given | None = None,
+        study_uid: str = "",
     ) -> None:
         """`source` is the stored one, and `parts` what it was split into."""
         whole = None
@@ -30,6 +31,7 @@ class Changed(Payload):
         self._parts = parts
         self._size = len(head) + parts.length if whole is None else len(whole)
         self._uid = sop_instance_uid
+        self._study_uid = study_uid
         self.changes = changes
         self.given = given
         self._digest = _digest(whole) if whole is not None else ""
@@ -38,6 +40,11 @@ class Changed(Payload):
     def sop_instance_uid(self) -> str:
         """Under which it is sent."""
         return self._uid
+
+    @property
+    def study_uid(self) -> str:
+        """The study of which it is sent; empty where that is its own."""
+        return self._study_uid
 
     @property
     def size(self) -> int:

@@ -50,10 +50,10 @@ class Reidentifier:
         if new:
             self._known |= await self._ledger.originals(self._returned.project, new)
             self._asked |= new
-        head, uid = await asyncio.to_thread(self._make, dataset, encoding)
-        return New(head, uid, (RE_IDENTIFIED + self._returned.project,))
+        head, study, uid = await asyncio.to_thread(self._make, dataset, encoding)
+        return New(head, uid, (RE_IDENTIFIED + self._returned.project,), study_uid=study)
 
-    def _make(self, dataset: Any, encoding: Encoding) -> tuple[bytes, str]:
+    def _make(self, dataset: Any, encoding: Encoding) -> tuple[bytes, str, str]:
         from imex.deidentification.reading import text_of
         from imex.deidentification.reidentify import Origin, reidentify
         from imex.delivery.changing.encode import write
@@ -67,7 +67,7 @@ class Reidentifier:
             reidentify(dataset, self._known, self._returned.pseudonym, Origin(self._patient, self._study))
         except Exception as error:  # noqa: BLE001  as in de-identifying
             raise CannotChange(f"it cannot be re-identified ({type(error).__name__})") from None
-        return write(dataset, encoding), text_of(dataset, 0x00080018)
+        return write(dataset, encoding), text_of(dataset, 0x0020000D), text_of(dataset, 0x00080018)
 
 
 def _read(head: bytes, encoding: Encoding) -> tuple[Any, set[str]]:

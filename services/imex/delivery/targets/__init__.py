@@ -1,8 +1,9 @@
-"""Where deliveries go, by the endpoint's type: DICOM nodes now, with room for DICOMweb and the inbox."""
+"""Where deliveries go, by the endpoint's type: DICOM nodes, DICOMweb servers, with room for the inbox."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from imex.delivery.decide import Answer
 from imex.delivery.jobs import Instance
@@ -21,10 +22,19 @@ Pieces = AsyncIterator[bytes | memoryview]
 class CannotDeliver(Exception):
     """An attempt cannot go on; the words are fit for a timeline and hold no patient data."""
 
-    def __init__(self, words: str, *, lasting: bool = False) -> None:
-        """`lasting`: the destination has refused us, and would at once again."""
+    def __init__(
+        self, words: str, *, lasting: bool = False, in_doubt: bool = False, again_after: float = 0.0
+    ) -> None:
+        """What is known beside the words.
+
+        `lasting`: the destination has refused us, and would at once again. `in_doubt`: what was being sent
+        may be there all the same. `again_after`: the destination said that it is not to be asked for so many
+        seconds.
+        """
         super().__init__(words)
         self.lasting = lasting
+        self.in_doubt = in_doubt
+        self.again_after = again_after
 
 
 class Session(Protocol):
@@ -54,6 +64,37 @@ class Session(Protocol):
         Raises:
             CannotDeliver: the session is over.
             PayloadBroken: the payload is not what was received, and the session is over.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What one request holds at most; one instance that is larger goes alone."""
+
+    instances: int
+    bytes: int
+
+
+@runtime_checkable
+class Together(Protocol):
+    """What a session has besides that sends several instances in one request."""
+
+    @property
+    def room(self) -> Room:
+        """Of the next request."""
+        ...
+
+    async def send_together(self, payloads: AsyncIterator[Payload]) -> Mapping[str, Answer]:
+        """Send the data sets in one request, each as it comes, and wait for the answer.
+
+        Answers are by the instances' SOP Instance UIDs. What has none was not taken, and is to be sent again
+        at once, in what `room` is then: it does not stay as it was for ever.
+
+        Raises:
+            CannotDeliver: the session is over.
+            PayloadBroken: one payload, which is `broken` now, is not what was received; the session is over.
+            StoreError: the store failed.
         """
         ...
 

@@ -209,7 +209,7 @@ class DicomSession:
         except ContextNotAccepted:
             raise
         except DimseError as error:
-            raise CannotDeliver(str(error)) from error
+            raise CannotDeliver(str(error), in_doubt=True) from error
         return judge_status(response.status, words(response.status))
 
     def _syntax(self, context: Context) -> str:

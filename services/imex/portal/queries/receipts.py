@@ -21,6 +21,10 @@ class ReceiptInstance(BaseModel):
     status: str
     reason: str
     at: AwareDatetime | None
+    confirmed_by: str | None = Field(
+        default=None,
+        description="answer | query | commitment: what said that it is at the destination; else left out",
+    )
     delivered_digest: str | None = Field(
         default=None, description="of what was sent, where that is not what was received; else left out"
     )

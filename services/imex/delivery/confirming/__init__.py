@@ -1,0 +1,1 @@
+"""Asking destinations for what they were sent: C-FIND, QIDO-RS, storage commitment."""

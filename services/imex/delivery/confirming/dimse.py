@@ -1,0 +1,242 @@
+"""Asking DICOM nodes: C-FIND at the IMAGE level, and storage commitment, with pynetdicom in threads.
+
+None of it is on the path of images; pynetdicom and pydicom are imported when a node is first asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from imex.delivery.confirming.asking import CannotAsk
+from imex.dimse.tls import TlsFilesInvalid
+from imex.directory.model import DicomEndpoint, Endpoint
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+    from pynetdicom.association import Association
+
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
+STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+T = TypeVar("T")
+
+_THREADS: Final = 4
+_PENDING: Final = frozenset({0xFF00, 0xFF01})
+_MOST_SERIES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class AskLimits:
+    """Seconds."""
+
+    connect_s: float = 10.0
+    response_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """An N-EVENT-REPORT of a storage commitment (PS3.4 annex J.3.3)."""
+
+    transaction_uid: str
+    committed: tuple[str, ...]
+    refused: dict[str, int]
+    """Failure reasons by SOP Instance UID; 0 where none is told."""
+
+
+def report_of(dataset: Dataset) -> Report | None:
+    """The report in an Event Information; None where it names no transaction."""
+    transaction = str(dataset.get("TransactionUID", "") or "")
+    if not transaction:
+        return None
+    committed = [
+        str(item.ReferencedSOPInstanceUID)
+        for item in dataset.get("ReferencedSOPSequence", None) or ()
+        if "ReferencedSOPInstanceUID" in item
+    ]
+    refused = {
+        str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason", 0) or 0)
+        for item in dataset.get("FailedSOPSequence", None) or ()
+        if "ReferencedSOPInstanceUID" in item
+    }
+    return Report(transaction, tuple(uid for uid in committed if uid not in refused), refused)
+
+
+class Nodes:
+    """Asks DICOM nodes, a few at a time."""
+
+    def __init__(
+        self, ae_title: str, limits: AskLimits | None = None, tls: Callable[[], ssl.SSLContext] | None = None
+    ) -> None:
+        """`ae_title` is Imex's own; `tls` gives the context for nodes that want TLS."""
+        self._ae_title = ae_title
+        self._limits = limits or AskLimits()
+        self._tls = tls
+        self._threads = ThreadPoolExecutor(_THREADS, "asking")
+
+    async def held(self, endpoint: Endpoint, study_uid: str, wanted: frozenset[str]) -> set[str]:
+        """See `imex.delivery.confirming.asking.Asker`."""
+        return await self._in_thread(self._find_all, _node(endpoint), study_uid, wanted)
+
+    async def commit(
+        self, endpoint: Endpoint, transaction_uid: str, references: Sequence[tuple[str, str]], wait_s: float
+    ) -> Report | None:
+        """N-ACTION for pairs of SOP class and instance; the report, if it comes within `wait_s` seconds.
+
+        Raises:
+            CannotAsk: the node does not do it, or not now.
+        """
+        return await self._in_thread(self._commit, _node(endpoint), transaction_uid, references, wait_s)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _in_thread(self, ask: Callable[..., T], *what: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, *what)
+
+    def _find_all(self, node: DicomEndpoint, study_uid: str, wanted: frozenset[str]) -> set[str]:
+        """Series first: the IMAGE level wants the series named (PS3.4 C.4.1.2.1)."""
+        association = self._associate(node, (STUDY_ROOT_FIND, PATIENT_ROOT_FIND))
+        try:
+            model = next(
+                (one for one in (STUDY_ROOT_FIND, PATIENT_ROOT_FIND) if _accepts(association, one)), None
+            )
+            if model is None:
+                raise CannotAsk(f"{node.ae_title} takes no C-FIND of studies")
+            found: set[str] = set()
+            series = self._find(
+                association, model, {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": study_uid},
+                "SeriesInstanceUID",
+            )  # fmt: skip
+            for uid in series[:_MOST_SERIES]:
+                keys = {
+                    "QueryRetrieveLevel": "IMAGE",
+                    "StudyInstanceUID": study_uid,
+                    "SeriesInstanceUID": uid,
+                }
+                found.update(self._find(association, model, keys, "SOPInstanceUID"))
+                if wanted <= found:
+                    break
+            return found & wanted
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _find(self, association: Association, model: str, keys: dict[str, str], wanted: str) -> list[str]:
+        from pydicom.dataset import Dataset
+
+        query = Dataset()
+        for name, value in keys.items():
+            setattr(query, name, value)
+        setattr(query, wanted, "")
+        found = []
+        for status, identifier in association.send_c_find(query, model):
+            if not status or "Status" not in status:
+                raise CannotAsk("the connection was lost before the answer to a C-FIND")
+            if status.Status in _PENDING:
+                if identifier is not None and (uid := identifier.get(wanted)):
+                    found.append(str(uid))
+            elif status.Status != 0x0000:
+                raise CannotAsk(f"the C-FIND was answered with {status.Status:04X}")
+        return found
+
+    def _commit(
+        self, node: DicomEndpoint, transaction_uid: str, references: Sequence[tuple[str, str]], wait_s: float
+    ) -> Report | None:
+        from pydicom.dataset import Dataset
+
+        came = _Came(transaction_uid)
+        association = self._associate(node, (STORAGE_COMMITMENT,), came.handler)
+        try:
+            if not _accepts(association, STORAGE_COMMITMENT):
+                raise CannotAsk(f"{node.ae_title} takes no storage commitment")
+            action = Dataset()
+            action.TransactionUID = transaction_uid
+            action.ReferencedSOPSequence = []
+            for sop_class, uid in references:
+                item = Dataset()
+                item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
+                action.ReferencedSOPSequence.append(item)
+            status, _ = association.send_n_action(action, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
+            if not status or "Status" not in status:
+                raise CannotAsk("the connection was lost before the answer to the N-ACTION")
+            if status.Status != 0x0000:
+                raise CannotAsk(f"the N-ACTION was answered with {status.Status:04X}")
+            came.wait(association, wait_s)
+            return came.report
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _associate(self, node: DicomEndpoint, sop_classes: Sequence[str], *handlers: Any) -> Association:
+        from pynetdicom import AE
+
+        entity = AE(ae_title=self._ae_title)
+        entity.acse_timeout = entity.connection_timeout = self._limits.connect_s
+        entity.dimse_timeout = entity.network_timeout = self._limits.response_s
+        for one in sop_classes:
+            entity.add_requested_context(one)
+        association = entity.associate(
+            node.host,
+            node.port,
+            ae_title=node.ae_title,
+            evt_handlers=list(handlers),
+            tls_args=self._tls_for(node),
+        )
+        if not association.is_established:
+            why = "rejected" if association.is_rejected else "not to be had"
+            raise CannotAsk(f"an association with {node.ae_title} to ask for it was {why}")
+        return association
+
+    def _tls_for(self, node: DicomEndpoint) -> tuple[ssl.SSLContext, str] | None:
+        if not node.tls:
+            return None
+        if self._tls is None:
+            raise CannotAsk(f"{node.ae_title} asks for TLS, and IMEX_DELIVERY_TLS_CA is not set")
+        try:
+            return self._tls(), node.host
+        except TlsFilesInvalid as error:
+            raise CannotAsk(f"TLS cannot be used: {error}") from error
+
+
+class _Came:
+    """The report that comes on the association of its N-ACTION, if it does."""
+
+    def __init__(self, transaction_uid: str) -> None:
+        from pynetdicom import evt
+
+        self._transaction_uid = transaction_uid
+        self._event = threading.Event()
+        self.report: Report | None = None
+        self.handler = (evt.EVT_N_EVENT_REPORT, self._handle)
+
+    def wait(self, association: Association, seconds: float) -> None:
+        """Until it has come, the peer ends the association, or the time is over."""
+        left = seconds
+        while left > 0 and association.is_established and not self._event.wait(min(left, 0.1)):
+            left -= 0.1
+
+    def _handle(self, event: Any) -> tuple[int, None]:
+        report = report_of(event.event_information)
+        if report is None or report.transaction_uid != self._transaction_uid:
+            return 0x0115, None
+        self.report = report
+        self._event.set()
+        return 0x0000, None
+
+
+def _accepts(association: Association, sop_class: str) -> bool:
+    return any(context.abstract_syntax == sop_class for context in association.accepted_contexts)
+
+
+def _node(endpoint: Endpoint) -> DicomEndpoint:
+    if not isinstance(endpoint, DicomEndpoint):
+        raise CannotAsk(f"endpoint {endpoint.name} is no DICOM node")
+    return endpoint

@@ -1,0 +1,1 @@
+"""DICOMweb servers: STOW-RS, with access tokens where they want them."""
