@@ -78,7 +78,7 @@ async def begin(
         return problem
     assert found is not None, "what may be read is there"
     if caller.institution == study[2]:
-        _report(unit, caller, share, study, how)
+        report(unit, caller, share, study, how)
     return Reading(found, facts, study)
 
 
@@ -105,7 +105,7 @@ def _not_there(state: ShareState) -> Problem:
     return Problem(404, "It was not delivered to an inbox, and can be read only where it was delivered to.")
 
 
-def _report(unit: UnitOfWork, caller: Caller, share: UUID, study: tuple[str, str, str], how: How) -> None:
+def report(unit: UnitOfWork, caller: Caller, share: UUID, study: tuple[str, str, str], how: How) -> None:
     """For partners, once for a caller, a way of reading, and a day in the UK: the id says so."""
     source, study_uid, recipient = study
     now = datetime.now(UTC)
