@@ -208,6 +208,21 @@ class World:
         await self.write(delivery.deliveries, row | facts)
         return identifier
 
+    async def tested(self, **facts: Any) -> UUID:
+        """A test of RT3's endpoint; its id."""
+        row: dict[str, Any] = {
+            "id": uuid4(),
+            "recipient": "RT3",
+            "endpoint": "pacs",
+            "send": False,
+            "actor": "sam",
+            "state": "done",
+            "outcome": "failed",
+            "reason": "connection: 10.0.0.7:104 refuses connections",
+        }
+        await self.write(delivery.endpoint_tests, row | facts)
+        return UUID(str((row | facts)["id"]))
+
     async def lying(
         self, share: UUID, instances: Sequence[SyntheticInstance], *, recipient: str = "RT3", **facts: Any
     ) -> None:

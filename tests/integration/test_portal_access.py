@@ -36,6 +36,7 @@ async def _everything(portal: World) -> dict[str, Any]:
         "held": await portal.held(study),
         "notice": await portal.notice(study, share=share, recipient="RT3", kind="escalated"),
         "delivery": await portal.delivery(share, study),
+        "tested": await portal.tested(),
         "unaddressed": await portal.study(accession="SECRET-2"),
     }
 
@@ -43,7 +44,7 @@ async def _everything(portal: World) -> dict[str, Any]:
 def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
     """Every GET that the API describes, with ids of what was made."""
     ids = {"share": made["share"], "entry": made["held"], "command": uuid4(), "topic": "dead.instances.bulk",
-           "partition": 0, "offset": 0, "uid": "1.2.3"}  # fmt: skip
+           "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs", "test": made["tested"]}  # fmt: skip
     found = []
     for path, operations in openapi["paths"].items():
         if "get" in operations:
@@ -66,6 +67,7 @@ async def test_no_read_tells_another_institution_anything(portal: World) -> None
             for name in ("study", "share", "held", "delivery", "unaddressed"):
                 # a command's id and what was asked for are the caller's own words
                 assert str(made[name]) not in answer.text, (path, name)
+            assert "10.0.0.7" not in answer.text, path  # where an endpoint is
             assert "SECRET" not in answer.text, path
 
 
