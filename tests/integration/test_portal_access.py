@@ -44,7 +44,8 @@ async def _everything(portal: World) -> dict[str, Any]:
 def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
     """Every GET that the API describes, with ids of what was made."""
     ids = {"share": made["share"], "entry": made["held"], "command": uuid4(), "topic": "dead.instances.bulk",
-           "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs", "test": made["tested"]}  # fmt: skip
+           "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs",
+           "test": made["tested"]}  # fmt: skip
     found = []
     for path, operations in openapi["paths"].items():
         if "get" in operations:
