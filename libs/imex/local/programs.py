@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 _SYSTEM_PATH = "/usr/bin:/usr/local/bin"
 _SERVER_PATH = "/usr/sbin:/usr/local/sbin:" + _SYSTEM_PATH
@@ -19,3 +20,9 @@ def dcmtk(name: str) -> str | None:
 def orthanc() -> str | None:
     """Orthanc, also where it is not in PATH, as for most users; None where it is not installed."""
     return shutil.which("Orthanc") or shutil.which("Orthanc", path=_SERVER_PATH)
+
+
+def orthanc_dicomweb() -> str | None:
+    """Orthanc's DICOMweb plugin; None where it is not installed."""
+    found = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    return str(found) if found.exists() else None

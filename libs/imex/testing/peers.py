@@ -80,9 +80,16 @@ class Orthanc(_Program):
     """Orthanc, asked and told over its REST interface."""
 
     def __init__(
-        self, ae_title: str, port: int, http_port: int, folder: Path, peers: Mapping[str, tuple[str, int]]
+        self,
+        ae_title: str,
+        port: int,
+        http_port: int,
+        folder: Path,
+        peers: Mapping[str, tuple[str, int]],
+        *,
+        dicomweb: bool = False,
     ) -> None:
-        """`peers`: name → (AE title, port) of those it may send to."""
+        """`peers`: name → (AE title, port) of those it may send to. `dicomweb`: with its DICOMweb plugin."""
         folder.mkdir(parents=True, exist_ok=True)
         program = programs.orthanc()
         assert program, "Orthanc is not installed; run: apt-get install -y orthanc"
@@ -90,9 +97,15 @@ class Orthanc(_Program):
         modalities = {name: [title, "127.0.0.1", at] for name, (title, at) in peers.items()}
         settings = orthanc_settings(ae_title, ae_title, folder, port, http_port)
         settings["DicomModalities"] = modalities
+        if dicomweb:
+            plugin = programs.orthanc_dicomweb()
+            assert plugin, "its DICOMweb plugin is not installed; run: apt-get install -y orthanc-dicomweb"
+            settings["Plugins"] = [plugin]
+            settings["DicomWeb"] = {"Enable": True, "Root": "/dicom-web/"}
         configuration.write_text(json.dumps(settings))
         super().__init__([program, str(configuration)], port, folder / "orthanc.log")
         self._base = f"http://127.0.0.1:{http_port}"
+        self.dicomweb = f"{self._base}/dicom-web"
 
     def start(self) -> None:
         """Start it and wait for both of its ports."""
