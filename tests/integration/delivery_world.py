@@ -81,6 +81,15 @@ class Asking:
     secrets: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Waits:
+    """How long destinations are waited for, and how long a rejection is remembered. Seconds."""
+
+    associate_s: float = 2.0
+    response_s: float = 5.0
+    rejections_s: float = 20.0
+
+
 @dataclass
 class Passage:
     """One delivery, as routing knows it."""
@@ -166,15 +175,17 @@ class World:
         refusals_s: float = 3600.0,
         tls: Callable[[], ssl.SSLContext] | None = None,
         asking: Asking | None = None,
+        waits: Waits | None = None,
         **pace: Any,
     ) -> Worker:
         """A worker that has not started."""
         meters = Meters(Metrics("delivery"))
-        limits = Limits(connect_s=2.0, associate_s=2.0, response_s=5.0)
-        asking = asking or Asking()
-        self.web = web = Web(tls, WebLimits(connect_s=2.0, stalled_s=5.0, response_s=5.0))
+        asking, waits = asking or Asking(), waits or Waits()
+        limits = Limits(connect_s=2.0, associate_s=waits.associate_s, response_s=waits.response_s)
+        web_limits = WebLimits(connect_s=2.0, stalled_s=waits.response_s, response_s=waits.response_s)
+        self.web = web = Web(tls, web_limits)
         tokens = Tokens(web, asking.secrets.get)
-        nodes = Nodes("IMEX", AskLimits(2.0, 5.0), tls)
+        nodes = Nodes("IMEX", AskLimits(2.0, waits.response_s), tls)
         self.commitments = Commitments(
             self.database, nodes, asking.patience, heard=self.bell.ring, listens=asking.listens
         )
@@ -182,7 +193,7 @@ class World:
             Endings(self.database, self.signer, idle_s),
             Means(
                 Repository(self.database),
-                Refusals(self.database, refusals_s),
+                Refusals(self.database, refusals_s, waits.rejections_s),
                 Reader(self.store, read_ahead or ReadAhead()),
                 self.arrivals,
                 Rates(),

@@ -20,7 +20,15 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from imex.dicom.specimen import SECONDARY_CAPTURE, Specimen, specimen
-from imex.dimse import AssociationAborted, AssociationRejected, ConnectionLost, DimseError, Limits, connect
+from imex.dimse import (
+    AssociationAborted,
+    AssociationRejected,
+    ConnectionLost,
+    DimseError,
+    Limits,
+    ProtocolError,
+    connect,
+)
 from imex.local.programs import dcmtk
 from imex.simulation.options import Options
 from imex.simulation.pacs import SimulatedPacs, simulated_pacs
@@ -138,13 +146,17 @@ async def test_it_stores_echoes_finds_and_commits_when_nothing_is_asked_of_it(tm
         ("stall-response", DimseError),
         ("slow-response", DimseError),
         ("wrong-message", DimseError),
+        ("wrong-instance", ProtocolError),
     ],
 )
 async def test_what_ends_an_association(failure: str, error: type[DimseError]) -> None:
     async with simulated_pacs(failure) as pacs:
         with pytest.raises(error):
             await stored(pacs, specimen(1))
-    kept = {"abort-after-data", "close-after-data", "stall-response", "slow-response", "wrong-message"}
+    kept = {"abort-after-data", "close-after-data", "stall-response", "slow-response"} | {
+        "wrong-message",
+        "wrong-instance",
+    }
     assert len(pacs.shelf.held) == (1 if failure in kept else 0)
 
 

@@ -192,6 +192,9 @@ class Association:
             with self._abort_unless_done():
                 await self._send(context_id, request, chunks, length)
                 response = await self._response(CommandField.C_STORE_RSP, message_id)
+                answered_for = response.text(Tag.AFFECTED_SOP_INSTANCE_UID)
+                if answered_for is not None and answered_for != sop_instance:
+                    raise ProtocolError("the peer answered for another instance than it was sent")
             return StoreResponse(response.require_number(Tag.STATUS), response.text(Tag.ERROR_COMMENT) or "")
 
     async def release(self) -> None:
