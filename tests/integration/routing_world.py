@@ -156,6 +156,7 @@ class World:
     """Routing over one database."""
 
     database: Database
+    around: Surroundings
     clock: Clock
     directories: Snapshot
     reader: Reader
@@ -486,6 +487,7 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
     closer = Closer(database, [reader], around, judged_through=lambda topic: judged.get(topic, everything))
     yield World(
         database=database,
+        around=around,
         clock=clock,
         directories=snapshot,
         reader=reader,

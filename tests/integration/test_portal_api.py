@@ -41,7 +41,7 @@ async def test_a_share_says_what_the_interface_promises(portal: World) -> None:
         "updated_at", "trace_id",
         # beyond the interface
         "origin", "clinician", "controllers", "processors", "alternate_of", "first_image_at", "last_image_at",
-        "escalated_at",
+        "escalated_at", "legal_hold", "retain_days", "images_deleted_at",
     }  # fmt: skip
 
 

@@ -180,7 +180,10 @@ class Agreement(Part):
     """
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"controllers", "processors", "deidentify", "clinician_required", "opt_out", "sensitive"}
+        {
+            "controllers", "processors", "deidentify", "clinician_required", "opt_out", "sensitive",
+            "retain_days",
+        }
     )
 
     id: fields.Token
@@ -204,6 +207,10 @@ class Agreement(Part):
     )
     sensitive: bool = Field(
         default=False, description="Whether it also covers records that are marked as sensitive"
+    )
+    retain_days: Annotated[int, Field(ge=0, le=36_500)] | Literal["hold"] | None = Field(
+        default=None,
+        description="How long payloads are kept once a share under it has ended; hold: until lifted",
     )
 
     @model_validator(mode="after")

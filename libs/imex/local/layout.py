@@ -22,6 +22,7 @@ PAYLOADS = "payloads"
 DIRECTORY = "directory"
 QUIET_S = 5
 ASSOCIATION_GRACE_S = 15
+RETENTION_EVERY_S = 3
 """How long a routine study must be quiet on a local stack before it counts as complete."""
 DRAIN_S = 10.0
 """What ingest leaves to associations at a stop before it aborts them."""
@@ -179,6 +180,7 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
             return sealing | {
                 "IMEX_ROUTING_QUIET_S": str(QUIET_S),
                 "IMEX_ROUTING_ASSOCIATION_GRACE_S": str(ASSOCIATION_GRACE_S),
+                "IMEX_ROUTING_RETENTION_EVERY_S": str(RETENTION_EVERY_S),
             }
         case "delivery":
             shown = home.certificates.server()

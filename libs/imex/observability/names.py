@@ -134,6 +134,12 @@ OUTBOX_PUBLISHED = CounterName("imex_outbox_published_total", "Rows published", 
 VALIDATION_INSTANCES = CounterName(
     "imex_validation_instances_total", "Instances judged, by outcome and reason's code", ("outcome", "reason")
 )
+VALIDATION_DELETED = CounterName(
+    "imex_validation_payloads_deleted_total", "Objects deleted from the store once nobody needed them"
+)
+VALIDATION_ORPHANS = CounterName(
+    "imex_validation_orphans_total", "Objects that no event told of, found and given up"
+)
 VALIDATION_WAITING = GaugeName("imex_validation_quarantine_entries", "Entries waiting for a person")
 
 ROUTING_SHARES = CounterName("imex_routing_shares_total", "Changes of a share's state", ("state", "priority"))

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from imex.directory import Completeness, Deidentification, Escalation, Marks, Priors, StudyFacts
 from imex.events.envelope import Priority
@@ -76,6 +77,8 @@ class Judgement:
     """Codes of those that process it for a controller."""
     deidentify: Deidentification | None = None
     """Where given, nothing of the study leaves under this share but de-identified."""
+    retain: int | Literal["hold"] | None = None
+    """Days that payloads stay after the share has ended, or until a person says so; None: the usual."""
     undeliverable: str = ""
     """Why there is nowhere to deliver it, in words: the recipient has no such endpoint."""
 

@@ -64,6 +64,7 @@ def _allowed(index: DirectoryIndex, wish: Addressed, agreement: Agreement) -> Ju
         controllers=agreement.controllers,
         processors=agreement.processors,
         deidentify=agreement.deidentify,
+        retain=agreement.retain_days,
         undeliverable=_undeliverable(index, wish),
     )
 

@@ -68,6 +68,14 @@ class Study:
     """Accepted instances that do not leave until a person decides between them and other copies."""
     stated_instances: int | None = None
     """How many instances there are, as the sender says (0020,1208)."""
+    retention_at: datetime | None = None
+    """When to look next whether its payloads are still needed; None: as soon as its shares have ended."""
+    retiring_at: datetime | None = None
+    """When validation was told that they are not; None again once it has answered."""
+    disposed_at: datetime | None = None
+    """Since when its payloads are gone."""
+    hold_lifted_at: datetime | None = None
+    """When a person said that nothing holds it any more."""
 
     @property
     def key(self) -> StudyKey:
@@ -139,6 +147,14 @@ class Share:
     """When a person said that it is complete."""
     priors_due: bool = False
     """Earlier studies that travel along have not been looked for yet."""
+    legal_hold: bool = False
+    """Its payloads stay until a person says so."""
+    retain_days: int | None = None
+    """Days that payloads stay after its end, as its agreement said when it was opened; None: the usual."""
+    disposed_at: datetime | None = None
+    """Since when its payloads are gone."""
+    at_disposal: dict[str, int] | None = None
+    """What was counted of its study then."""
 
     @property
     def study(self) -> StudyKey:
@@ -148,7 +164,7 @@ class Share:
     @property
     def live(self) -> bool:
         """Whether a further passage is still this share's, rather than a new episode's."""
-        return self.state not in FINAL_STATES
+        return self.disposed_at is None and self.state not in FINAL_STATES
 
     @property
     def current_priority(self) -> Priority:

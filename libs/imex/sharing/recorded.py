@@ -56,6 +56,7 @@ class KnownShare(_Recorded):
     clinician: str | None = None
     alternate_of: str | None = None
     deidentified: bool = False
+    disposed_at: datetime | None = None
 
     @classmethod
     def of(cls, share: Share) -> "KnownShare":

@@ -20,13 +20,13 @@ _TIMEOUT_S = 10.0
 
 PAYLOAD_ACTIONS: Mapping[str, Sequence[str]] = {
     "ingest": (*_READ, *_WRITE),
-    "validation": _READ,
+    "validation": (*_READ, "s3:DeleteObject"),
     "routing": (),
     "delivery": _READ,
     "audit": (),
     "portal": _READ,
 }
-"""What each service may do with payloads. Nobody may delete yet: no part of the system needs to."""
+"""What each service may do with payloads. Validation, which knows every one, deletes them on schedule."""
 
 INBOX_ACTIONS: Mapping[str, Sequence[str]] = {"delivery": _WRITE}
 """What each service may do beside, with objects that are written for inboxes."""

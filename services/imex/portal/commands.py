@@ -18,6 +18,8 @@ from imex.events import Priority
 from imex.events.commands import (
     DeliveryCommanded,
     DeliveryCommandedData,
+    HoldCommanded,
+    HoldCommandedData,
     IdentifierCommanded,
     IdentifierCommandedData,
     LinkCommanded,
@@ -239,6 +241,30 @@ def _about_identifier(  # noqa: PLR0917  the parts of the command
             ),
         )
     )
+
+
+def hold_study(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["place", "lift"],
+    *,
+    source: str,
+    study_uid: str,
+    reason: str,
+) -> UUID:
+    """Ask routing to keep a study's payloads, or to let them go on schedule; the command's id."""
+    identifier = uuid4()
+    unit.publish(
+        HoldCommanded.of(
+            id=identifier,
+            subject=f"{source}/{study_uid}",
+            traceparent=root_traceparent(source, study_uid),
+            data=HoldCommandedData(
+                source=source, study_uid=study_uid, command=command, reason=reason, **_who(caller)
+            ),
+        )
+    )
+    return identifier
 
 
 def mark_record(

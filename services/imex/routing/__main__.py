@@ -1,6 +1,7 @@
 """Composition root of routing."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from imex.db import Database
 from imex.events import LANES, Identity, Sealed
@@ -14,6 +15,7 @@ from imex.routing.meters import Meters
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
 from imex.routing.priors import PriorsLoop
+from imex.routing.retiring import Retiring
 from imex.routing.revocation import Revocation
 from imex.routing.settings import Settings
 from imex.routing.stuck import mark_stuck
@@ -116,6 +118,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     revocation = Revocation(database, around)
     priors = PriorsLoop(database, around)
     own = settings.routing
+    retiring = Retiring(database, around, timedelta(days=own.retain_days))
     objectives = Objectives(own.objective_emergency_s, own.objective_urgent_s, own.objective_routine_s)
     escalation = Escalation(database, around, objectives, meters.escalated)
     return (
@@ -133,6 +136,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         Background("escalation", escalation.turn, ESCALATE_EVERY_S),
         Background("revocation", revocation.turn, REVOKE_EVERY_S),
         Background("priors", priors.turn, PRIORS_EVERY_S),
+        Background("retention", retiring.turn, own.retention_every_s),
         Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
         Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
     )

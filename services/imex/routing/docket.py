@@ -11,7 +11,7 @@ import structlog
 from imex.db import UnitOfWork
 from imex.events import ids
 from imex.events.shares import FINAL_STATES
-from imex.routing import publish
+from imex.routing import publish, retention
 from imex.routing.publish import Announcement, Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
@@ -154,6 +154,8 @@ class Docket:
                 required_series=wish.completeness.required_series,
                 at_most_s=wish.completeness.at_most_s,
                 priors_due=wish.priors is not None and judgement.covered,
+                legal_hold=retention.holds(judgement.retain, wish.purpose),
+                retain_days=judgement.retain if isinstance(judgement.retain, int) else None,
                 command_id=command,
                 created_at=cause.at,
                 updated_at=cause.at,

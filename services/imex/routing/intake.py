@@ -12,6 +12,7 @@ from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
 from imex.routing.deciding import Deciding
+from imex.routing.disposal import Answer, take_note
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
 from imex.routing.news import InstanceEvent, JudgedEvent, News, OpenIdentity, first_of, read
@@ -36,7 +37,12 @@ class Intake:
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
+        answers = [message.event for message in messages if isinstance(message.event, Answer)]
+        if answers:
+            await take_note(unit, answers, self._around)
         judged = [message for message in messages if isinstance(message.event, JudgedEvent)]
+        if not judged:
+            return
         for version in {m.event.data.directory_version for m in judged if isinstance(m.event, InstanceEvent)}:
             await self._around.directories.wait_for(version)
         repository = Repository(unit.connection)

@@ -58,7 +58,7 @@ class Outcomes:
         self, docket: Docket, hand_over: HandOver, study: Study, share: Share, fact: DeliveryFact
     ) -> None:
         cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
-        if share.state == "failed" and not isinstance(fact, DeliveryEnded):
+        if share.state == "failed" and share.disposed_at is None and not isinstance(fact, DeliveryEnded):
             share = _resume(docket, study, share, cause)
         match fact:
             case DeliveryProgressed():
@@ -145,6 +145,8 @@ async def _settle(
 ) -> None:
     """A receipt is written: is that all there was to deliver?"""
     docket = hand_over.docket
+    if share.disposed_at is not None:
+        return  # its study has been counted anew since
     decided = completed.data.confirmed + completed.data.failed
     found = settled(study, share)
     if found is None and share.complete and share.handed >= study.validated and decided >= share.handed:

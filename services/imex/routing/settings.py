@@ -40,6 +40,14 @@ class RoutingSettings(BaseSettings):
     decisions_kept_days: int = Field(
         default=90, ge=1, description="days that recorded decisions are kept, for `imex rules replay`"
     )
+    retain_days: float = Field(
+        default=30.0,
+        ge=0,
+        description="days that payloads stay after a share has ended, where its agreement does not say",
+    )
+    retention_every_s: float = Field(
+        default=300.0, gt=0, description="seconds between looks for payloads that nobody needs any more"
+    )
     close_every_s: float = Field(default=0.25, gt=0, description="seconds between looks at due studies")
 
 

@@ -31,12 +31,15 @@ def first_seen(facts: InstanceFacts, topic: str, partition: int, recorded_at: da
 def heard(study: Study, facts: InstanceFacts, recorded_at: datetime, *, by_new_association: bool) -> Study:
     """Any event of one of its instances: activity, and how it was addressed.
 
-    A new association after the study was closed is a new passage: somebody sends it once more.
+    A new association after the study was closed is a new passage: somebody sends it once more. Once its
+    payloads are gone it begins anew.
     """
     again = by_new_association and study.closed_at is not None and study.due_at is None
+    anew = study.disposed_at is not None
     return replace(
         study,
-        first_received_at=min(study.first_received_at, facts.received_at),
+        first_received_at=facts.received_at if anew else min(study.first_received_at, facts.received_at),
+        first_validated_at=None if anew else study.first_validated_at,
         last_activity_at=max(study.last_activity_at, facts.received_at),
         seen_at=max(study.seen_at, recorded_at),
         standing=study.standing or facts.recipient is None,
@@ -47,6 +50,8 @@ def heard(study: Study, facts: InstanceFacts, recorded_at: datetime, *, by_new_a
         expired_at=None if again else study.expired_at,
         expires_at=recorded_at + STUDY_KEPT if again else study.expires_at,
         stated_instances=facts.stated_instances or study.stated_instances,
+        retention_at=None,
+        disposed_at=None,
     )
 
 

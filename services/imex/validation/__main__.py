@@ -1,14 +1,20 @@
 """Composition root of validation."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from imex.db import Database
 from imex.events import Identity, Sealed
 from imex.events.sealed import SealedPerson
 from imex.observability.metrics import Metrics
-from imex.observability.names import VALIDATION_INSTANCES, VALIDATION_WAITING
+from imex.observability.names import (
+    VALIDATION_DELETED,
+    VALIDATION_INSTANCES,
+    VALIDATION_ORPHANS,
+    VALIDATION_WAITING,
+)
 from imex.observability.traces import Traces
-from imex.runtime import Component, Consumer, Policy, Producer, Relay
+from imex.runtime import Component, Consumer, Handler, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
 from imex.runtime.background import Background
 from imex.runtime.directory_feed import DirectoryFeed
@@ -17,8 +23,10 @@ from imex.runtime.resources import Resources
 from imex.sealing import Sealer
 from imex.storage import MinioStore, ObjectStore
 from imex.validation.decisions import CommandsHandler
+from imex.validation.disposal import Disposer, RetentionHandler
 from imex.validation.handler import InstancesHandler
 from imex.validation.identities import Number
+from imex.validation.orphans import Orphans
 from imex.validation.pixels import Pixels
 from imex.validation.repository import Repository
 from imex.validation.rules import DirectoryRules
@@ -60,6 +68,7 @@ def components(
     producer = Producer(settings.kafka, f"imex-{NAME}")
     counter = metrics.counter(VALIDATION_INSTANCES)
 
+    deleted, found = metrics.counter(VALIDATION_DELETED), metrics.counter(VALIDATION_ORPHANS)
     waiting = metrics.gauge(VALIDATION_WAITING)
 
     async def count_waiting() -> bool:
@@ -83,11 +92,20 @@ def components(
     rules = DirectoryRules(feed, settings.validation.test_numbers)
     instances = InstancesHandler(open_identity, traces, counted, rules, Pixels(payloads).same)
 
+    own = settings.validation
+    disposer = Disposer(database, payloads, deleted.inc)
+    orphans = Orphans(
+        database,
+        payloads,
+        lambda: index.institutions if (index := feed.current()) else (),
+        lambda: datetime.now(UTC),
+        after=timedelta(days=own.orphan_days),
+        found=found.inc,
+    )
+
     precedence = Precedence()
 
-    def consumer(
-        suffix: str, topic: str, handler: InstancesHandler | CommandsHandler, policy: Policy, rank: int = 0
-    ) -> Consumer:
+    def consumer(suffix: str, topic: str, handler: Handler, policy: Policy, rank: int = 0) -> Consumer:
         group = f"imex-{NAME}-{suffix}"
         return Consumer(
             settings.kafka,
@@ -112,6 +130,9 @@ def components(
         consumer("urgent", "instances.urgent", instances, URGENT, 1),
         consumer("bulk", "instances.bulk", instances, BULK, 2),
         consumer("commands", "commands", CommandsHandler(open_person, open_number), COMMANDS),
+        consumer("retention", "retention", RetentionHandler(), COMMANDS),
+        Background("deletion", disposer.turn, own.delete_every_s),
+        Background("orphans", orphans.turn, own.orphans_every_s),
         Background("quarantine gauge", count_waiting, COUNT_EVERY_S),
     )
 

@@ -61,6 +61,8 @@ class Known:
     """Studies of a temporary identity whose person is known now."""
     replaced: list[dict[str, Any]] = field(default_factory=list)
     """Rows that take the place of accepted bytes."""
+    relied_on: set[Key] = field(default_factory=set)
+    """Instances of which a decision says that bytes are accepted already."""
 
     def facts(self, data: InstanceReceivedData, identity: Identity, mine: Demographics) -> Facts:
         """What is known of one instance."""
@@ -74,6 +76,14 @@ class Known:
             same_pixels=data.object_key in self.same_pixels,
             traced=self.traced.get(nhs_number_of(identity)) if self.traced else None,
         )
+
+    def rely(self, decision: Decision, instance: Key) -> None:
+        """Remember what a decision rests on: accepted bytes whose payload may be given up meanwhile."""
+        match decision:
+            case Accepted(replaces=original) | Held(disputes=original) | Duplicated(original=original):
+                accepted = self.accepted.get(instance)
+                if accepted is not None and accepted.event_id == original:
+                    self.relied_on.add(instance)
 
 
 def judge(
@@ -91,6 +101,7 @@ def judge(
     data = event.data
     mine = of(data, identity, policy)
     decision = decide(data, identity, known.facts(data, identity, mine), policy, mine)
+    known.rely(decision, (data.source, data.sop_instance_uid))
     match decision:
         case Accepted():
             _remember_accepted(event, identity, decision, known)

@@ -167,6 +167,7 @@ async def _write(repository: Repository, known: Known) -> None:
     await repository.add_studies(known.new_studies)
     await repository.add_persons(known.new_persons)
     await repository.add_instances(known.new_instances)
+    await repository.keep(known.relied_on)
     await repository.know_studies(known.known_studies)
     await repository.replace_instances(known.replaced)
     await repository.add_judgements(known.new_judgements)

@@ -40,6 +40,13 @@ _KNOWN = text(
     " JOIN validation.traced t ON k.first = 'NHS' AND t.nhs_number = k.second"
 )
 
+_KEEP = text(
+    "SELECT 1 FROM validation.instances i"
+    " JOIN unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, uid)"
+    " ON i.source = k.source AND i.sop_instance_uid = k.uid"
+    " ORDER BY i.source, i.sop_instance_uid FOR KEY SHARE OF i"
+)
+
 
 class Repository:
     """Reads and writes inside the caller's transaction."""
@@ -121,6 +128,21 @@ class Repository:
                 .where(studies.c.source == source, studies.c.study_uid == uid)
                 .values(**asdict(now))
             )
+
+    async def keep(self, keys: Collection[Key]) -> None:
+        """Have accepted bytes stay until this transaction has ended.
+
+        Raises:
+            Transient: some are given up already (`imex.validation.disposal`); judging again will see it.
+        """
+        if not keys:
+            return
+        ordered = sorted(keys)
+        kept = await self._connection.execute(
+            _KEEP, {"sources": [key[0] for key in ordered], "uids": [key[1] for key in ordered]}
+        )
+        if len(kept.all()) != len(ordered):
+            raise Transient("payloads have just been given up")
 
     async def replace_instances(self, rows: Sequence[dict[str, Any]]) -> None:
         """Put other bytes in the place of accepted ones; the last of several for one instance stays."""

@@ -26,6 +26,18 @@ class ValidationSettings(BaseSettings):
         default="warn",
         description="whether NHS numbers of the test range (999) are worth a warning: they are never issued",
     )
+    orphan_days: float = Field(
+        default=16.0,
+        ge=15.0,
+        description="days after which an object that no event told of is deleted; Kafka and dead letters keep"
+        " events for 14",
+    )
+    orphans_every_s: float = Field(
+        default=3600.0, gt=0.0, description="seconds between looks for such objects"
+    )
+    delete_every_s: float = Field(
+        default=5.0, gt=0.0, description="seconds between looks for payloads that are to be deleted"
+    )
 
 
 class Settings(BaseModel):

@@ -78,8 +78,11 @@ studies = Table(
     Index(
         "ix_studies_retention",
         "retention_at",
-        postgresql_where=text("retiring_at IS NULL AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"),
+        postgresql_where=text(
+            "retiring_at IS NULL AND disposed_at IS NULL AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"
+        ),
     ),
+    Index("ix_studies_retiring", "retiring_at", postgresql_where=text("retiring_at IS NOT NULL")),
     Index("ix_studies_uid", "study_uid"),
     # identifiers are found however they are written
     Index("ix_studies_patient", text("regexp_replace(patient_id, '[ -]', '', 'g')")),
@@ -213,7 +216,8 @@ shares = Table(
     Column("at_most_s", Integer),
     moment("completion_asked_at", nullable=True),  # a person said that it is complete
     Column("priors_due", Boolean, nullable=False, server_default="false"),  # not looked for yet
-    Column("retain_days", Integer),  # that payloads stay after its end; None: until a person lifts the hold
+    Column("legal_hold", Boolean, nullable=False, server_default="false"),  # payloads stay until lifted
+    Column("retain_days", Integer),  # that payloads stay after its end; None: the usual
     moment("disposed_at", nullable=True),  # its payloads are gone
     Column("at_disposal", JSONB),  # what was counted of its study then
     UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),

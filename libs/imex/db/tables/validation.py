@@ -29,9 +29,26 @@ judgements = Table(
     moment("received_at"),
     moment("judged_at", now=True),
     Index("ix_judgements_instance", "source", "sop_instance_uid"),
+    moment("disposed_at", nullable=True),  # the payload is given up
     Index("ix_judgements_study", "source", "study_uid", "association"),
 )
 """One row for each instance.received: a repeat of the same bytes is a row of its own."""
+
+disposals = Table(
+    "disposals",
+    metadata,
+    Column("object_key", Text, primary_key=True),
+    moment("at", now=True),
+)
+"""Objects that are still to be deleted from the store."""
+
+swept = Table(
+    "swept",
+    metadata,
+    Column("institution", Text, primary_key=True),
+    moment("through", nullable=True),  # the date up to which its orphans were looked for
+)
+"""How far the object store was looked through for objects that no judgement knows."""
 
 instances = Table(
     "instances",

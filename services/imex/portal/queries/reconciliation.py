@@ -36,7 +36,8 @@ _FATES = text(
                bool_or(s.state = 'failed') AS failed,
                bool_or(s.state = 'expired') AS expired,
                bool_or(s.state IN ('cancelled', 'revoked')) AS cancelled
-        FROM routing.instances i
+        FROM (SELECT source, study_uid, sop_instance_uid, digest FROM routing.instances
+              UNION SELECT source, study_uid, sop_instance_uid, digest FROM routing.disposed) i
         LEFT JOIN routing.studies st ON st.source = i.source AND st.study_uid = i.study_uid
         LEFT JOIN routing.shares s ON s.source = i.source AND s.study_uid = i.study_uid
         LEFT JOIN routing.share_instances si

@@ -62,6 +62,11 @@ class Share(BaseModel):
     first_image_at: AwareDatetime | None = Field(description="when the destination confirmed the first image")
     last_image_at: AwareDatetime | None = Field(description="the same of the newest one")
     escalated_at: AwareDatetime | None = Field(description="when it was not delivered in its time")
+    legal_hold: bool = Field(description="its images stay until somebody lifts the hold")
+    retain_days: int | None = Field(
+        description="that its images stay after its end, where its agreement says so"
+    )
+    images_deleted_at: AwareDatetime | None = Field(description="when the time of its images was over")
     trace_id: str
 
 
@@ -91,20 +96,26 @@ def _base(scope: Scope) -> Select[Any]:
     return select(shares, shown, *counts).select_from(joined).where(scope.either(s.source, s.recipient))
 
 
-_COMPUTED = frozenset({"instances", "priority", "study_uid"})
+_COMPUTED = frozenset({"instances", "priority", "study_uid", "bytes", "images_deleted_at"})
 
 
 def _share(row: Mapping[str, Any]) -> Share:
+    # once its images are gone the study may have been sent anew, and is counted anew
+    counted = row["at_disposal"] or {
+        name: row[name] for name in ("received", "validated", "quarantined", "bytes")
+    }
     return Share(
         **{name: row[name] for name in Share.model_fields if name in row and name not in _COMPUTED},
         study_uid=row["shown_study_uid"],
         priority=more_urgent(row["priority"], row["escalated_to"] or row["priority"]),
         trace_id=trace_id_hex(row["source"], row["study_uid"]),
+        bytes=counted["bytes"],
+        images_deleted_at=row["disposed_at"],
         instances=ShareInstances(
-            expected=row["received"] if row["complete"] else None,
-            received=row["received"],
-            validated=row["validated"],
-            quarantined=row["quarantined"],
+            expected=counted["received"] if row["complete"] else None,
+            received=counted["received"],
+            validated=counted["validated"],
+            quarantined=counted["quarantined"],
             delivered=row["confirmed"],
             failed=row["failed"],
         ),

@@ -1,0 +1,138 @@
+"""Payloads that nobody needs any more: given up in one transaction, deleted from the store after it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+from sqlalchemy import delete, select, text
+
+from imex.db import Database, UnitOfWork
+from imex.db.tables.validation import disposals
+from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
+from imex.events.ids import caused_id, root_traceparent
+from imex.events.retention import RetentionEnded
+from imex.events.validations import StudyDisposed, StudyDisposedData, StudyKept, StudyKeptData
+from imex.runtime import Message
+from imex.storage import ObjectStore, StoreRefused
+
+log = structlog.get_logger(__name__)
+
+BATCH: Final = 200
+_AT_A_TIME: Final = 8
+
+# the order matters: who relies on a copy holds it, so that what it judged is seen by the look after this
+_FORGET = text(
+    "DELETE FROM validation.instances i USING (SELECT DISTINCT sop_instance_uid FROM validation.judgements"
+    " WHERE source = :source AND study_uid = :study_uid) j"
+    " WHERE i.source = :source AND i.study_uid = :study_uid AND i.sop_instance_uid = j.sop_instance_uid"
+)
+_NEWER = text(
+    "SELECT EXISTS (SELECT 1 FROM validation.judgements WHERE source = :source AND study_uid = :study_uid"
+    " AND received_at > :through) AS more, EXISTS (SELECT 1 FROM validation.quarantine"
+    " WHERE source = :source AND study_uid = :study_uid AND state = 'waiting') AS waiting"
+)
+_GIVE_UP = text(
+    "WITH given AS (UPDATE validation.judgements SET disposed_at = now() WHERE source = :source"
+    "  AND study_uid = :study_uid AND disposed_at IS NULL RETURNING object_key),"
+    " put AS (INSERT INTO validation.disposals (object_key) SELECT object_key FROM given"
+    "  ON CONFLICT DO NOTHING)"
+    " SELECT count(*) FROM given"
+)
+_FORGET_STUDY = text("DELETE FROM validation.studies WHERE source = :source AND study_uid = :study_uid")
+
+
+class RetentionHandler:
+    """Handles the topic `retention`."""
+
+    async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
+        """One batch in one transaction."""
+        for message in messages:
+            if isinstance(message.event, RetentionEnded):
+                await _give_up(unit, message.event)
+
+
+async def _give_up(unit: UnitOfWork, event: RetentionEnded) -> None:
+    data = event.data
+    where = {"source": data.source, "study_uid": data.study_uid}
+    traceparent = root_traceparent(data.source, data.study_uid)
+    async with unit.connection.begin_nested() as attempt:
+        await unit.connection.execute(_FORGET, where)
+        newer = (await unit.connection.execute(_NEWER, {**where, "through": data.received_through})).one()
+        if newer.more or newer.waiting:
+            await attempt.rollback()
+    if newer.more or newer.waiting:
+        reason = "more of it has come in" if newer.more else "something of it waits for a person"
+        unit.publish(
+            StudyKept.of(
+                id=caused_id(event.id, StudyKept.type_name(), data.study_uid),
+                subject=data.study_uid,
+                traceparent=traceparent,
+                data=StudyKeptData(**where, lane=data.lane, reason=reason),
+            )
+        )
+        return
+    given = await unit.connection.scalar(_GIVE_UP, where) or 0
+    await unit.connection.execute(_FORGET_STUDY, where)
+    unit.publish(
+        StudyDisposed.of(
+            id=caused_id(event.id, StudyDisposed.type_name(), data.study_uid),
+            subject=data.study_uid,
+            traceparent=traceparent,
+            data=StudyDisposedData(
+                **where, lane=data.lane, received_through=data.received_through, instances=given
+            ),
+        )
+    )
+    unit.publish(
+        AuditRecorded.of(
+            id=caused_id(event.id, AuditRecorded.type_name(), "payloads_deleted"),
+            subject=data.study_uid,
+            traceparent=traceparent,
+            data=AuditRecordedData(
+                action="payloads_deleted",
+                outcome="success",
+                actor=Actor(kind="service", id="validation"),
+                **where,
+                reason="the time for which they are kept is over",
+                counts={"instances": given},
+            ),
+        )
+    )
+
+
+Deleted = Callable[[int], None]
+
+
+class Disposer:
+    """Deletes from the store what was given up. It may be killed at any point."""
+
+    def __init__(self, database: Database, payloads: ObjectStore, deleted: Deleted) -> None:
+        """`deleted` counts."""
+        self._database = database
+        self._payloads = payloads
+        self._deleted = deleted
+
+    async def turn(self) -> bool:
+        """Delete some; true where more may be. Raises what the store raises when it is away."""
+        d = disposals.c.object_key
+        async with self._database.unit() as unit:
+            rows = await unit.connection.execute(
+                select(d).order_by(disposals.c.at, d).limit(BATCH).with_for_update(skip_locked=True)
+            )
+            keys = list(rows.scalars())
+            turns = asyncio.Semaphore(_AT_A_TIME)
+
+            async def remove(key: str) -> str | None:
+                async with turns:
+                    try:
+                        await self._payloads.delete(key)
+                    except StoreRefused as error:
+                        log.error("an object cannot be deleted", object_key=key, reason=str(error))
+                        return None
+                return key
+
+            gone = [key for key in await asyncio.gather(*(remove(key) for key in keys)) if key is not None]
+            await unit.connection.execute(delete(disposals).where(d.in_(gone)))
+        self._deleted(len(gone))
+        return bool(gone) and len(keys) == BATCH
