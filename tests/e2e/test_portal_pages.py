@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID, uuid4
+from zipfile import ZipFile
 
 import pytest
 import uvicorn
@@ -20,6 +21,9 @@ from sqlalchemy import update
 from tests.integration.portal_world import DIRECTORY, PASSWORD, World, world
 
 from imex.db.tables import delivery, routing
+from imex.dicom import dataset_digest
+from imex.portal.auth import accounts
+from imex.testing.dicom import synthetic_study
 
 pytestmark = pytest.mark.browser
 
@@ -197,6 +201,7 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
         "3-shares": "/shares",
         "4-share": f"/shares/{share}",
         "5-no-match": "/shares?q=1.2.3&state=expired",
+        "5a-inbox": "/inbox",
         "6-quarantine": "/quarantine",
         "7-held": f"/quarantine/{entry}",
         "7a-notices": "/notices",
@@ -219,8 +224,8 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
 
 async def test_a_new_network_explains_itself(site: Site) -> None:
     person = await site.visitor(username="admin")
-    for name, path in {"shares": "/shares", "quarantine": "/quarantine", "studies": "/studies",
-                       "directory": "/directory"}.items():  # fmt: skip
+    for name in ("shares", "inbox", "quarantine", "studies", "directory"):
+        path = f"/{name}"
         await person.goto(site.url + path)
         assert await person.locator(".imex-empty").count() == 1, path
         await site.picture(person, f"empty-{name}")
@@ -259,3 +264,73 @@ async def test_a_keyboard_is_enough(site: Site) -> None:
     await page.keyboard.type("nothing like it")
     await page.keyboard.press("Enter")
     await page.get_by_text("No share fits that search").wait_for()
+
+
+@pytest.mark.parametrize("width", ["desk", "phone"])
+async def test_an_inbox_is_read_and_decided_about(site: Site, width: Width, tmp_path: Path) -> None:
+    made = site.world
+    await accounts_of_the_desk(made)
+    now = datetime.now(UTC)
+    study = synthetic_study(3, size=32, patient_name="OKONKWO^CHIDI")
+    await made.study(
+        study_uid=study.study_uid, received=3, patient_name="OKONKWO^CHIDI", patient_id="9434765919",
+        issuer="NHS", birth_date="19710403",
+    )  # fmt: skip
+    share = await made.share(study.study_uid, endpoint="inbox", confirmed=3, priority="urgent")
+    await made.lying(share, study.instances, at=now - timedelta(hours=1))
+    given = await made.share(await made.study(), endpoint="inbox", deidentified=True, purpose="research")
+    await made.lying(given, [], at=now - timedelta(days=2))
+    waiting = await made.share(
+        await made.study(modalities=["MR"]), state="requested", endpoint="inbox", priority="emergency",
+        clinician="Dr Ahmed, neurosurgery",
+    )  # fmt: skip
+    person = await site.visitor(width, "rt3-desk")
+    await person.get_by_role("link", name="1 share waits to be accepted").click()
+    await person.get_by_role("heading", name="Waiting for you to accept").wait_for()
+    await site.picture(person, f"{width}-13-inbox")
+    await person.get_by_text("Refuse", exact=True).first.click()
+    await person.get_by_label("Reason, without anything about the patient").fill("not for us")
+    await site.picture(person, f"{width}-14-inbox-refusing")
+    made.portal.command_wait_s = 0
+    await person.get_by_role("button", name="Refuse", exact=True).click()
+    await person.wait_for_url("**/inbox")
+    refused = (await made.outbox("commands"))[-1]
+    assert (refused.data.command, refused.data.reason) == ("refuse", "not for us")
+    await person.get_by_role("button", name="Accept").click()
+    await person.wait_for_url("**/inbox")
+    accepted = (await made.outbox("commands"))[-1]
+    assert (accepted.data.command, accepted.data.share) == ("accept", waiting)
+
+    await made.step(share, "viewed", 60, "downloaded from the inbox", actor="rt3-viewer (RT3)")
+    await person.get_by_role("link", name="CT HEAD").first.click()
+    await person.get_by_text("OKONKWO, CHIDI").wait_for()
+    await site.picture(person, f"{width}-15-inbox-study")
+    async with person.expect_download() as coming:
+        await person.get_by_role("link", name="Download as ZIP").click()
+    copy = tmp_path / "copy.zip"
+    await (await coming.value).save_as(copy)
+    with ZipFile(copy) as archive:
+        files = [name for name in archive.namelist() if name != "DICOMDIR"]
+        assert {dataset_digest(archive.read(name)) for name in files} == set(study.digests.values())
+    await person.goto(f"{site.url}/inbox/{given}")
+    await person.get_by_text("who it is is not known here").wait_for()
+    async with made.database.engine.begin() as connection:
+        await connection.execute(
+            update(routing.shares)
+            .where(routing.shares.c.id == share)
+            .values(state="revoked", reason="revoked: wrong patient")
+        )
+    await person.goto(f"{site.url}/inbox/{share}")
+    await person.get_by_text(
+        "was taken back, and nothing of it can be read any more: wrong patient"
+    ).wait_for()
+    await site.picture(person, f"{width}-16-inbox-taken-back")
+    await person.goto(f"{site.url}/inbox")
+    assert await person.locator(f'a[href="/inbox/{share}"]').count() == 0
+
+
+async def accounts_of_the_desk(made: World) -> None:
+    async with made.database.unit() as unit:
+        await accounts.ensure(
+            unit.connection, "rt3-desk", PASSWORD, institution="RT3", role="sender", display_name="Jo Lee"
+        )

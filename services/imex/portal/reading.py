@@ -88,20 +88,22 @@ def _problem(
     if not caller.is_admin and caller.institution != facts.recipient:
         return forbidden(f"Only {facts.recipient}, to which it was shared, can read it here.")
     if words := _GONE.get(facts.state):
-        why = f": {facts.reason}" if facts.reason else ""
-        return Problem(410, f"This share {words}, and nothing of it can be read any more{why}")
+        why = facts.reason.removeprefix(f"{facts.state}: ")
+        said = f"This share {words}, and nothing of it can be read any more"
+        return Problem(410, f"{said}: {why}" if why else f"{said}.", title="Not to be read any more")
     if facts.state == "requested":
-        return Problem(409, f"{facts.recipient} has not accepted this share yet. Accept it first.")
+        words = f"{facts.recipient} has not accepted this share yet. Accept it first."
+        return Problem(409, words, title="Not yet")
     if disposed:
-        return Problem(
-            410, "Its images have been deleted, as they are kept for a limited time. Ask for the study again."
-        )
+        words = "Its images have been deleted, as they are kept for a limited time. Ask for the study again."
+        return Problem(410, words, title="Not to be read any more")
     return None if found is not None else _not_there(facts.state)
 
 
 def _not_there(state: ShareState) -> Problem:
     if state in _NOT_YET:
-        return Problem(409, "Nothing of it has come to the inbox yet. Its images are still on their way.")
+        words = "Nothing of it has come to the inbox yet. Its images are still on their way."
+        return Problem(409, words, title="Not yet")
     return Problem(404, "It was not delivered to an inbox, and can be read only where it was delivered to.")
 
 

@@ -2,12 +2,12 @@
 
 from fastapi import APIRouter
 
-from imex.portal.pages import endpoints, network, notices, quarantine, shares, sign_in, studies
+from imex.portal.pages import endpoints, inbox, network, notices, quarantine, shares, sign_in, studies
 
 
 def pages_router() -> APIRouter:
     """Every page."""
     router = APIRouter(include_in_schema=False)
-    for group in (sign_in, shares, quarantine, notices, studies, endpoints, network):
+    for group in (sign_in, shares, inbox, quarantine, notices, studies, endpoints, network):
         router.include_router(group.router)
     return router

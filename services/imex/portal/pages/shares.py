@@ -15,7 +15,7 @@ from imex.portal.pages.render import render
 from imex.portal.pages.visitors import OwnForm, SignedIn, SignedInPart
 from imex.portal.pages.words import STATES
 from imex.portal.problems import Problem, not_found
-from imex.portal.queries import directories, notices, quarantine, receipts, shares, studies, timelines
+from imex.portal.queries import directories, inbox, notices, quarantine, receipts, shares, studies, timelines
 from imex.portal.scope import Caller
 
 router = APIRouter(include_in_schema=False)
@@ -39,8 +39,9 @@ async def list_page(
             "quarantined": await quarantine.waiting_count(unit.connection, scope),
             "unaddressed": await studies.unaddressed_count(unit.connection, scope),
             "noticed": await notices.open_count(unit.connection, scope),
+            "unaccepted": await inbox.waiting_count(unit.connection, scope),
         }
-        names = await _names(unit.connection)
+        names = await institution_names(unit.connection)
         record_listing(unit, who.caller, wanted, page)
     return render(
         request,
@@ -88,7 +89,7 @@ async def _facts(who: SignedIn, share: UUID, *, seen: bool) -> dict[str, Any]:
         held = await quarantine.listed(
             unit.connection, scope, state="waiting", study_uid=found.study_uid, limit=5
         )
-        names = await _names(unit.connection)
+        names = await institution_names(unit.connection)
         if not seen:
             audit.record(
                 unit,
@@ -127,7 +128,8 @@ def _possible(caller: Caller, share: shares.Share) -> list[ShareCommand]:
     return [command for command in found if command != "revoke" or "cancel" not in found]
 
 
-async def _names(connection: Any) -> dict[str, str]:
+async def institution_names(connection: Any) -> dict[str, str]:
+    """Of the directory in force, by code."""
     applied = await directories.in_force(connection)
     return {institution.code: institution.name for institution in applied.directory.institutions}
 
@@ -140,6 +142,16 @@ async def change(
     reason: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
     """Carry out one of the buttons, and show the share again."""
+    await carry_out(who, share, command, reason)
+    return RedirectResponse(f"/shares/{share}", 303)
+
+
+async def carry_out(who: SignedIn, share: UUID, command: ShareCommand, reason: str) -> None:
+    """Have routing do what a button says, and wait for it.
+
+    Raises:
+        Problem: the person may not, or it is too late for that.
+    """
     async with who.portal.database.unit() as unit:
         found = await shares.get(unit.connection, who.caller.scope, share)
         if found is None:
@@ -159,4 +171,3 @@ async def change(
     result = await commands.until(ask, who.portal.command_wait_s)
     if result is not None and result.outcome == "rejected":
         raise Problem(409, result.message)
-    return RedirectResponse(f"/shares/{share}", 303)

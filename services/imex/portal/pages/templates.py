@@ -25,6 +25,7 @@ def templates(settings: PortalSettings) -> Environment:
         exact=words.exact,
         day=words.day,
         size=words.size,
+        person_name=words.person_name,
         images=words.images,
         step_words=words.step_words,
     )

@@ -47,6 +47,7 @@ STEPS = {
     "partial": "Partly delivered",
     "partially_delivered": "Partly delivered",
     "delivered": "Delivered",
+    "viewed": "Seen by the recipient",
     "refused": "Refused",
     "failed": "Failed",
     "cancelled": "Cancelled",
@@ -106,6 +107,13 @@ def day(date: str) -> str:
     except ValueError:
         return date
     return f"{found.day} {found:%B %Y}"
+
+
+def person_name(value: str) -> str:
+    """A DICOM name (PN) as people write it: `OKONKWO, Chidi`; of several ways of writing it the first."""
+    family, _, given = value.partition("=")[0].partition("^")
+    words = " ".join(part for part in given.split("^")[:2] if part)
+    return f"{family.upper()}, {words}" if family and words else family or words
 
 
 def size(count: int) -> str:
