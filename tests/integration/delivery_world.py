@@ -24,6 +24,7 @@ from imex.delivery.confirming.commitment import Commitments, Patience
 from imex.delivery.confirming.confirm import Confirming
 from imex.delivery.confirming.dimse import AskLimits, Nodes
 from imex.delivery.confirming.ledger import Ledger as ConfirmingLedger
+from imex.delivery.controls import steer_destination
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import apply
@@ -46,7 +47,12 @@ from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
 from imex.directory import Directory, DirectoryIndex
 from imex.events import Event, Priority, decode, ids
-from imex.events.commands import DeliveryCommanded, DeliveryCommandedData
+from imex.events.commands import (
+    DeliveryCommanded,
+    DeliveryCommandedData,
+    DestinationCommanded,
+    DestinationCommandedData,
+)
 from imex.events.manifests import (
     ManifestClosed,
     ManifestClosedData,
@@ -149,6 +155,12 @@ class World:
             "kind": "nhs",
             "endpoints": [{"name": "pacs", **(facts if facts.get("type") else node | facts)}],
         }
+        self._apply()
+
+    def another_endpoint(self, recipient: str, name: str, port: int) -> None:
+        """A second DICOM node of a recipient."""
+        node = {"name": name, "type": "dicom", "ae_title": f"{recipient}_{name.upper()}", "host": "127.0.0.1"}
+        self._institutions[recipient]["endpoints"].append({**node, "port": port})
         self._apply()
 
     def agreements(self, *agreements: dict[str, Any]) -> None:
@@ -302,7 +314,7 @@ class World:
             data=ManifestWithdrawnData(**passage.about(), reason="the share was revoked"),
         )
 
-    def command(self, passage: Passage, command: Any) -> DeliveryCommanded:
+    def command(self, passage: Passage, command: Any, endpoint: str | None = None) -> DeliveryCommanded:
         """A person's wish."""
         return DeliveryCommanded.of(
             id=uuid4(),
@@ -313,9 +325,31 @@ class World:
                 command=command,
                 delivery=passage.id,
                 reason="asked for",
+                endpoint=endpoint,
                 actor="sam",
             ),
         )
+
+    async def steer(self, recipient: str, command: Any) -> None:
+        """A person's wish about a whole destination is carried out."""
+        event = DestinationCommanded.of(
+            id=uuid4(),
+            subject=f"{recipient}/pacs",
+            data=DestinationCommandedData(
+                command=command, recipient=recipient, endpoint="pacs", reason="maintenance", actor="kim"
+            ),
+        )
+        async with self.database.unit() as unit:
+            await steer_destination(unit, event)
+        self.bell.ring()
+
+    async def destination(self, recipient: str) -> Row[Any]:
+        """The row of a destination."""
+        async with self.database.unit() as unit:
+            found = await unit.connection.execute(
+                select(tables.destinations).where(tables.destinations.c.recipient == recipient)
+            )
+            return found.one()
 
     async def row(self, passage: Passage) -> Row[Any]:
         """The delivery."""

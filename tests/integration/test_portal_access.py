@@ -45,7 +45,7 @@ def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
     """Every GET that the API describes, with ids of what was made."""
     ids = {"share": made["share"], "entry": made["held"], "command": uuid4(), "topic": "dead.instances.bulk",
            "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs",
-           "test": made["tested"]}  # fmt: skip
+           "test": made["tested"], "delivery": made["delivery"]}  # fmt: skip
     found = []
     for path, operations in openapi["paths"].items():
         if "get" in operations:
@@ -78,6 +78,8 @@ async def test_what_is_not_the_callers_cannot_be_changed(portal: World) -> None:
         f"/shares/{made['share']}/revoke",
         f"/quarantine/{made['held']}/release",
         f"/deliveries/{made['delivery']}/retry",
+        f"/deliveries/{made['delivery']}/pause",
+        "/destinations/RT3/pacs/pause",
     )
     async with portal.client("RXX") as stranger:
         for path in paths:
@@ -125,6 +127,8 @@ async def test_nothing_is_shown_without_its_audit_record(portal: World) -> None:
         "/shares?accession=SECRET-1": "shares_listed",
         "/find?identifier=SECRET-1": "identifier_searched",
         "/studies?unaddressed=true": "shares_listed",
+        f"/deliveries/{made['delivery']}": "delivery_viewed",
+        "/destinations": "destinations_listed",
         f"/quarantine/{made['held']}": "quarantine_viewed",
     }
     async with portal.client("RQM") as api:

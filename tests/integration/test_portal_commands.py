@@ -4,12 +4,12 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.portal_world import DIRECTORY, World, world
+from tests.integration.portal_world import DIRECTORY, NOW, World, world
 
-from imex.db.tables import routing
+from imex.db.tables import delivery, routing
 from imex.directory import Directory
 from imex.storage.port import StoreUnavailable
 
@@ -166,6 +166,92 @@ async def test_a_delivery_can_be_tried_again_or_given_up(portal: World) -> None:
         assert (await recipient.post(f"/api/v1/deliveries/{over}/retry")).status_code == 409
     audited = [data for data in await portal.audited() if data.action == "delivery_commanded"]
     assert [(data.share, data.details["command"]) for data in audited] == [(share, "retry")]
+
+
+async def test_who_may_pause_resume_and_reroute_a_delivery(portal: World) -> None:
+    second = DIRECTORY.replace(
+        "port: 4243}]", "port: 4243}, {name: archive, type: dicom, ae_title: A, host: 127.0.0.1, port: 4245}]"
+    )
+    async with portal.client() as admin:
+        assert (await admin.put("/api/v1/directory", content=second, headers=PUT)).status_code == 200
+    study = await portal.study()
+    share = await portal.share(study, state="delivering")
+    one = await portal.delivery(share, study)
+    held = await portal.delivery(
+        share, study, paused=one, paused_by="kim", paused_institution="RQM", paused_reason="wrong week"
+    )
+    by_admin = await portal.delivery(share, study, paused=one, paused_by="admin")
+    async with portal.client("RQM") as source, portal.client("RT3") as recipient, portal.client() as admin:
+
+        async def answered(client: Any, delivery: UUID, wish: str, **body: str) -> int:
+            path = f"/api/v1/deliveries/{delivery}/{wish}"
+            return int((await client.post(path, json={"reason": "why", **body})).status_code)
+
+        assert await answered(source, one, "pause") == 202
+        assert await answered(recipient, one, "pause") == 202
+        assert await answered(recipient, one, "resume") == 403
+        assert await answered(admin, one, "resume") == 409
+        assert await answered(recipient, held, "resume") == 403
+        assert await answered(source, held, "resume") == 202
+        assert await answered(source, held, "retry") == 409
+        assert await answered(source, by_admin, "resume") == 403
+        assert await answered(admin, by_admin, "resume") == 202
+        assert await answered(source, one, "reroute", endpoint="archive") == 403
+        assert await answered(recipient, one, "reroute") == 422
+        assert await answered(recipient, one, "reroute", endpoint="nowhere") == 422
+        assert await answered(recipient, one, "reroute", endpoint="pacs") == 409
+        assert await answered(recipient, one, "reroute", endpoint="archive") == 202
+        assert await answered(recipient, one, "pause", endpoint="archive") == 422
+        shown = (await recipient.get(f"/api/v1/deliveries/{held}")).json()
+        listed = (await recipient.get("/api/v1/deliveries?paused=true&recipient=RT3&limit=5")).json()["items"]
+    assert (shown["paused"], shown["paused_by"], shown["paused_reason"]) == (True, "kim", "wrong week")
+    assert {found["id"] for found in listed} == {str(held), str(by_admin)}
+    last = (await portal.outbox("commands"))[-1]
+    assert (last.data.command, last.data.endpoint, last.data.delivery) == ("reroute", "archive", one)
+    audited = [data for data in await portal.audited() if data.action == "delivery_commanded"]
+    assert audited[-1].details["to_endpoint"] == "archive"
+
+
+async def test_a_destination_is_paused_by_its_institution_or_the_administration(portal: World) -> None:
+    study = await portal.study()
+    await portal.delivery(await portal.share(study, state="delivering"), study)
+    row = {"recipient": "RT3", "endpoint": "pacs"}
+    await portal.write(delivery.destinations, row)
+    await portal.write(delivery.queues, {**row, "source": "RQM"})
+    path = "/api/v1/destinations/RT3/pacs"
+    async with (
+        portal.client("RQM") as source,
+        portal.client("RT3") as recipient,
+        portal.client("RXX") as other,
+    ):
+        assert (await source.post(f"{path}/pause")).status_code == 403
+        assert (await other.post(f"{path}/pause")).status_code == 404
+        assert (await recipient.post(f"{path}/resume")).status_code == 409
+        assert (await recipient.post("/api/v1/destinations/RT3/none/pause")).status_code == 404
+        assert (await recipient.post(f"{path}/pause", json={"reason": "upgrade"})).status_code == 202
+        async with portal.database.engine.begin() as connection:
+            await connection.execute(
+                delivery.destinations.update().values(
+                    paused=uuid4(), paused_by="kim", paused_institution="RT3", paused_at=NOW,
+                    paused_reason="upgrade",
+                )
+            )  # fmt: skip
+        assert (await recipient.post(f"{path}/pause")).status_code == 409
+        assert (await recipient.post(f"{path}/retry")).status_code == 409
+        for client in (source, recipient):
+            [shown] = (await client.get("/api/v1/destinations")).json()["items"]
+            assert (shown["state"], shown["reason"], shown["waiting"]) == ("paused", "upgrade", 1)
+            health = (await client.get("/api/v1/health")).json()
+            assert "RT3/pacs is paused: upgrade" in health["problems"]
+        assert (await other.get("/api/v1/destinations")).json()["items"] == []
+        assert (await recipient.post(f"{path}/resume")).status_code == 202
+    commands = await portal.outbox("commands")
+    assert [(one.data.command, one.data.recipient, one.key) for one in commands] == [
+        ("pause", "RT3", "destinations/RT3/pacs"),
+        ("resume", "RT3", "destinations/RT3/pacs"),
+    ]
+    audited = [data for data in await portal.audited() if data.action == "destination_commanded"]
+    assert [data.details["command"] for data in audited] == ["pause", "resume"]
 
 
 async def test_the_directory_is_replaced_as_a_whole_or_not_at_all(portal: World) -> None:

@@ -39,7 +39,7 @@ async def _sign_in(
 async def test_every_page_but_the_first_wants_a_session(portal: World) -> None:
     async with _browser(portal) as browser:
         assert (await browser.get("/")).status_code == 200
-        for path in ("/shares", "/quarantine", "/studies", "/directory", "/network"):
+        for path in ("/shares", "/deliveries", "/quarantine", "/studies", "/directory", "/network"):
             answer = await browser.get(path)
             assert answer.status_code == 303, path
             assert answer.headers["location"].startswith("/?next="), path

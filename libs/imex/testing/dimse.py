@@ -116,9 +116,11 @@ class _Sink:
 
 
 @contextlib.asynccontextmanager
-async def acceptor(recorder: DimseRecorder, limits: Limits | None = None) -> AsyncIterator[Acceptor]:
-    """An acceptor on a free port of the loopback interface, closed at the end."""
-    listening = await serve("127.0.0.1", 0, recorder, limits)
+async def acceptor(
+    recorder: DimseRecorder, limits: Limits | None = None, port: int = 0
+) -> AsyncIterator[Acceptor]:
+    """An acceptor on the loopback interface, on a free port where none is given; closed at the end."""
+    listening = await serve("127.0.0.1", port, recorder, limits)
     try:
         yield listening
     finally:

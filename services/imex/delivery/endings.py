@@ -49,6 +49,7 @@ class Result:
     def plain(self) -> bool:
         """Something was sent, and what became of it is known."""
         return bool(self.confirmed or self.failed) and not self.sent and not self.in_doubt
+
     away: bool = False
     """Nothing got through, and it was the destination's trouble: not reached, rejecting, or full."""
     place: str = ""

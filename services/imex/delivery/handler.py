@@ -173,7 +173,7 @@ async def _close(unit: UnitOfWork, data: ManifestClosedData) -> None:
     stays = or_(deliveries.c.withdrawn, deliveries.c.cancelled, deliveries.c.state == "running")
     backing_off = and_(deliveries.c.state == "waiting", deliveries.c.failures > 0)
     ended = deliveries.c.state == "ended"
-    waits = instances.c.state == "waiting"
+    waits = instances.c.state.in_(("waiting", "sent"))
     await unit.connection.execute(
         update(deliveries)
         .where(deliveries.c.id == data.delivery)

@@ -18,8 +18,13 @@ from imex.events import Priority
 from imex.events.commands import (
     DeliveryCommanded,
     DeliveryCommandedData,
+<<<<<<< HEAD
     HoldCommanded,
     HoldCommandedData,
+=======
+    DestinationCommanded,
+    DestinationCommandedData,
+>>>>>>> 8ed120b (Deliveries and destinations are paused, resumed and rerouted: API, command line, pages, timeline)
     IdentifierCommanded,
     IdentifierCommandedData,
     LinkCommanded,
@@ -168,13 +173,14 @@ def decide_quarantine(
 def change_delivery(
     unit: UnitOfWork,
     caller: Caller,
-    command: Literal["retry", "cancel"],
+    command: Literal["retry", "cancel", "pause", "resume", "reroute"],
     *,
     delivery: UUID,
     study: tuple[str, str],
     reason: str,
+    endpoint: str | None = None,
 ) -> None:
-    """Ask delivery to try now, or to give up."""
+    """Ask delivery to try now, to give up, to hold it, or to send it to another `endpoint`."""
     source, study_uid = study
     unit.publish(
         DeliveryCommanded.of(
@@ -187,7 +193,29 @@ def change_delivery(
                 source=source,
                 study_uid=study_uid,
                 reason=reason,
+                endpoint=endpoint,
                 **_who(caller),
+            ),
+        )
+    )
+
+
+def change_destination(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["pause", "resume", "retry"],
+    *,
+    recipient: str,
+    endpoint: str,
+    reason: str,
+) -> None:
+    """Ask delivery to leave a whole destination alone, to go on, or to ask it again at once."""
+    unit.publish(
+        DestinationCommanded.of(
+            id=uuid4(),
+            subject=f"{recipient}/{endpoint}",
+            data=DestinationCommandedData(
+                command=command, recipient=recipient, endpoint=endpoint, reason=reason, **_who(caller)
             ),
         )
     )

@@ -8,7 +8,9 @@ import aiohttp
 from pydantic import BaseModel, Field
 
 from imex.portal.context import Portal
-from imex.portal.queries import network
+from imex.portal.queries import destinations, directories, network
+from imex.portal.queries.destinations import Destination
+from imex.portal.scope import Scope
 
 ASK_TIMEOUT_S = 2.0
 STALE_S = 60.0
@@ -32,13 +34,18 @@ class NetworkHealth(BaseModel):
     services: list[ServiceHealth]
     backlogs: list[network.Backlog]
     waiting: network.Waiting
+    destinations: list[Destination] = Field(
+        description="of the caller's institution and those it sends to: the ones that take nothing now"
+    )
 
 
-async def look(portal: Portal) -> NetworkHealth:
+async def look(portal: Portal, scope: Scope) -> NetworkHealth:
     """Ask everyone at once; nobody is waited for longer than two seconds."""
     async with portal.database.engine.connect() as connection:
         backlogs = await network.backlogs(connection)
         waiting = await network.waiting(connection)
+        directory = (await directories.in_force(connection)).directory
+        held = await destinations.listed(connection, scope, directory, held_only=True)
     services = await ask_services(portal.settings.services)
     problems = [f"{one.name} is not ready: {one.detail}" for one in services if not one.ready]
     problems += [
@@ -46,12 +53,14 @@ async def look(portal: Portal) -> NetworkHealth:
         for one in backlogs
         if one.oldest_s > STALE_S
     ]
+    problems += [f"{one.recipient}/{one.endpoint} is {one.state}: {one.reason}" for one in held]
     return NetworkHealth(
         status="degraded" if problems else "ok",
         problems=problems,
         services=services,
         backlogs=backlogs,
         waiting=waiting,
+        destinations=held,
     )
 
 

@@ -10,6 +10,7 @@ from imex.events.deliveries import (
     DeliveryCompleted,
     DeliveryEnded,
     DeliveryProgressed,
+    DeliverySteered,
 )
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
@@ -24,7 +25,7 @@ from imex.runtime import Message
 from imex.sharing.model import Share, Study
 from imex.sharing.wishes import latest
 
-DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded
+DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded | DeliverySteered
 
 
 class Outcomes:
@@ -57,6 +58,9 @@ class Outcomes:
     async def _tell(
         self, docket: Docket, hand_over: HandOver, study: Study, share: Share, fact: DeliveryFact
     ) -> None:
+        if isinstance(fact, DeliverySteered):
+            _steered(docket, share, fact)
+            return
         cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
         if share.state == "failed" and share.disposed_at is None and not isinstance(fact, DeliveryEnded):
             share = _resume(docket, study, share, cause)
@@ -91,6 +95,17 @@ class Outcomes:
                 docket.move(share, _ENDINGS[data.outcome], cause, reason=data.reason)
 
 
+def _steered(docket: Docket, share: Share, fact: DeliverySteered) -> None:
+    """What a person had done is a step of the timeline, and changes nothing of the share."""
+    data = fact.data
+    cause = Cause(fact.id, fact.time, publish.person(data.actor, data.actor_institution))
+    of_all = {"destination": f"{data.recipient}/{data.endpoint}"} if data.whole_destination else {}
+    before = {"from_endpoint": data.from_endpoint} if data.from_endpoint else {}
+    details = {"endpoint": data.endpoint, **of_all, **before}
+    docket.note(share, _STEPS[data.command], cause, reason=data.reason, details=details)
+
+
+_STEPS = {"pause": "paused", "resume": "resumed", "retry": "retried", "reroute": "rerouted"}
 _ENDINGS = {"failed": Fact.GIVEN_UP, "expired": Fact.TIMED_OUT, "cancelled": Fact.CALLED_OFF}
 
 

@@ -296,3 +296,79 @@ def test_a_refused_connection_asks_whether_the_stack_is_up(run: Any, monkeypatch
     assert result.code == 1
     assert "Is the stack up?" in result.err
     assert "make up" in result.err
+
+
+DELIVERY = {
+    "id": "d1",
+    "share": "s1",
+    "study_uid": "1.2.3",
+    "source": "RQM",
+    "recipient": "RT3",
+    "endpoint": "pacs",
+    "priority": "routine",
+    "state": "waiting",
+    "outcome": None,
+    "reason": "connection refused",
+    "attempts": 1,
+    "next_attempt_at": None,
+    "expected": 2,
+    "delivered": 0,
+    "failed": 0,
+    "expires_at": "2026-01-15T12:00:00Z",
+    "paused": True,
+    "paused_by": "kim",
+    "paused_institution": "RT3",
+    "paused_reason": "upgrade",
+    "destination": "open",
+    "tried": [
+        {
+            "number": 1,
+            "started_at": "2026-01-01T12:00:00Z",
+            "ended_at": "2026-01-01T12:00:01Z",
+            "outcome": "failed",
+            "reason": "connection refused",
+            "confirmed": 0,
+        }
+    ],
+    "asked": [
+        {
+            "at": "2026-01-01T12:00:02Z",
+            "command": "pause",
+            "actor": "kim",
+            "institution": "RT3",
+            "reason": "upgrade",
+            "whole_destination": True,
+            "from_endpoint": None,
+        }
+    ],
+}
+
+
+def test_a_delivery_is_shown_with_its_attempts_and_what_was_asked(run: Any, api: Any) -> None:
+    api.on("GET", "/deliveries/d1", api.reply(DELIVERY))
+    told = run("deliveries", "show", "d1").out
+    for words in ("waiting, paused", "upgrade", "connection refused", "pause of the destination", "kim (RT"):
+        assert words in told
+    assert run("deliveries", "show", "d1", "--json").json == DELIVERY
+
+
+def test_a_pause_is_of_one_delivery_or_of_a_whole_destination(run: Any, api: Any) -> None:
+    api.on("POST", "/destinations/RT3/pacs/pause", api.reply({}, 202))
+    api.on("POST", "/deliveries/d1/reroute", api.reply({}, 202))
+    assert run("deliveries", "pause", "--destination", "RT3/pacs", "--reason", "upgrade").code == 0
+    assert api.asked[-1].json == {"reason": "upgrade"}
+    assert run("deliveries", "reroute", "d1", "--endpoint", "archive").code == 0
+    assert api.asked[-1].json == {"reason": "", "endpoint": "archive"}
+    for wrong in (["pause"], ["pause", "d1", "--destination", "RT3/pacs"], ["pause", "--destination", "RT3"]):
+        answer = run("deliveries", *wrong)
+        assert answer.code != 0
+        assert "RT3/pacs" in answer.err or "--destination" in answer.err
+
+
+def test_destinations_are_listed_with_why_nothing_goes(run: Any, api: Any) -> None:
+    one = {"recipient": "RT3", "endpoint": "pacs", "state": "paused", "reason": "upgrade", "since": None,
+           "by": "kim", "next_probe_at": None, "waiting": 7, "running": 0}  # fmt: skip
+    api.on("GET", "/destinations", api.reply({"items": [one], "next": None}))
+    told = run("deliveries", "destinations").out
+    for words in ("RT3/pacs", "paused", "upgrade", "kim", "7"):
+        assert words in told

@@ -9,6 +9,6 @@ router = APIRouter(tags=["health"])
 
 
 @router.get("/health")
-async def get_health(portal: PortalPart, _caller: CallerPart) -> health.NetworkHealth:
+async def get_health(portal: PortalPart, caller: CallerPart) -> health.NetworkHealth:
     """Every service's readiness, what waits to be published, and what waits for people or destinations."""
-    return await health.look(portal)
+    return await health.look(portal, caller.scope)

@@ -52,4 +52,4 @@ def _concerns(agreement: Agreement, directory: Directory, scope: Scope) -> bool:
 @router.get("/network")
 async def network_page(request: Request, who: SignedInPart) -> Response:
     """How every part is doing."""
-    return render(request, "network.html", who.caller, health=await health.look(who.portal))
+    return render(request, "network.html", who.caller, health=await health.look(who.portal, who.caller.scope))

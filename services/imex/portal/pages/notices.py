@@ -10,7 +10,7 @@ from starlette.responses import Response
 from imex.portal.api.notices import acknowledge, looked_at
 from imex.portal.pages.render import render
 from imex.portal.pages.visitors import OwnForm, SignedInPart
-from imex.portal.queries import notices
+from imex.portal.queries import destinations, directories, notices
 
 router = APIRouter(include_in_schema=False)
 
@@ -29,8 +29,12 @@ async def list_page(
         page = await notices.listed(
             unit.connection, who.caller.scope, state=show, limit=PAGE_SIZE, after=after or None
         )
+        directory = (await directories.in_force(unit.connection)).directory
+        held = await destinations.listed(unit.connection, who.caller.scope, directory, held_only=True)
         looked_at(unit, who.caller, len(page.items))
-    return render(request, "notices.html", who.caller, page=page, show=show, may_act=who.caller.may_act)
+    return render(
+        request, "notices.html", who.caller, page=page, show=show, held=held, may_act=who.caller.may_act
+    )
 
 
 @router.post("/notices/{notice}/acknowledge", dependencies=[OwnForm])

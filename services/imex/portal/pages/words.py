@@ -53,11 +53,15 @@ STEPS = {
     "cancelled": "Cancelled",
     "revoked": "Taken back",
     "expired": "Expired",
+    "paused": "Paused",
+    "resumed": "Resumed",
+    "retried": "Tried again at once",
+    "rerouted": "Sent to another endpoint",
 }
 
 _GOOD = frozenset({"delivered", "released"})
 _BAD = frozenset({"refused", "failed", "expired"})
-_WARN = frozenset({"escalated", "quarantined", "discarded", "partial", "partially_delivered"})
+_WARN = frozenset({"escalated", "paused", "quarantined", "discarded", "partial", "partially_delivered"})
 
 
 def step_words(step: str) -> str:

@@ -1,0 +1,88 @@
+"""The pages of deliveries and destinations: what is shown to whom, and that the buttons ask."""
+
+import re
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import httpx2
+import pytest
+from tests.integration.portal_world import DIRECTORY, NOW, PASSWORD, World, world
+
+from imex.db.tables import delivery
+
+
+@pytest.fixture
+async def portal(migrated_database_url: str) -> AsyncIterator[World]:
+    async with world(migrated_database_url) as made:
+        async with made.client() as api:
+            headers = {"content-type": "text/yaml", "if-match": "*"}
+            assert (await api.put("/api/v1/directory", content=DIRECTORY, headers=headers)).status_code == 200
+        yield made
+
+
+async def _signed_in(portal: World, username: str) -> httpx2.AsyncClient:
+    browser = httpx2.AsyncClient(
+        transport=httpx2.ASGITransport(app=portal.app), base_url="http://portal.test"
+    )
+    form = {"csrf": _csrf(await browser.get("/")), "username": username, "password": PASSWORD, "next": ""}
+    await browser.post("/sign-in", data=form)
+    return browser
+
+
+def _csrf(page: httpx2.Response) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]
+
+
+async def test_a_sender_sees_why_nothing_goes_and_pauses_a_delivery(portal: World) -> None:
+    study = await portal.study()
+    one = await portal.delivery(await portal.share(study, state="delivering"), study)
+    place = {"recipient": "RT3", "endpoint": "pacs"}
+    paused = {"paused": uuid4(), "paused_by": "kim", "paused_at": NOW, "paused_reason": "new storage"}
+    await portal.write(delivery.destinations, place | paused)
+    await portal.write(delivery.queues, place | {"source": "RQM"})
+    browser = await _signed_in(portal, "rqm-sender")
+    async with browser:
+        for path in ("/deliveries", "/notices", "/network"):
+            page = await browser.get(path)
+            assert page.status_code == 200, path
+            assert "new storage" in page.text, path
+        assert "/destinations/RT3/pacs/" not in (await browser.get("/deliveries")).text
+        page = await browser.get(f"/deliveries/{one}")
+        assert "The destination is paused" in page.text
+        assert f"/deliveries/{one}/reroute" not in page.text, "the recipient's to say"
+        form = {"csrf": _csrf(page), "reason": "the wrong week"}
+        assert (await browser.post(f"/deliveries/{one}/pause", data=form)).status_code == 303
+        assert (await browser.post("/destinations/RT3/pacs/resume", data=form)).status_code == 403
+        assert (await browser.post(f"/deliveries/{one}/pause", data={"reason": "x"})).status_code == 403
+    [command] = await portal.outbox("commands")
+    assert (command.data.command, command.data.reason, command.data.actor) == (
+        "pause",
+        "the wrong week",
+        "rqm-sender",
+    )
+
+
+async def test_the_administration_resumes_a_destination(portal: World) -> None:
+    place = {"recipient": "RT3", "endpoint": "pacs"}
+    paused = {"paused": uuid4(), "paused_by": "kim", "paused_at": NOW, "paused_reason": "new storage"}
+    await portal.write(delivery.destinations, place | paused)
+    browser = await _signed_in(portal, "admin")
+    async with browser:
+        page = await browser.get("/deliveries")
+        assert 'action="/destinations/RT3/pacs/resume"' in page.text
+        form = {"csrf": _csrf(page), "reason": ""}
+        assert (await browser.post("/destinations/RT3/pacs/resume", data=form)).status_code == 303
+    [command] = await portal.outbox("commands")
+    assert (command.type, command.data.command) == ("imex.destination.commanded", "resume")
+
+
+async def test_a_viewer_has_no_buttons(portal: World) -> None:
+    study = await portal.study()
+    one = await portal.delivery(await portal.share(study, state="delivering"), study)
+    browser = await _signed_in(portal, "rt3-viewer")
+    async with browser:
+        page = await browser.get(f"/deliveries/{one}")
+        assert page.status_code == 200
+        assert f"/deliveries/{one}/" not in page.text
