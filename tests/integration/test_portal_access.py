@@ -128,7 +128,6 @@ async def test_nothing_is_shown_without_its_audit_record(portal: World) -> None:
         "/find?identifier=SECRET-1": "identifier_searched",
         "/studies?unaddressed=true": "shares_listed",
         f"/deliveries/{made['delivery']}": "delivery_viewed",
-        "/destinations": "destinations_listed",
         f"/quarantine/{made['held']}": "quarantine_viewed",
     }
     async with portal.client("RQM") as api:

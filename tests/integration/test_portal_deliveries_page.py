@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import httpx2
@@ -20,13 +21,13 @@ async def portal(migrated_database_url: str) -> AsyncIterator[World]:
         yield made
 
 
-async def _signed_in(portal: World, username: str) -> httpx2.AsyncClient:
-    browser = httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(app=portal.app), base_url="http://portal.test"
-    )
-    form = {"csrf": _csrf(await browser.get("/")), "username": username, "password": PASSWORD, "next": ""}
-    await browser.post("/sign-in", data=form)
-    return browser
+@asynccontextmanager
+async def _signed_in(portal: World, username: str) -> AsyncIterator[httpx2.AsyncClient]:
+    transport = httpx2.ASGITransport(app=portal.app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://portal.test") as browser:
+        form = {"csrf": _csrf(await browser.get("/")), "username": username, "password": PASSWORD, "next": ""}
+        await browser.post("/sign-in", data=form)
+        yield browser
 
 
 def _csrf(page: httpx2.Response) -> str:
@@ -42,8 +43,7 @@ async def test_a_sender_sees_why_nothing_goes_and_pauses_a_delivery(portal: Worl
     paused = {"paused": uuid4(), "paused_by": "kim", "paused_at": NOW, "paused_reason": "new storage"}
     await portal.write(delivery.destinations, place | paused)
     await portal.write(delivery.queues, place | {"source": "RQM"})
-    browser = await _signed_in(portal, "rqm-sender")
-    async with browser:
+    async with _signed_in(portal, "rqm-sender") as browser:
         for path in ("/deliveries", "/notices", "/network"):
             page = await browser.get(path)
             assert page.status_code == 200, path
@@ -68,8 +68,7 @@ async def test_the_administration_resumes_a_destination(portal: World) -> None:
     place = {"recipient": "RT3", "endpoint": "pacs"}
     paused = {"paused": uuid4(), "paused_by": "kim", "paused_at": NOW, "paused_reason": "new storage"}
     await portal.write(delivery.destinations, place | paused)
-    browser = await _signed_in(portal, "admin")
-    async with browser:
+    async with _signed_in(portal, "admin") as browser:
         page = await browser.get("/deliveries")
         assert 'action="/destinations/RT3/pacs/resume"' in page.text
         form = {"csrf": _csrf(page), "reason": ""}
@@ -81,8 +80,7 @@ async def test_the_administration_resumes_a_destination(portal: World) -> None:
 async def test_a_viewer_has_no_buttons(portal: World) -> None:
     study = await portal.study()
     one = await portal.delivery(await portal.share(study, state="delivering"), study)
-    browser = await _signed_in(portal, "rt3-viewer")
-    async with browser:
+    async with _signed_in(portal, "rt3-viewer") as browser:
         page = await browser.get(f"/deliveries/{one}")
         assert page.status_code == 200
         assert f"/deliveries/{one}/" not in page.text
