@@ -18,13 +18,10 @@ from imex.events import Priority
 from imex.events.commands import (
     DeliveryCommanded,
     DeliveryCommandedData,
-<<<<<<< HEAD
-    HoldCommanded,
-    HoldCommandedData,
-=======
     DestinationCommanded,
     DestinationCommandedData,
->>>>>>> 8ed120b (Deliveries and destinations are paused, resumed and rerouted: API, command line, pages, timeline)
+    HoldCommanded,
+    HoldCommandedData,
     IdentifierCommanded,
     IdentifierCommandedData,
     LinkCommanded,
