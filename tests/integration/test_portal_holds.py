@@ -40,7 +40,7 @@ async def test_the_source_asks_for_a_hold_and_is_told_what_came_of_it(portal: Wo
         answer = await asked
     assert (answer.status_code, answer.json()["state"]) == (201, "placed")
     record = (await portal.audited())[-1]
-    assert (record.data.action, record.data.reason) == ("hold_placed", "inquest")
+    assert (record.action, record.reason) == ("hold_placed", "inquest")
 
 
 async def test_what_routing_rejects_is_told_in_its_words(portal: World) -> None:
