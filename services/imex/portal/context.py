@@ -52,6 +52,8 @@ class Portal:
     ingest: TakesStudies | None = None
     """Takes what is sent by STOW-RS; None where that is not set up."""
     downloads: Downloads = field(default_factory=Downloads)
+    retrievals: Downloads = field(default_factory=lambda: Downloads(total=48, each=12))
+    """By DICOMweb, whose clients ask for several things at a time."""
     command_wait_s: float = 5.0
     attempts: SignInAttempts = field(default_factory=SignInAttempts)
     forms: FormTokens = field(init=False)

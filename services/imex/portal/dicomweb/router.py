@@ -2,12 +2,13 @@
 
 from fastapi import APIRouter
 
-from imex.portal.dicomweb import store
+from imex.portal.dicomweb import retrieve, search, store
 from imex.portal.dicomweb.urls import PREFIX
 
 
 def dicomweb_router() -> APIRouter:
     """Everything under `/dicom-web`."""
     router = APIRouter(prefix=PREFIX)
-    router.include_router(store.router)
+    for part in (store, search, retrieve):
+        router.include_router(part.router)
     return router

@@ -1,0 +1,269 @@
+"""WADO-RS (PS3.18 section 10.4): studies, series and instances as they are stored, and their metadata."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from imex.db import UnitOfWork
+from imex.dicomweb.elements import element
+from imex.dicomweb.media import DICOM, DICOM_JSON, RELATED, MediaType, accepted, json_wanted
+from imex.dicomweb.related import closing, part_head
+from imex.portal.api.access import CallerPart, PortalPart
+from imex.portal.archive import Broken, Gone, whole_pieces
+from imex.portal.context import Portal
+from imex.portal.dicomweb import records
+from imex.portal.dicomweb.heads import METADATA_BYTES, heads_of
+from imex.portal.dicomweb.search import Uid, view_for
+from imex.portal.dicomweb.urls import base_url, instance_url
+from imex.portal.problems import Problem, not_found
+from imex.portal.queries import holdings
+from imex.portal.queries.holdings import Amount, HeldInstance, Narrow, View
+from imex.portal.queries.inbox import InboxInstance, Lying
+from imex.portal.scope import Caller
+from imex.storage import StoreError
+
+router = APIRouter(tags=["dicomweb"])
+
+PAGE: Final = 500
+"""After so many images a retrieval asks again whether it may go on."""
+_log = structlog.get_logger(__name__)
+
+
+@router.get("/studies/{study}", include_in_schema=False)
+async def study_(request: Request, portal: PortalPart, caller: CallerPart, study: Uid) -> Response:
+    """All images of a study."""
+    return await _images(request, portal, caller, Asked(study))
+
+
+@router.get("/studies/{study}/metadata", include_in_schema=False)
+async def study_metadata(request: Request, portal: PortalPart, caller: CallerPart, study: Uid) -> Response:
+    """Their headers."""
+    return await _metadata(request, portal, caller, Asked(study))
+
+
+@router.get("/studies/{study}/series/{series}", include_in_schema=False)
+async def series_(
+    request: Request, portal: PortalPart, caller: CallerPart, study: Uid, series: Uid
+) -> Response:
+    """All images of a series."""
+    return await _images(request, portal, caller, Asked(study, series))
+
+
+@router.get("/studies/{study}/series/{series}/metadata", include_in_schema=False)
+async def series_metadata(
+    request: Request, portal: PortalPart, caller: CallerPart, study: Uid, series: Uid
+) -> Response:
+    """Their headers."""
+    return await _metadata(request, portal, caller, Asked(study, series))
+
+
+@router.get("/studies/{study}/series/{series}/instances/{instance}", include_in_schema=False)
+async def instance_(  # noqa: PLR0917  what the path names
+    request: Request, portal: PortalPart, caller: CallerPart, study: Uid, series: Uid, instance: Uid
+) -> Response:
+    """One image."""
+    return await _images(request, portal, caller, Asked(study, series, instance))
+
+
+@router.get("/studies/{study}/series/{series}/instances/{instance}/metadata", include_in_schema=False)
+async def instance_metadata(  # noqa: PLR0917  what the path names
+    request: Request, portal: PortalPart, caller: CallerPart, study: Uid, series: Uid, instance: Uid
+) -> Response:
+    """Its header."""
+    return await _metadata(request, portal, caller, Asked(study, series, instance))
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked for: a study, or a part of one."""
+
+    study: str
+    series: str | None = None
+    instance: str | None = None
+
+    async def narrowed(self, unit: UnitOfWork, view: View) -> Narrow:
+        """The images that are meant, of all that the caller may have."""
+        about = await holdings.sources_of(unit.connection, view, self.study)
+        return Narrow(about, self.series, self.instance)
+
+
+async def _begin(
+    portal: Portal, caller: Caller, asked: Asked, how: records.How, part: str
+) -> Sequence[Amount]:
+    """How much there is of it; kept and told before anything of it is shown."""
+    async with portal.database.unit() as unit:
+        view = await view_for(unit, caller)
+        found = await holdings.amounts(unit.connection, view, await asked.narrowed(unit, view))
+        if not found:
+            raise not_found("study, series or instance")
+        await records.retrieved(unit, caller, found, how, part)
+    return found
+
+
+async def _pages(portal: Portal, caller: Caller, asked: Asked) -> AsyncGenerator[list[HeldInstance], None]:
+    """Page by page what the caller may have by then: what is taken back meanwhile goes no further."""
+    after = ("", "")
+    while True:
+        async with portal.database.unit() as unit:
+            view = await view_for(unit, caller)
+            narrow = await asked.narrowed(unit, view)
+            page = await holdings.found_instances(unit.connection, view, narrow, limit=PAGE, after=after)
+        if page:
+            yield page
+        if len(page) < PAGE:
+            return
+        after = (page[-1].series_uid, page[-1].sop_instance_uid)
+
+
+async def _metadata(request: Request, portal: Portal, caller: Caller, asked: Asked) -> Response:
+    if not json_wanted(request.headers.get("accept", "")):
+        raise Problem(406, f"Metadata is answered in {DICOM_JSON}. Accept that.")
+    await _begin(portal, caller, asked, "opened", "metadata by wado-rs")
+    return await _streamed(_headers(portal, caller, asked, base_url(request, portal)), DICOM_JSON)
+
+
+async def _headers(portal: Portal, caller: Caller, asked: Asked, base: str) -> AsyncGenerator[bytes, None]:
+    """A JSON array, header by header."""
+    before = b"["
+    async with aclosing(_pages(portal, caller, asked)) as pages:
+        async for page in pages:
+            index = 0
+            async for head in heads_of(portal.payloads, page, METADATA_BYTES):
+                one = page[index]
+                index += 1
+                url = instance_url(base, one.study_uid, one.series_uid, one.sop_instance_uid)
+                told = head | {"00081190": element("UR", url)}
+                yield before + json.dumps(told, allow_nan=False).encode()
+                before = b","
+    yield b"]" if before == b"," else b"[]"
+
+
+async def _images(request: Request, portal: Portal, caller: Caller, asked: Asked) -> Response:
+    form = _form(request.headers.get("accept", ""), single=asked.instance is not None)
+    limits = ExitStack()
+    limits.enter_context(portal.retrievals.one(f"{caller.kind}/{caller.id}"))
+    try:
+        found = await _begin(portal, caller, asked, "downloaded", "wado-rs")
+        _syntax_fits(form, found)
+        boundary = uuid4().hex if form.name == RELATED else None
+        pieces = _told(portal, caller, asked, _Progress(found[0]), boundary, limits)
+        kind = f'{RELATED}; type="{DICOM}"; boundary={boundary}' if boundary else DICOM
+        return await _streamed(pieces, kind)
+    except BaseException:
+        limits.close()
+        raise
+
+
+def _form(accept: str, *, single: bool) -> MediaType:
+    """The form of the answer. Raises Problem (406) where what is accepted is not spoken here."""
+    for wanted in accepted(accept):
+        if wanted.name in {"*/*", "multipart/*"} or (
+            wanted.name == RELATED and wanted.part in {"", "*/*", DICOM}
+        ):
+            return MediaType(RELATED, {"transfer-syntax": wanted.parameters.get("transfer-syntax", "*")})
+        if single and wanted.name in {DICOM, "application/*"}:
+            return MediaType(DICOM, {"transfer-syntax": wanted.parameters.get("transfer-syntax", "*")})
+    words = f'Images are retrieved as they are stored: accept {RELATED}; type="{DICOM}"; transfer-syntax=*'
+    raise Problem(406, f"{words}." + (f" One instance also as {DICOM}." if single else ""))
+
+
+def _syntax_fits(form: MediaType, found: Sequence[Amount]) -> None:
+    wanted = form.parameters["transfer-syntax"]
+    stored = sorted({one.transfer_syntax for one in found})
+    if wanted not in {"*", ""} and stored != [wanted]:
+        raise Problem(
+            406,
+            f"Nothing is transcoded here: it is stored in {', '.join(stored[:8])}. Accept transfer-syntax=*.",
+        )
+
+
+async def _streamed(pieces: AsyncGenerator[bytes, None], media_type: str) -> Response:
+    """With its first piece read, so that what is wrong at once is an answer of its own."""
+    try:
+        first = await anext(pieces, b"")
+    except Gone as error:
+        raise Problem(410, f"It cannot be handed out: {error}. Ask for the study again.") from error
+    except Broken as error:
+        raise Problem(500, f"It cannot be handed out: {error}. Tell the network's administration.") from error
+
+    async def joined() -> AsyncIterator[bytes]:
+        async with aclosing(pieces):
+            yield first
+            async for piece in pieces:
+                yield piece
+
+    return StreamingResponse(joined(), headers={"Content-Type": media_type})
+
+
+@dataclass
+class _Progress:
+    """How far a retrieval has come."""
+
+    first: Amount
+    images: int = 0
+
+
+async def _told(  # noqa: PLR0917  what one retrieval is made of
+    portal: Portal, caller: Caller, asked: Asked, progress: _Progress, boundary: str | None, limits: ExitStack
+) -> AsyncGenerator[bytes, None]:
+    """The body; one that breaks off has no end of its own, and is kept in the audit record."""
+    try:
+        async with aclosing(_pages(portal, caller, asked)) as pages:
+            async for page in pages:
+                for held in page:
+                    async with aclosing(_part(portal, held, boundary, first=not progress.images)) as pieces:
+                        async for piece in pieces:
+                            yield piece
+                    progress.images += 1
+        if boundary is not None:
+            yield closing(boundary)
+    except (Broken, StoreError) as error:
+        _log.warning("retrieval broken off", images=progress.images, kind=type(error).__name__)
+        if progress.images:
+            async with portal.database.unit() as unit:
+                records.broken_off(unit, caller, progress.first, images=progress.images)
+        raise
+    finally:
+        limits.close()
+
+
+async def _part(
+    portal: Portal, held: HeldInstance, boundary: str | None, *, first: bool
+) -> AsyncGenerator[bytes, None]:
+    """One stored file, as a part or as the whole answer."""
+    head = b""
+    if boundary is not None:
+        kind = f"{DICOM}; transfer-syntax={held.transfer_syntax}"
+        head = part_head(boundary, kind, first=first, headers={"Content-Location": _location(held)})
+    async with aclosing(_file(portal, held)) as pieces:
+        async for piece in pieces:
+            yield head + piece if head else piece
+            head = b""
+
+
+def _location(held: HeldInstance) -> str:
+    return instance_url("", held.study_uid, held.series_uid, held.sop_instance_uid).lstrip("/")
+
+
+def _file(portal: Portal, held: HeldInstance) -> AsyncGenerator[bytes, None]:
+    """The stored file; its last piece comes once its digest has proved right."""
+    lying = Lying(
+        held.sop_instance_uid,
+        held.object_key,
+        InboxInstance(
+            sop_instance_uid=held.sop_instance_uid,
+            sop_class_uid=held.sop_class_uid,
+            transfer_syntax=held.transfer_syntax,
+            size=held.size,
+            digest=held.digest,
+            at=held.received_at,
+        ),
+    )
+    return whole_pieces(portal.payloads, lying)
