@@ -17,9 +17,9 @@ from tests.integration.delivery_world import Passage, World, delivery_world, sto
 
 from imex.db.tables import delivery as tables
 from imex.deidentification.reading import uids_of
-from imex.delivery.receipt import verify
 from imex.dicom import dataset_digest
 from imex.events.audit import AuditRecorded
+from imex.receipts.signature import verify
 from imex.testing.dicom import SyntheticInstance, SyntheticStudy, synthetic_study
 
 PROJECT = {"project": "p1", "options": ["retain-longitudinal-modified-dates", "clean-descriptors"]}

@@ -11,7 +11,6 @@ from tests.integration.delivery_world import Passage, World, delivery_world, sto
 
 from imex.delivery.leases import Leases
 from imex.delivery.payloads import ReadAhead
-from imex.delivery.receipt import verify
 from imex.dicom import dataset_digest
 from imex.dimse import Reject, StoreCommand, StoreResponse
 from imex.events.audit import AuditRecorded
@@ -23,6 +22,7 @@ from imex.events.deliveries import (
 )
 from imex.events.manifests import ManifestIssued, ManifestIssuedData
 from imex.local.ports import free_ports
+from imex.receipts.signature import verify
 from imex.testing.dicom import SyntheticInstance, SyntheticStudy, synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
 

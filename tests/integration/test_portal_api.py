@@ -241,3 +241,11 @@ async def test_the_feed_can_be_followed_and_replayed(portal: World) -> None:
     assert third["next"] == second["next"]
     assert [one["id"] for one in again["items"]] == made
     assert again["items"][0]["specversion"] == "1.0"
+
+
+async def test_keys_of_receipts_are_published_to_everybody(portal: World) -> None:
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+    await portal.write(delivery.signing_keys, {"kid": "k1", "jwk": jwk})
+    async with portal.client(None) as anybody:
+        [key] = (await anybody.get("/api/v1/keys")).json()["keys"]
+    assert key == {**jwk, "kid": "k1", "use": "sig", "alg": "Ed25519"}

@@ -10,7 +10,7 @@ from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
-from imex.db.tables.delivery import attempts, deliveries, instances, receipts, withheld
+from imex.db.tables.delivery import attempts, deliveries, instances, receipts, signing_keys, withheld
 from imex.db.tables.delivery import kept as kept_table
 from imex.delivery import decide, facts
 from imex.delivery.confirming.commitment import is_answered
@@ -79,6 +79,7 @@ class Endings:
         self._keep = timedelta(seconds=keep_s) + _RELEASING
         self._database = database
         self._signer = signer
+        self._key_is_published = False
 
     async def settle(self, job: Job, result: Result | None, kept: int = 0) -> Settled:
         """End the attempt, when there was one, and decide what the delivery does next.
@@ -163,6 +164,7 @@ class Endings:
         receipt = await asyncio.to_thread(
             lambda: self._signer.sign(document_of(job.share, revision, destination, lines))
         )
+        await self._publish_key(unit)
         await _store_receipt(unit, job, revision, receipt)
         reasons: dict[str, int] = {}
         for line in lines:
@@ -186,6 +188,17 @@ class Endings:
             "receipt_revision": revision,
             "receipt_due": False,
         }
+
+    async def _publish_key(self, unit: UnitOfWork) -> None:
+        """Whoever has a receipt finds its key published."""
+        if self._key_is_published:
+            return
+        row = {"kid": self._signer.kid, "jwk": self._signer.public_jwk}
+        await unit.connection.execute(insert(signing_keys).values(row).on_conflict_do_nothing())
+        unit.after_commit(self._published)
+
+    def _published(self) -> None:
+        self._key_is_published = True
 
 
 def _try_again(job: Job, result: Result | None, now: datetime) -> dict[str, Any]:

@@ -6,27 +6,19 @@ thumbprint: whoever relies on a receipt compares the `kid` with the one that was
 """
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc import jws
-from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
 from imex.delivery.changing.facts import RE_IDENTIFIED
-
-ALGORITHM: Final = "Ed25519"  # RFC 9864, which deprecates the ambiguous EdDSA
-TYPE: Final = "imex-receipt+jws"
-
-
-class ReceiptForged(Exception):
-    """The signature is not of this key, or is over another document."""
+from imex.receipts.signature import ALGORITHM, TYPE, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,26 +123,6 @@ class Signer:
         header = {"alg": ALGORITHM, "typ": TYPE, "kid": self.kid, "jwk": self.public_jwk}
         signature = jws.serialize_compact(header, canonical, self._key, algorithms=[ALGORITHM])
         return SignedReceipt(document, signature, digest_of(canonical))
-
-
-def verify(document: dict[str, Any], signature: str, public_jwk: dict[str, Any]) -> None:
-    """Check that `signature` is of this key and over this document.
-
-    Raises:
-        ReceiptForged: it is not.
-    """
-    key = OKPKey.import_key(public_jwk)
-    try:
-        signed = jws.deserialize_compact(signature, key, algorithms=[ALGORITHM])
-    except (JoseError, ValueError) as error:
-        raise ReceiptForged(f"the signature does not hold: {type(error).__name__}") from None
-    if signed.payload != rfc8785.dumps(document):
-        raise ReceiptForged("the signature is over another document")
-
-
-def digest_of(canonical: bytes) -> str:
-    """`sha256:` and the hex digest of a receipt's canonical form."""
-    return "sha256:" + hashlib.sha256(canonical).hexdigest()
 
 
 def _base64url(value: bytes) -> str:

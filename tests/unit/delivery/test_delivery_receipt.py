@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import OKPKey
 
-from imex.delivery.receipt import Destination, Line, ReceiptForged, Signer, digest_of, document_of, verify
+from imex.delivery.receipt import Destination, Line, Signer, document_of
+from imex.receipts.signature import ReceiptForged, digest_of, verify
 
 SHARE = UUID("5b1c2f9e-0000-5000-8000-000000000001")
 AT = datetime(2026, 4, 1, 13, 0, 0, 123456, tzinfo=timezone(timedelta(hours=1)))

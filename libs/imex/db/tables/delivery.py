@@ -265,6 +265,15 @@ receipts = Table(
     moment("at", now=True),
 )
 
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("kid", Text, primary_key=True),  # RFC 7638 thumbprint
+    Column("jwk", JSONB, nullable=False),  # public
+    moment("at", now=True),
+)
+"""Public keys that receipts are or were signed with: they stay published."""
+
 projects = Table(
     "projects",
     metadata,

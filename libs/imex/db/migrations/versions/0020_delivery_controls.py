@@ -48,6 +48,13 @@ def upgrade() -> None:
         schema="delivery",
     )
     op.create_table(
+        "signing_keys",
+        sa.Column("kid", sa.Text(), primary_key=True),
+        sa.Column("jwk", postgresql.JSONB(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
+        schema="delivery",
+    )
+    op.create_table(
         "controls",
         sa.Column("id", sa.Uuid(), primary_key=True),
         sa.Column("delivery", sa.Uuid(), nullable=True),
@@ -127,6 +134,7 @@ def downgrade() -> None:
     ):
         op.drop_column("deliveries", name, schema="delivery")
     op.drop_table("controls", schema="delivery")
+    op.drop_table("signing_keys", schema="delivery")
     op.drop_table("queues", schema="delivery")
     for name in (
         "probe_at",

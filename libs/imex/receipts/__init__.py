@@ -1,0 +1,1 @@
+"""Receipts as whoever got one checks them: the signature, the key, the files."""
