@@ -420,9 +420,9 @@ def uids(instances: Iterable[SyntheticInstance]) -> set[str]:
 
 
 @asynccontextmanager
-async def storescp(directory: Path, *options: str) -> AsyncIterator[int]:
+async def storescp(directory: Path, *options: str, port: int = 0) -> AsyncIterator[int]:
     """DCMTK's receiver, writing what it gets into `directory` as it came; yields its port."""
-    [port] = free_ports(1)
+    port = port or free_ports(1)[0]
     process = await asyncio.create_subprocess_exec(
         *(str(dcmtk("storescp")), *options, "--bit-preserving", "-od", str(directory), str(port)),
         stdout=asyncio.subprocess.DEVNULL,
