@@ -25,6 +25,7 @@ from imex.delivery.confirming.confirm import Confirming
 from imex.delivery.confirming.dimse import AskLimits, Nodes
 from imex.delivery.confirming.ledger import Ledger as ConfirmingLedger
 from imex.delivery.controls import steer_destination
+from imex.delivery.conversion import Converter
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import apply
@@ -42,6 +43,7 @@ from imex.delivery.targets.dicomweb.target import DicomwebTarget
 from imex.delivery.targets.dicomweb.tokens import Tokens
 from imex.delivery.targets.dicomweb.web import Web, WebLimits
 from imex.delivery.targets.inbox import InboxTarget
+from imex.delivery.transcoding.transcoder import Transcoder
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
@@ -213,7 +215,13 @@ class World:
                 linger_s=1.0,
             ),
             {
-                "dicom": DicomTarget("IMEX", limits, associations=Associations(idle_s, 8), tls=tls),
+                "dicom": DicomTarget(
+                    "IMEX",
+                    limits,
+                    associations=Associations(idle_s, 8),
+                    tls=tls,
+                    converter=Converter(transcoder=Transcoder()),
+                ),
                 "dicomweb": DicomwebTarget(web, tokens),
                 "inbox": InboxTarget(self.store),
             },

@@ -4,7 +4,6 @@ The schedule runs on a clock that the test moves; what is sent goes to a real re
 """
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -85,16 +84,18 @@ async def test_all_is_delivered_after_an_hour_in_order_and_at_the_normal_rate(
             began = time.perf_counter()
             await _delivered(world, waiting, 60)
             drained = len(waiting) / (time.perf_counter() - began)
-    print(
-        f"normally {normal:.0f} studies/s, after the hour {drained:.0f} studies/s, {tried} attempts in vain"
-    )
-    assert len(list(tmp_path.iterdir())) == 2 * (40 + 200), "each image once"
+    print(f"normally {normal:.0f} studies/s, after the hour {drained:.0f}, {tried} attempts in vain")
+    assert _images(tmp_path) == 2 * (40 + 200), "each image once"
     assert drained >= 0.8 * normal, "what the receiver did before it does again"
     order = await _order(world)
     last_emergency = max(place for place, one in enumerate(order) if one == "emergency")
     last_urgent = max(place for place, one in enumerate(order) if one == "urgent")
     assert last_emergency < QUEUED["emergency"] + 4, "all but the probe and what ran beside it"
     assert last_urgent < QUEUED["emergency"] + QUEUED["urgent"] + 8
+
+
+def _images(folder: Path) -> int:
+    return len(list(folder.iterdir()))
 
 
 async def _order(world: World) -> list[str]:

@@ -53,6 +53,8 @@ class Sender(Part):
 class Accepts(Part):
     """What an endpoint takes, and how fast. What is left out is unlimited. Hours are UK local time."""
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"transcode"})
+
     max_associations: Annotated[int, Field(ge=1, le=64)] | None = None
     transfer_syntaxes: fields.AnyOrUids = Field(default=None, description="'any' or a list of UIDs")
     sop_classes: fields.AnyOrUids = Field(default=None, description="'any' or a list of UIDs")
@@ -60,6 +62,11 @@ class Accepts(Part):
         default=None, description="Megabits per second"
     )
     hours: fields.Hours | None = Field(default=None, description='When it may be sent to, "08:00-18:30"')
+    transcode: Literal["no", "lossless"] = Field(
+        default="no",
+        description="Whether pixel data may be decompressed, or compressed without loss, where the stored"
+        " transfer syntax is not taken",
+    )
 
 
 class DicomEndpoint(Part):
@@ -181,7 +188,12 @@ class Agreement(Part):
 
     LATER: ClassVar[frozenset[str]] = frozenset(
         {
-            "controllers", "processors", "deidentify", "clinician_required", "opt_out", "sensitive",
+            "controllers",
+            "processors",
+            "deidentify",
+            "clinician_required",
+            "opt_out",
+            "sensitive",
             "retain_days",
         }
     )

@@ -14,6 +14,7 @@ from imex.delivery.confirming.commitment import Commitments, Patience
 from imex.delivery.confirming.confirm import Confirming
 from imex.delivery.confirming.dimse import Nodes
 from imex.delivery.confirming.listener import CommitmentListener
+from imex.delivery.conversion import Converter
 from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.endpoint_tests.network import TlsFiles
@@ -39,6 +40,8 @@ from imex.delivery.targets.dicomweb.target import DicomwebTarget
 from imex.delivery.targets.dicomweb.tokens import Tokens
 from imex.delivery.targets.dicomweb.web import Web, WebLimits
 from imex.delivery.targets.inbox import InboxTarget
+from imex.delivery.transcoding.transcoder import Limits as Transcoding
+from imex.delivery.transcoding.transcoder import Transcoder
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
@@ -77,6 +80,11 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     directory = DirectoryFeed(settings.kafka, documents, metrics)
     traces = Traces(NAME, settings.traces, metrics=metrics)
     producer = Producer(settings.kafka, f"imex-{NAME}")
+    own = settings.delivery
+    transcoding = Transcoding(
+        own.transcodes_at_a_time, own.transcode_memory, own.transcode_pixels, own.transcode_s
+    )
+    converter = Converter(transcoder=Transcoder(transcoding))
     bell = Bell()
     arrivals = Arrivals(bell)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
@@ -117,7 +125,15 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         else [CommitmentListener(commitments, own.commitment_host, own.commitment_port, own.ae_title)]
     )
     return (
-        Resources(database.close, store.close, documents.close, traces.shutdown, nodes.close, web.close),
+        Resources(
+            database.close,
+            store.close,
+            documents.close,
+            traces.shutdown,
+            nodes.close,
+            web.close,
+            converter.close,
+        ),
         directory,
         producer,
         Relay(database, NAME, producer, metrics),
@@ -135,6 +151,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             nodes=nodes,
             web=web,
             commitments=commitments,
+            converter=converter,
         ),
         *listening,
         *consumers,
@@ -155,6 +172,7 @@ def _worker(
     nodes: Nodes,
     web: Web,
     commitments: Commitments,
+    converter: Converter,
 ) -> Worker:
     own = settings.delivery
     lease = timedelta(seconds=own.lease_s)
@@ -183,6 +201,7 @@ def _worker(
         Limits(),
         associations=Associations(own.idle_s, own.idle_associations),
         tls=tls.context if own.tls_ca is not None else None,
+        converter=converter,
     )
     tokens = Tokens(web, held_secrets(own.secrets, own.secrets_dir))
     confirming = Confirming(
@@ -198,7 +217,7 @@ def _worker(
             means,
             {
                 "dicom": dicom,
-                "dicomweb": DicomwebTarget(web, tokens, ae_title=own.ae_title),
+                "dicomweb": DicomwebTarget(web, tokens, converter=converter, ae_title=own.ae_title),
                 "inbox": InboxTarget(store),
             },
             directory,

@@ -1,15 +1,18 @@
 """Rewriting a data set from one uncompressed transfer syntax into another, for nodes that refuse the first.
 
 Only the headers of the elements change; the bytes of every value stay what they were, those in unknown and
-private elements and in foreign character sets too. Compressed pixel data is not touched.
+private elements and in foreign character sets too. Pixel data is decoded or encoded where the endpoint
+allows that, and in a process of its own (`imex.delivery.transcoding`).
 """
 
 import asyncio
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 from imex.delivery.payloads import Payload
+from imex.delivery.transcoding.transcoder import CannotTranscode, Transcoder
 
 IMPLICIT: Final = "1.2.840.10008.1.2"
 EXPLICIT: Final = "1.2.840.10008.1.2.1"
@@ -41,13 +44,26 @@ def rewritable_to(transfer_syntax: str) -> tuple[str, ...]:
     return _REWRITABLE.get(transfer_syntax, ())
 
 
+def told(stored: str, wanted: str, name: Callable[[str], str]) -> str:
+    """What was done to a data set, in words; `name` gives a syntax its name."""
+    if wanted in rewritable_to(stored):
+        return f"rewritten in {name(wanted)}"
+    return f"transcoded from {name(stored)} to {name(wanted)}"
+
+
 class Converter:
     """Rewrites one data set at a time, off the event loop, so that memory is bounded."""
 
-    def __init__(self, most_bytes: int = _MOST_BYTES) -> None:
-        """Larger data sets are not rewritten."""
+    def __init__(self, most_bytes: int = _MOST_BYTES, transcoder: Transcoder | None = None) -> None:
+        """Larger data sets are not rewritten. Without a transcoder pixel data stays as it is."""
         self._most_bytes = most_bytes
+        self._transcoder = transcoder
         self._turn = asyncio.Lock()
+
+    async def close(self) -> None:
+        """End the processes that transcode."""
+        if self._transcoder is not None:
+            await self._transcoder.close()
 
     async def convert(self, payload: Payload, syntax: str) -> memoryview:
         """The data set in another transfer syntax.
@@ -63,10 +79,27 @@ class Converter:
             whole = payload.whole
             if whole is None:
                 whole = memoryview(b"".join([bytes(piece) async for piece in payload.pieces()]))
-            rewritten = await asyncio.to_thread(
-                rewrite, whole, instance.transfer_syntax, syntax, self._most_bytes
-            )
+            stored = instance.transfer_syntax
+            if syntax not in rewritable_to(stored):
+                return await self._transcode(whole, stored, syntax)
+            rewritten = await asyncio.to_thread(rewrite, whole, stored, syntax, self._most_bytes)
             return memoryview(rewritten)
+
+    async def _transcode(self, data: memoryview, stored: str, wanted: str) -> memoryview:
+        """By way of Explicit VR Little Endian, which is what codecs are given."""
+        if self._transcoder is None:
+            raise CannotConvert("it cannot be rewritten without loss")
+        if stored == IMPLICIT:
+            data = memoryview(await asyncio.to_thread(rewrite, data, stored, EXPLICIT, self._most_bytes))
+            stored = EXPLICIT
+        to = EXPLICIT if wanted == IMPLICIT else wanted
+        try:
+            made = await self._transcoder.transcode(data, stored, to)
+        except CannotTranscode as error:
+            raise CannotConvert(str(error)) from None
+        if wanted == IMPLICIT:
+            return memoryview(await asyncio.to_thread(rewrite, made, EXPLICIT, IMPLICIT, 2 * len(made)))
+        return made
 
 
 def rewrite(data: memoryview, stored: str, wanted: str, most_bytes: int = _MOST_BYTES) -> bytes:

@@ -119,6 +119,17 @@ class DeliverySettings(BaseSettings):
         default=2, ge=1, le=64, description="instances that are changed at a time: bounds memory"
     )
 
+    transcodes_at_a_time: int = Field(
+        default=1, ge=1, le=8, description="processes that decode and encode pixel data"
+    )
+    transcode_memory: int = Field(default=2 << 30, ge=512 << 20, description="each of them may use")
+    transcode_pixels: int = Field(
+        default=256 << 20, ge=1 << 20, description="of an instance, uncompressed: larger ones are refused"
+    )
+    transcode_s: float = Field(
+        default=60.0, gt=0.0, le=600.0, description="for an instance; then its process is killed"
+    )
+
     def model_post_init(self, _context: object) -> None:
         """Check what only makes sense together."""
         if self.emergency_reserve + self.urgent_reserve + max(1, self.routine_reserve) > self.concurrency:

@@ -37,7 +37,7 @@ def test_what_was_refused_is_not_asked_for_again() -> None:
     refused = {(CT, EXPLICIT): "no explicit"}
     assert candidates(ANYTHING, refused, (CT, EXPLICIT)) == (IMPLICIT,)
     refused[CT, IMPLICIT] = "no implicit"
-    assert refusal(ANYTHING, refused, (CT, EXPLICIT)) == "no explicit"
+    assert refusal(ANYTHING, refused, (CT, EXPLICIT)).startswith("no explicit")
     assert refusal(ANYTHING, {(CT, ""): "no CT"}, (CT, IMPLICIT)) == "no CT"
 
 

@@ -9,13 +9,13 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
-from imex.delivery.conversion import CannotConvert, Converter
+from imex.delivery.conversion import CannotConvert, Converter, told
 from imex.delivery.decide import Answer, Verdict, judge_status
 from imex.delivery.jobs import Instance
 from imex.delivery.payloads import Payload
 from imex.delivery.targets import CannotDeliver, Context, Refused
 from imex.delivery.targets.associations import Associations, Node, Open
-from imex.delivery.targets.proposals import Proposal, candidates, name, propose, refusal
+from imex.delivery.targets.proposals import Proposal, beside, candidates, name, propose, refusal
 from imex.dimse import (
     Association,
     AssociationRejected,
@@ -171,9 +171,10 @@ class DicomSession:
         if self._syntax(instance.context):
             return ""
         sop_class, stored = instance.context
-        return (
-            self.learnt.get((sop_class, ""))
-            or f"the destination does not accept {name(sop_class)} in {name(stored)}"
+        return self.learnt.get(
+            (sop_class, "")
+        ) or f"the destination does not accept {name(sop_class)} in {name(stored)}" + beside(
+            self._accepts, {**self._refused, **self.learnt}, instance.context
         )
 
     async def send(self, instance: Instance, payload: Payload) -> Answer:
@@ -186,7 +187,10 @@ class DicomSession:
             data = await self._converter.convert(payload, syntax)
             answer = await self._store(payload, syntax, data)
             answer = _told(
-                answer, payload, await asyncio.to_thread(_digest, data), f"rewritten in {name(syntax)}"
+                answer,
+                payload,
+                await asyncio.to_thread(_digest, data),
+                told(instance.transfer_syntax, syntax, name),
             )
         except ContextNotAccepted:
             return Answer(Verdict.FAILED, "", self.refusal(instance))

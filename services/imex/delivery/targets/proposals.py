@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from imex.delivery.conversion import rewritable_to
 from imex.delivery.decide import MAX_CONTEXTS
+from imex.delivery.transcoding.syntaxes import transcodable_to
 from imex.directory.model import Accepts
 
 Context = tuple[str, str]
@@ -31,10 +32,14 @@ def candidates(accepts: Accepts, refused: Mapping[Context, str], context: Contex
         return ()
     return tuple(
         syntax
-        for syntax in (stored, *rewritable_to(stored))
+        for syntax in dict.fromkeys((stored, *rewritable_to(stored), *_transcodable(accepts, stored)))
         if (accepts.transfer_syntaxes is None or syntax in accepts.transfer_syntaxes)
         and (sop_class, syntax) not in refused
     )
+
+
+def _transcodable(accepts: Accepts, stored: str) -> tuple[str, ...]:
+    return transcodable_to(stored) if accepts.transcode == "lossless" else ()
 
 
 def refusal(accepts: Accepts, refused: Mapping[Context, str], context: Context) -> str:
@@ -44,9 +49,30 @@ def refusal(accepts: Accepts, refused: Mapping[Context, str], context: Context) 
         return ""
     if accepts.sop_classes is not None and sop_class not in accepts.sop_classes:
         return f"the recipient's directory entry does not accept {name(sop_class)}"
-    if words := refused.get((sop_class, "")) or refused.get(context):
+    if words := refused.get((sop_class, "")):
         return words
-    return f"the recipient's directory entry does not accept {name(sop_class)} in {name(stored)}"
+    if words := refused.get(context):
+        return words + beside(accepts, refused, context)
+    return (
+        f"the recipient's directory entry does not accept {name(sop_class)} in {name(stored)}"
+        f"{beside(accepts, refused, context)}"
+    )
+
+
+def beside(accepts: Accepts, refused: Mapping[Context, str], context: Context) -> str:
+    """The other side of a refusal, in words: what is taken instead, and what would help."""
+    sop_class, stored = context
+    taken = [syntax for syntax in accepts.transfer_syntaxes or () if (sop_class, syntax) not in refused]
+    told = f"; it accepts {' and '.join(name(syntax) for syntax in taken)}" if taken else ""
+    others = [
+        other for other in (*rewritable_to(stored), *_transcodable(accepts, stored)) if other not in taken
+    ]
+    tried = [other for other in others if (sop_class, other) in refused]
+    if tried:
+        told += f"; nor does it accept {' or '.join(name(one) for one in dict.fromkeys(tried))}"
+    if accepts.transcode == "no" and set(transcodable_to(stored)) & set(taken or transcodable_to(stored)):
+        told += "; transcoding is not allowed for it"
+    return told
 
 
 def propose(

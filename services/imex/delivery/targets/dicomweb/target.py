@@ -9,7 +9,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from imex.delivery.conversion import CannotConvert, Converter
+from imex.delivery.conversion import CannotConvert, Converter, told
 from imex.delivery.decide import Answer, Verdict
 from imex.delivery.jobs import Instance
 from imex.delivery.payloads import Payload, PayloadBroken
@@ -242,7 +242,7 @@ class _Gone:
         answer = sent.answer
         if self.rewritten is not None:
             digest = "sha256:" + hashlib.sha256(self.rewritten).hexdigest()
-            changes = (*self.payload.changes, f"rewritten in {name(self.syntax)}")
+            changes = (*self.payload.changes, told(self.payload.instance.transfer_syntax, self.syntax, name))
             reason = answer.reason or f"sent in {name(self.syntax)}"
             return replace(answer, delivered_digest=digest, changes=changes, reason=reason)
         if self.payload.changes:
