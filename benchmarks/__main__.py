@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import decisions, full, lanes, queue, report, steering
+from benchmarks import decisions, fanout, full, lanes, queue, report, steering
 from benchmarks.results import Results
 
 
@@ -21,6 +21,7 @@ def main() -> int:
     lanes.add_arguments(commands.add_parser("lanes", help="emergencies beside a queue of routine studies"))
     decisions.add_arguments(commands.add_parser("decisions", help="decisions and apply at national size"))
     queue.add_arguments(commands.add_parser("queue", help="claims with a million instances pending"))
+    fanout.add_arguments(commands.add_parser("fanout", help="delivery alone, to 100 destinations at once"))
     tables = commands.add_parser("tables", help="the tables of an earlier run")
     tables.add_argument("results", type=Path, help="what --json wrote")
     tables.add_argument("document", type=Path, nargs="?", help="put them between its marks")
@@ -33,7 +34,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="imex-bench-") as scratch:
-        run = {"imex": steering.run, "lanes": lanes.run, "queue": queue.run}.get(arguments.command, full.run)
+        run = {
+            "imex": steering.run,
+            "lanes": lanes.run,
+            "queue": queue.run,
+            "fanout": fanout.run,
+        }.get(arguments.command, full.run)
         return run(arguments, Path(scratch))
 
 

@@ -16,6 +16,7 @@ from imex.delivery.decide import BREAKER_DELIVERIES
 from imex.delivery.jobs import Due
 from imex.delivery.leases import Leases
 from imex.dimse import StoreCommand, StoreResponse
+from imex.directory.index import local_time
 from imex.events.deliveries import DeliveryAttempted, DeliverySteered
 from imex.local.ports import free_ports
 from imex.testing.dicom import SyntheticStudy, synthetic_study
@@ -311,3 +312,22 @@ async def test_senders_take_turns_within_a_priority(world: World) -> None:
     for one in ("BBB", "CCC"):
         last = len(routine) - 1 - routine[::-1].index(one)
         assert last <= 14, "a sender with much to send keeps nobody waiting"
+
+
+async def test_outside_its_hours_only_emergencies_go(world: World) -> None:
+    local = local_time(datetime.now(UTC))
+    later = f"{(local + timedelta(hours=2)):%H:%M}-{(local + timedelta(hours=3)):%H:%M}"
+    receiver = DimseRecorder()
+    routine, urgent = Passage("RT3"), Passage("RT3", priority="urgent")
+    emergency = Passage("RT3", priority="emergency")
+    async with acceptor(receiver) as node, world.working():
+        world.endpoint("RT3", node.port, accepts={"hours": later, "max_associations": 4})
+        for passage in (routine, urgent, emergency):
+            await world.issue(passage, study(1).instances)
+        await world.until_outcome(emergency, "delivered")
+        await asyncio.sleep(0.3)
+        assert (await world.row(routine)).attempts == 0
+        assert (await world.row(urgent)).attempts == 0
+        world.endpoint("RT3", node.port, accepts={"hours": "00:00-24:00"})
+        await world.until_outcome(routine, "delivered")
+        await world.until_outcome(urgent, "delivered")

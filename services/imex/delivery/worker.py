@@ -19,7 +19,7 @@ from imex.delivery.attempt import Stop, Width
 from imex.delivery.carrying import Carrying, CurrentDirectory
 from imex.delivery.decide import PoolLimits, free_slots
 from imex.delivery.jobs import Due, Job
-from imex.delivery.leases import Leases
+from imex.delivery.leases import Leases, Slots
 from imex.delivery.meters import Meters
 from imex.delivery.turns import Turns
 from imex.delivery.wake import Bell
@@ -181,12 +181,14 @@ class Worker:
         for job in await self._leases.claim_settling(_SETTLING - self._settling):
             self._begin(job)
         for due in await self._leases.due():
-            if self._closed(due):
+            closed = self._closed(due)
+            if closed and not due.emergency:
                 continue
             address = self._carrying.address(due.recipient, due.endpoint)
             kept = self._carrying.kept(due.recipient, due.endpoint)
+            slots = self._slots(due.destination)
             jobs = await self._leases.claim(
-                due, self._slots(due.destination), address, kept, self._guests(due)
+                due, _for_emergencies(slots) if closed else slots, address, kept, self._guests(due)
             )
             for job in jobs:
                 self._begin(job)
@@ -229,10 +231,10 @@ class Worker:
         return slots
 
     def _closed(self, due: Due) -> bool:
-        """Whether the destination takes nothing at this hour; emergencies go at any."""
+        """Whether it is outside the destination's hours; emergencies go at any."""
         directory = self._directory()
         endpoint = directory.endpoint_for(due.recipient, due.endpoint) if directory else None
-        return endpoint is not None and not due.emergency and not is_open(endpoint, datetime.now(UTC))
+        return endpoint is not None and not is_open(endpoint, datetime.now(UTC))
 
     def _begin(self, job: Job) -> None:
         stop = Stop()
@@ -310,3 +312,8 @@ class Worker:
                 running.task.cancel()
             elif held[delivery]:
                 running.stop.ask(held[delivery])
+
+
+def _for_emergencies(slots: Slots) -> Slots:
+    """The same, and none for what is less urgent."""
+    return lambda used, priority: slots(used, priority) if priority == "emergency" else 0
