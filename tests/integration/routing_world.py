@@ -25,6 +25,8 @@ from imex.events.deliveries import (
     DeliveryEndedData,
     DeliveryProgressed,
     DeliveryProgressedData,
+    DeliverySteered,
+    DeliverySteeredData,
     InstanceOutcome,
 )
 from imex.events.manifests import ManifestInstance, ManifestIssued, ManifestIssuedData
@@ -341,6 +343,16 @@ class World:
                 ended_at=self.clock.now,
                 confirmed=0,
             ),
+        )
+
+    def steered(self, part: ManifestIssuedData, command: Any, **more: Any) -> DeliverySteered:
+        """What a person had done to it."""
+        data = {"reason": "new storage", "actor": "kim", "actor_institution": "RT3", **more}
+        return DeliverySteered.of(
+            id=uuid4(),
+            subject="delivery",
+            time=self.clock.now,
+            data=DeliverySteeredData(**_delivery(part), command=command, **data),
         )
 
     def ended(self, part: ManifestIssuedData, outcome: Any, reason: str) -> DeliveryEnded:

@@ -1,6 +1,7 @@
 """Operators and dead destinations: pauses, other endpoints, the circuit breaker, and whose turn it is."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -312,6 +313,31 @@ async def test_senders_take_turns_within_a_priority(world: World) -> None:
     for one in ("BBB", "CCC"):
         last = len(routine) - 1 - routine[::-1].index(one)
         assert last <= 14, "a sender with much to send keeps nobody waiting"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_sender_waits_for_more_than_a_turn_of_each_other(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    left = {f"S{number}": chance.randint(1, 30) for number in range(chance.randint(2, 8))}
+    for source, number in left.items():
+        await queue(world, number, source=source)
+    leases = Leases(world.database, "one", timedelta(seconds=15))
+    waited = dict.fromkeys(left, 0)
+    while any(left.values()):
+        at_once = chance.randint(1, 4)
+        jobs = await leases.claim(Due("RT3", "pacs", emergency=False), lambda *_, most=at_once: most)
+        assert jobs
+        for job in jobs:
+            left[job.source] -= 1
+            waited[job.source] = 0
+            for other in left:
+                if other != job.source and left[other]:
+                    waited[other] += 1
+                    assert waited[other] <= len(left) + at_once, "a turn for each, and what one claim takes"
+        async with world.database.unit() as unit:
+            await unit.connection.execute(
+                update(deliveries).where(deliveries.c.state == "running").values(state="ended")
+            )
 
 
 async def test_outside_its_hours_only_emergencies_go(world: World) -> None:

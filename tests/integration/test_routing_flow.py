@@ -281,6 +281,26 @@ async def test_what_the_destination_does_not_take_makes_the_share_partial(world:
     assert (await world.share()).state == "delivered"
 
 
+async def test_what_a_person_has_done_to_a_delivery_is_a_step_and_moves_nothing(world: World) -> None:
+    sending = Sending(world)
+    await world.validated(*sending.accepted(1), sending.over(1))
+    await world.quiet()
+    (part,) = world.parts()
+    paused = world.steered(part, "pause", whole_destination=True)
+    await world.delivered(paused, paused, world.steered(part, "resume", whole_destination=True))
+    await world.delivered(world.steered(part, "reroute", from_endpoint="pacs"))
+    steps = await world.steps()
+    assert [step for step in steps if step in {"paused", "resumed", "rerouted"}] == [
+        "paused",
+        "resumed",
+        "rerouted",
+    ]
+    assert (await world.share()).state == "delivering"
+    await world.delivered(world.ended(part, "failed", "destination unknown"))
+    await world.delivered(world.steered(part, "retry"))
+    assert (await world.share()).state == "failed", "until an attempt says that it goes on"
+
+
 async def test_a_delivery_given_up_ends_the_share_and_a_resend_opens_an_episode(world: World) -> None:
     sending = Sending(world)
     await world.validated(*sending.accepted(1), sending.over(1))

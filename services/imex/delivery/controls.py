@@ -114,6 +114,7 @@ async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
         .where(instances.c.delivery == row.id, instances.c.state == "failed")
         .values(state="waiting", reason="", status=None, attempts=0)
     )
+    await know(unit, row.recipient, row.endpoint, row.source)
     await forget(unit, row.recipient, row.endpoint)
     await ask_again(unit, row.recipient, row.endpoint)
     values: dict[str, Any] = {

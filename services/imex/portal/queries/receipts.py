@@ -31,6 +31,10 @@ class ReceiptInstance(BaseModel):
     changes: list[str] | None = Field(
         default=None, description="what was changed on the way out, in words; else left out"
     )
+    sent_to: dict[str, str] | None = Field(
+        default=None,
+        description="endpoint and AE title where it went, if the delivery was rerouted since; else left out",
+    )
 
 
 class Receipt(BaseModel):

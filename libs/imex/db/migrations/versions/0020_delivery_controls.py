@@ -81,15 +81,15 @@ def upgrade() -> None:
         op.add_column("deliveries", column, schema="delivery")
     op.add_column("instances", sa.Column("sent_to", postgresql.JSONB(), nullable=True), schema="delivery")
     _change_indexes()
-    # who sends where is known from now on as deliveries come; of those that are there, from them
+    # who sends where is known from now on as deliveries come; of those that are there, from them: also of
+    # those that have ended, as a person may have them tried again
     op.execute(
         "INSERT INTO delivery.destinations (recipient, endpoint)"
-        " SELECT DISTINCT recipient, endpoint FROM delivery.deliveries WHERE state <> 'ended'"
-        " ON CONFLICT DO NOTHING"
+        " SELECT DISTINCT recipient, endpoint FROM delivery.deliveries ON CONFLICT DO NOTHING"
     )
     op.execute(
         "INSERT INTO delivery.queues (recipient, endpoint, source)"
-        " SELECT DISTINCT recipient, endpoint, source FROM delivery.deliveries WHERE state <> 'ended'"
+        " SELECT DISTINCT recipient, endpoint, source FROM delivery.deliveries"
     )
 
 
