@@ -1,7 +1,7 @@
 """What people ask of deliveries and destinations: retry, cancel, pause, resume, another endpoint."""
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row, and_, func, select, update
@@ -20,6 +20,8 @@ from imex.events.commands import (
     DestinationCommanded,
     DestinationCommandedData,
 )
+
+_PAGE: Final = 1000
 
 
 async def steer(unit: UnitOfWork, event: DeliveryCommanded, row: Row[Any]) -> None:
@@ -95,16 +97,19 @@ async def tell_waiting(unit: UnitOfWork, about: Collection[UUID]) -> None:
 
 
 async def _tell_all(unit: UnitOfWork, event: DestinationCommanded) -> None:
-    data = event.data
-    waiting = await unit.connection.stream(
-        select(deliveries).where(
-            deliveries.c.recipient == data.recipient,
-            deliveries.c.endpoint == data.endpoint,
-            deliveries.c.state != "ended",
-        )
-    )
-    async for row in waiting:
-        unit.publish(facts.steered(job_of(row), data, cause=event.id, at=event.time))
+    """Tell of every delivery there that has not ended, a page at a time: there may be very many."""
+    data, d = event.data, deliveries.c
+    there = and_(d.recipient == data.recipient, d.endpoint == data.endpoint, d.state != "ended")
+    after = UUID(int=0)
+    while True:
+        page = select(deliveries).where(there, d.id > after).order_by(d.id).limit(_PAGE)
+        rows = (await unit.connection.execute(page)).all()
+        for row in rows:
+            unit.publish(facts.steered(job_of(row), data, cause=event.id, at=event.time))
+        await unit.flush()
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1].id
 
 
 async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:

@@ -134,7 +134,9 @@ async def forget_moved(database: Database, place: Callable[[str, str], str]) -> 
     d = destinations.c
     async with database.unit() as unit:
         rows = await unit.connection.execute(
-            select(d.recipient, d.endpoint, d.failed_place).where(d.failures > 0)
+            select(d.recipient, d.endpoint, d.failed_place)
+            .where(d.failures > 0)
+            .order_by(d.recipient, d.endpoint)  # two processes wait for each other in one direction only
         )
         moved = [row for row in rows if place(row.recipient, row.endpoint) != row.failed_place]
         for row in moved:

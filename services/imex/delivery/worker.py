@@ -166,6 +166,9 @@ class Worker:
         if version != self._version and await self._leases.forget_moved(self._carrying.place):
             self._bell.ring()
         self._version = version
+        # of destinations that are paused or away; of others the claims have taken them
+        for job in await self._leases.claim_settling(_SETTLING - self._settling):
+            self._begin(job)
         if await self._leases.recover(self._running):
             self._bell.ring()
 
@@ -178,8 +181,6 @@ class Worker:
     async def _claim_all(self) -> None:
         self._turned = time.monotonic()
         without = set()
-        for job in await self._leases.claim_settling(_SETTLING - self._settling):
-            self._begin(job)
         for due in await self._leases.due():
             closed = self._closed(due)
             if closed and not due.emergency:
