@@ -12,13 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 from pydicom import Dataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filereader import data_element_generator, read_dataset
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.uid import UID
 
-from imex.delivery.transcoding.syntaxes import EXPLICIT, JPEG_2000_LOSSLESS, LOSSLESS, LOSSY
+from imex.delivery.transcoding.syntaxes import EXPLICIT, JPEG_2000_LOSSLESS, LOSSLESS, LOSSY, RLE
 
 _PHOTOMETRIC: Final = 0x00280004
 _PLANAR: Final = 0x00280006
@@ -43,6 +43,7 @@ def transcode(data: bytes, stored: str, wanted: str, most_bytes: int) -> bytes:
     _check(dataset, stored, most_bytes)
     if stored == EXPLICIT:
         return _compressed(data, dataset, wanted)
+    _check_ends(dataset, stored)
     pixels, described = _decoded(dataset, stored)
     changed = {}
     photometric = described["photometric_interpretation"]
@@ -89,8 +90,12 @@ def _compressed(data: bytes, dataset: Dataset, wanted: str) -> bytes:
     return made
 
 
-_HOW: Final[dict[str, dict[str, Any]]] = {JPEG_2000_LOSSLESS: {"use_mct": False}}
-"""Without the colour transform the Photometric Interpretation stays."""
+_HOW: Final[dict[str, dict[str, Any]]] = {
+    JPEG_2000_LOSSLESS: {"encoding_plugin": "pylibjpeg", "use_mct": False},
+    RLE: {"encoding_plugin": "pydicom"},
+}
+"""With what, and how: GDCM's encoder aborts on some images. Without JPEG 2000's colour transform the
+Photometric Interpretation stays."""
 _SEQUENCE_END: Final = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
@@ -108,6 +113,31 @@ def _check(dataset: Dataset, stored: str, most_bytes: int) -> None:
         raise Unfit(f"uncompressed it has more than the {most_bytes >> 20} MiB that are transcoded")
     if stored in LOSSY and str(dataset.get("LossyImageCompression", "")) != "01":
         raise Unfit("it is compressed with loss and does not say so (0028,2110)")
+
+
+def _check_ends(dataset: Dataset, stored: str) -> None:
+    """Every codestream has its beginning and its end: some decoders make do without the latter."""
+    if stored == RLE:
+        return
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    number = 0
+    try:
+        for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+            number += 1
+            begins = frame[:2] in {_JPEG, _JPEG_2000}
+            if not begins or frame.rstrip(b"\0")[-2:] != _END:
+                raise Unfit(f"frame {number} of its pixel data is cut off")
+    except Unfit:
+        raise
+    except Exception as error:
+        raise Unfit(f"its pixel data cannot be read: {type(error).__name__}") from error
+    if number != frames:
+        raise Unfit(f"it says that it has {frames} frames and has {number}")
+
+
+_JPEG: Final = b"\xff\xd8"
+_JPEG_2000: Final = b"\xff\x4f"
+_END: Final = b"\xff\xd9"
 
 
 def _decoded(dataset: Dataset, syntax: str) -> tuple[bytes, dict[str, Any]]:
