@@ -18,6 +18,8 @@ AuditAction = Literal[
     "identifier_mapped", "identifier_unmapped",  # a recipient's own for a sender's
     "identity_linked", "nhs_number_traced",  # who somebody is; what tracing has found
     "record_marked", "record_marks_viewed",  # the national data opt-out, sensitive records
+    "share_recalled", "share_corrected", "correction_acknowledged", "corrections_viewed",
+    "subject_reported", "subject_erased", "subject_rectified",  # the rights of a person
     "hold_placed", "hold_lifted", "payloads_deleted",  # legal hold, and the end of retention
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",

@@ -98,6 +98,8 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.NumberCommanded,
     commands.ViewReported,
     commands.HoldCommanded,
+    commands.CorrectionCommanded,
+    commands.SubjectCommanded,
 )
 _SHARES: tuple[EventClass, ...] = (
     shares.ShareRequested,
@@ -114,6 +116,9 @@ _SHARES: tuple[EventClass, ...] = (
     shares.ShareExpired,
     shares.ShareEscalated,
     shares.ShareViewed,
+    shares.ShareRecalled,
+    shares.ShareCorrected,
+    shares.ShareCorrectionAcknowledged,
 )
 
 
@@ -168,7 +173,7 @@ TOPICS: tuple[Topic, ...] = (
     ),
     Topic(
         name="commands", family="commands", owner="portal", events=_COMMANDS, key="study",
-        consumers=("validation", "routing", "delivery"), partitions=STUDY_PARTITIONS,
+        consumers=("validation", "routing", "delivery", "audit"), partitions=STUDY_PARTITIONS,
         retention_ms=7 * _DAY_MS, identifying=True, description="What people asked for.",
     ),
     Topic(

@@ -3,7 +3,7 @@
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from imex.events.envelope import Event, OdsCode, Payload, Priority, StudyPayload, schema_url
 from imex.events.sealed import Sealed
@@ -166,6 +166,71 @@ class HoldCommanded(Event[HoldCommandedData]):
     PRODUCER: ClassVar[str] = "portal"
     type: Literal["imex.hold.commanded"] = "imex.hold.commanded"
     dataschema: str = schema_url("imex.hold.commanded")
+
+
+class CorrectionCommandedData(StudyPayload):
+    """What is wrong with a study that was shared, or that a recipient has seen to it."""
+
+    command: Literal["open", "acknowledge"]
+    correction: UUID = Field(description="of this correction; what `person` is sealed for")
+    correction_kind: Literal["recall", "demographics", "merge"] = "recall"
+    code: Literal["113001", "113037", "113038", "113039"] | None = Field(
+        default=None, description="of a recall: DCM code of the rejection note's title, of CID 7010"
+    )
+    instances: tuple[str, ...] = Field(
+        default=(), max_length=10_000, description="SOP Instance UIDs that are recalled; empty: all"
+    )
+    person: Sealed | None = Field(default=None, description="what is right of the person, and what was wrong")
+    recipient: OdsCode | None = Field(default=None, description="who acknowledges")
+    reason: str = ""
+    actor: str
+    actor_institution: OdsCode | None = None
+
+
+class CorrectionCommanded(Event[CorrectionCommandedData]):
+    """The source takes back what was shared, or corrects it; or a recipient has seen to it."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.correction.commanded"] = "imex.correction.commanded"
+    dataschema: str = schema_url("imex.correction.commanded")
+
+
+class SubjectStudy(BaseModel):
+    """A study of the person."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    source: OdsCode
+    study_uid: str
+    kept: str = Field(
+        default="", description="why its images and its identity stay, in words; empty: they go"
+    )
+
+
+class SubjectCommandedData(Payload):
+    """What a person asks of the network: to know, to be erased, to be put right."""
+
+    command: Literal["report", "erase", "rectify"]
+    subject: UUID = Field(description="of this command; what `person` and `right` are sealed for")
+    person: Sealed = Field(description="issuer and patient_id")
+    right: Sealed | None = Field(default=None, description="of a rectification: what is right")
+    studies: tuple[SubjectStudy, ...] = Field(default=(), max_length=5000)
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """All in one order: a key of a person's own would tell who it is."""
+        return "subjects"
+
+
+class SubjectCommanded(Event[SubjectCommandedData]):
+    """An administrator asks every service what it has of a person, or has it erased or put right."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.subject.commanded"] = "imex.subject.commanded"
+    dataschema: str = schema_url("imex.subject.commanded")
 
 
 class DeliveryCommandedData(StudyPayload):

@@ -206,3 +206,56 @@ class ShareViewed(Event[ShareViewedPayload]):
     PRODUCER: ClassVar[str] = "routing"
     type: Literal["imex.share.viewed"] = "imex.share.viewed"
     dataschema: str = schema_url("imex.share.viewed")
+
+
+class ShareRecalledPayload(ReasonPayload):
+    """What of it was taken back, and why."""
+
+    correction: UUID
+    code: Literal["113001", "113037", "113038", "113039"] = Field(
+        description="DCM code of the rejection note's title, of CID 7010"
+    )
+    whole: bool = Field(description="all of it; else the instances that the note names")
+    note_sop_instance_uid: str | None = Field(
+        default=None, description="of the rejection note; none where the share was de-identified"
+    )
+
+
+class ShareRecalled(Event[ShareRecalledPayload]):
+    """Its source takes images back: they must not be used any more."""
+
+    FAMILY: ClassVar[str] = "shares"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.share.recalled"] = "imex.share.recalled"
+    dataschema: str = schema_url("imex.share.recalled")
+
+
+class ShareCorrectedPayload(ReasonPayload):
+    """What kind of correction it is; what is right is in the portal, for those who may know."""
+
+    correction: UUID
+    correction_kind: Literal["demographics", "merge"]
+
+
+class ShareCorrected(Event[ShareCorrectedPayload]):
+    """Its source says that the person's data is wrong, or that two records are of one person."""
+
+    FAMILY: ClassVar[str] = "shares"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.share.corrected"] = "imex.share.corrected"
+    dataschema: str = schema_url("imex.share.corrected")
+
+
+class ShareCorrectionAcknowledgedPayload(SharePayload):
+    """Which correction."""
+
+    correction: UUID
+
+
+class ShareCorrectionAcknowledged(Event[ShareCorrectionAcknowledgedPayload]):
+    """Somebody of the recipient has seen to a recall or a correction."""
+
+    FAMILY: ClassVar[str] = "shares"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.share.correction_acknowledged"] = "imex.share.correction_acknowledged"
+    dataschema: str = schema_url("imex.share.correction_acknowledged")

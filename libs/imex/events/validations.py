@@ -18,6 +18,25 @@ class Finding(BaseModel):
     message: str
 
 
+class RejectedInstance(BaseModel):
+    """An instance that its sender takes back."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_uid: str
+
+
+class RejectionFacts(BaseModel):
+    """What a rejection note says (IHE RAD TF-2 4.66): a key object selection with such a title."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    code: Literal["113001", "113037", "113038", "113039"] = Field(description="DCM code of its title")
+    instances: tuple[RejectedInstance, ...] = Field(max_length=10_000, description="of the note's own study")
+
+
 class InstanceValidatedData(InstanceFacts):
     """An accepted instance with the findings that were only warnings."""
 
@@ -27,6 +46,9 @@ class InstanceValidatedData(InstanceFacts):
     replaces: UUID | None = Field(
         default=None,
         description="id of the instance.received whose place it takes for what is not delivered yet",
+    )
+    rejection: RejectionFacts | None = Field(
+        default=None, description="what it takes back; it is a rejection note then"
     )
 
 

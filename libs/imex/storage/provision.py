@@ -11,7 +11,7 @@ from minio import Minio, MinioAdmin
 from minio.credentials.providers import StaticProvider
 
 from imex.settings import S3Settings
-from imex.storage.keys import INBOX_PREFIX
+from imex.storage.keys import INBOX_PREFIX, NOTES_PREFIX
 
 _READ = ("s3:GetObject",)
 _WRITE = ("s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
@@ -30,6 +30,9 @@ PAYLOAD_ACTIONS: Mapping[str, Sequence[str]] = {
 
 INBOX_ACTIONS: Mapping[str, Sequence[str]] = {"delivery": _WRITE}
 """What each service may do beside, with objects that are written for inboxes."""
+
+NOTES_ACTIONS: Mapping[str, Sequence[str]] = {"routing": (*_WRITE, "s3:DeleteObject")}
+"""The same with rejection notes."""
 
 DIRECTORY_ACTIONS: Mapping[str, Sequence[str]] = {
     service: (*_READ, *_WRITE) if service == "portal" else _READ for service in PAYLOAD_ACTIONS
@@ -109,6 +112,8 @@ def policy(service: str, settings: S3Settings) -> dict[str, Any]:
             statements.append(_allow(actions, f"arn:aws:s3:::{bucket}/*"))
     if service in INBOX_ACTIONS:
         statements.append(_allow(INBOX_ACTIONS[service], f"arn:aws:s3:::{settings.bucket}/{INBOX_PREFIX}*"))
+    if service in NOTES_ACTIONS:
+        statements.append(_allow(NOTES_ACTIONS[service], f"arn:aws:s3:::{settings.bucket}/{NOTES_PREFIX}*"))
     if service in ADMIN_ACTIONS:
         statements.append(_allow(ADMIN_ACTIONS[service], "arn:aws:s3:::*"))
     return {"Version": "2012-10-17", "Statement": statements}

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from imex.db.tables.columns import moment
-from imex.db.tables.common import common_tables
+from imex.db.tables.common import common_tables, subject_findings_table
 
 SCHEMA = "audit"
 metadata = MetaData(schema=SCHEMA)
@@ -60,3 +60,6 @@ checkpoints = Table(
     info={"append_only": True},
 )
 """What all chains were at a moment, chained in turn: a cut tail shows."""
+
+subject_findings = subject_findings_table(metadata)
+"""What was found, erased, rectified and kept of persons, for whoever asked."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    Uuid,
     func,
     text,
 )
@@ -77,3 +78,17 @@ def common_tables(metadata: MetaData) -> Common:
         Index("parked_key", "consumer", "topic", "key"),
     )
     return Common(inbox=inbox, outbox=outbox, parked=parked)
+
+
+def subject_findings_table(metadata: MetaData) -> Table:
+    """Define the table in which a service answers what it has of a person: counts, and nobody's data.
+
+    `findings` is an array of objects with `place`, `found`, `done`, `kept` and `why`.
+    """
+    return Table(
+        "subject_findings",
+        metadata,
+        Column("command", Uuid, primary_key=True),
+        Column("findings", JSONB, nullable=False),
+        Column("at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    )

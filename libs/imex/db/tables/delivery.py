@@ -21,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
-from imex.db.tables.common import common_tables
+from imex.db.tables.common import common_tables, subject_findings_table
 
 SCHEMA = "delivery"
 metadata = MetaData(schema=SCHEMA)
@@ -397,3 +397,6 @@ endpoint_tests = Table(
     ),
 )
 """Tests of endpoints, one at a time for each; the newest few are kept."""
+
+subject_findings = subject_findings_table(metadata)
+"""What was found, erased, rectified and kept of persons, for whoever asked."""

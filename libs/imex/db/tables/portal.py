@@ -1,6 +1,7 @@
 """Schema `portal`: who may sign in or call the API."""
 
 from sqlalchemy import Boolean, Column, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment
 from imex.db.tables.common import common_tables
@@ -64,3 +65,16 @@ acknowledgements = Table(
     Column("remark", Text, nullable=False, server_default=""),
 )
 """Notices of routing that somebody of an institution has seen to."""
+
+subjects = Table(
+    "subjects",
+    metadata,
+    identifier(),  # of the command
+    Column("command", Text, nullable=False),  # report | erase | rectify
+    Column("report", Uuid),  # that it rests on
+    Column("person", JSONB),  # sealed: issuer and patient_id; None once the person is erased
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    moment("at", now=True),
+)
+"""What was asked in the name of a person: reports, erasures, rectifications."""

@@ -1,6 +1,7 @@
 """Schema `routing`: studies as they come in, and the shares made of them.
 
-Patient data stands in the columns of `studies` that are marked so, and nowhere else.
+Patient data stands in the columns of `studies` that are marked so, and in `personal` of `decisions` and
+`corrections`; nowhere else.
 """
 
 from sqlalchemy import (
@@ -20,7 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
-from imex.db.tables.common import common_tables
+from imex.db.tables.common import common_tables, subject_findings_table
 
 SCHEMA = "routing"
 metadata = MetaData(schema=SCHEMA)
@@ -71,6 +72,7 @@ studies = Table(
     Column("stuck", Text),  # why a record of it became a dead letter
     Column("disputed", Integer, nullable=False, server_default="0"),  # accepted instances in conflict
     Column("stated_instances", Integer),  # how many there are, as the sender says (0020,1208)
+    Column("recalled", Integer, nullable=False, server_default="0"),  # of the disputed: taken back for good
     moment("retention_at", nullable=True),  # when to look next whether its payloads are still needed
     moment("retiring_at", nullable=True),  # when validation was told that they are not
     moment("disposed_at", nullable=True),  # since when they are gone
@@ -79,7 +81,8 @@ studies = Table(
         "ix_studies_retention",
         "retention_at",
         postgresql_where=text(
-            "retiring_at IS NULL AND disposed_at IS NULL AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"
+            "retiring_at IS NULL AND disposed_at IS NULL"
+            " AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"
         ),
     ),
     Index("ix_studies_retiring", "retiring_at", postgresql_where=text("retiring_at IS NOT NULL")),
@@ -129,6 +132,7 @@ instances = Table(
     moment("received_at"),
     moment("validated_at", now=True),
     Column("disputed", Boolean, nullable=False, server_default="false"),  # not to leave until decided
+    Column("recalled", Boolean, nullable=False, server_default="false"),  # in dispute for good: taken back
     Index("ix_instances_study", "source", "study_uid"),
 )
 """Accepted instances."""
@@ -349,6 +353,8 @@ disposed = Table(
     sop_instance_uid(),
     Column("digest", Text, nullable=False),
     moment("at"),
+    Column("series_uid", Text, nullable=False, server_default=""),  # so that it can still be recalled
+    Column("sop_class_uid", Text, nullable=False, server_default=""),
     Index("ix_disposed_study", "source", "study_uid"),
 )
 """Accepted instances whose payloads are gone."""
@@ -368,3 +374,74 @@ decisions = Table(
     Index("ix_decisions_study", "source", "study_uid"),
 )
 """Every question that was asked of the directory, and the answer, so that it can be asked again."""
+
+corrections = Table(
+    "corrections",
+    metadata,
+    identifier(),  # of the command, or made of the note's event
+    source(),
+    study_uid(),
+    Column("kind", Text, nullable=False),  # recall | demographics | merge
+    Column("code", Text),  # DCM code of the document title of a recall (CID 7010)
+    Column("whole", Boolean, nullable=False, server_default="false"),  # all of the study
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("personal", JSONB),  # patient data: what is right, what was wrong; None once it is erased
+    Column("actor", Text, nullable=False),
+    Column("actor_institution", Text),
+    Column("state", Text, nullable=False),  # heard: of a sender's note | open
+    moment("at"),
+    # the note: Imex's own has a key of its own, a sender's the payload's
+    Column("note_uid", Text),
+    Column("note_sent_by", Text),  # imex | source
+    Column("note_key", Text),  # None: still to be written
+    Column("note_size", BigInteger),
+    Column("note_digest", Text),
+    Column("note_syntax", Text),
+    moment("note_deleted_at", nullable=True),
+    Index("ix_corrections_study", "source", "study_uid"),
+    Index("ix_corrections_at", "at"),
+    Index("ix_corrections_heard", "at", postgresql_where=text("state = 'heard'")),
+)
+"""What is wrong with what was shared, as its source says."""
+
+corrected_instances = Table(
+    "corrected_instances",
+    metadata,
+    Column("correction", Uuid, primary_key=True),
+    sop_instance_uid(primary_key=True),
+    Column("series_uid", Text, nullable=False),
+    Column("sop_class_uid", Text, nullable=False),
+    Index("ix_corrected_instances_uid", "sop_instance_uid"),
+)
+"""Which instances a recall takes back."""
+
+corrected_shares = Table(
+    "corrected_shares",
+    metadata,
+    Column("correction", Uuid, primary_key=True),
+    Column("share", Uuid, primary_key=True),
+    Column("recipient", Text, nullable=False),
+    # stopped: nothing had left | due: a note is to go | notifying: it is under way | notified: it is there
+    # told: where no note can go, people read of it | unreached: it could not be delivered
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("delivery", Uuid),  # that carries the note alone; None: with the share's own
+    moment("at"),
+    moment("notified_at", nullable=True),
+    moment("acknowledged_at", nullable=True),
+    Column("acknowledged_by", Text),
+    Column("remark", Text, nullable=False, server_default=""),
+    moment("noticed_at", nullable=True),  # when a notice was raised, as nobody had acknowledged it
+    Index("ix_corrected_shares_share", "share"),
+    Index("ix_corrected_shares_delivery", "delivery", postgresql_where=text("delivery IS NOT NULL")),
+    Index("ix_corrected_shares_due", "at", postgresql_where=text("state IN ('due', 'notifying')")),
+    Index(
+        "ix_corrected_shares_outstanding",
+        "at",
+        postgresql_where=text("acknowledged_at IS NULL AND state <> 'stopped'"),
+    ),
+)
+"""Whom a correction concerns, and how far it has come."""
+
+subject_findings = subject_findings_table(metadata)
+"""What was found, erased, rectified and kept of persons, for whoever asked."""

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
-from imex.db.tables.common import common_tables
+from imex.db.tables.common import common_tables, subject_findings_table
 
 SCHEMA = "validation"
 metadata = MetaData(schema=SCHEMA)
@@ -144,3 +144,6 @@ quarantine = Table(
     Index("ix_quarantine_study", "source", "study_uid"),
     Index("ix_quarantine_instance", "source", "sop_instance_uid"),
 )
+
+subject_findings = subject_findings_table(metadata)
+"""What was found, erased, rectified and kept of persons, for whoever asked."""

@@ -89,6 +89,7 @@ def make_head(
     from imex.deidentification.reading import text_of
     from imex.deidentification.reidentify import facts_of
     from imex.delivery.changing.encode import read, write
+    from imex.dicom.rejection import relist
 
     dataset = read(head, encoding)
     try:
@@ -98,6 +99,7 @@ def make_head(
         origin = facts_of(dataset)
         study_uid = text_of(dataset, 0x0020000D)
         outcome = deidentify(dataset, profile_with(asked.options), key, source)
+        relist(dataset)
         held = held or release.residue(dataset, outcome)
     except Exception as error:  # noqa: BLE001  what cannot be read to its last value cannot be judged
         raise CannotChange(f"it cannot be de-identified ({type(error).__name__})") from None
