@@ -14,6 +14,7 @@ from imex.db.tables import delivery as tables
 from imex.db.tables.delivery import deliveries, destinations
 from imex.delivery.controls import tell_waiting
 from imex.delivery.decide import BREAKER_DELIVERIES
+from imex.delivery.destinations import got_nothing_through
 from imex.delivery.jobs import Due
 from imex.delivery.leases import Leases
 from imex.dimse import StoreCommand, StoreResponse
@@ -242,6 +243,21 @@ async def test_what_is_not_reached_is_found_back_by_one_and_all_go_on(world: Wor
                 await world.until_outcome(passage, "delivered")
     row = await world.destination("RT3")
     assert (row.failures, row.probe_at, row.failed_by) == (0, None, [])
+
+
+async def test_a_destination_that_says_when_is_not_asked_before(world: World) -> None:
+    await queue(world, 4)
+    leases = Leases(world.database, "one", timedelta(seconds=15))
+    jobs = await leases.claim(Due("RT3", "pacs", emergency=False), lambda *_: 4)
+    now = datetime.now(UTC)
+    for job in jobs:
+        async with world.database.unit() as unit:
+            await got_nothing_through(
+                unit, job, reason="503", place="", now=now, draw=0.0, not_before=now + timedelta(minutes=7)
+            )
+    row = await world.destination("RT3")
+    assert len(row.failed_by) == BREAKER_DELIVERIES
+    assert row.probe_at == now + timedelta(minutes=7)
 
 
 async def test_an_emergency_need_not_wait_for_the_next_probe(world: World) -> None:

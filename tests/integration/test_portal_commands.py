@@ -241,8 +241,8 @@ async def test_a_destination_is_paused_by_its_institution_or_the_administration(
         for client in (source, recipient):
             [shown] = (await client.get("/api/v1/destinations")).json()["items"]
             assert (shown["state"], shown["reason"], shown["waiting"]) == ("paused", "upgrade", 1)
-            health = (await client.get("/api/v1/health")).json()
-            assert "RT3/pacs is paused: upgrade" in health["problems"]
+            [held] = (await client.get("/api/v1/health")).json()["destinations"]
+            assert (held["recipient"], held["state"], held["reason"]) == ("RT3", "paused", "upgrade")
         assert (await other.get("/api/v1/destinations")).json()["items"] == []
         assert (await recipient.post(f"{path}/resume")).status_code == 202
     commands = await portal.outbox("commands")

@@ -55,9 +55,12 @@ async def lock(unit: UnitOfWork, recipient: str, endpoint: str) -> Standing | No
 
 
 async def got_nothing_through(
-    unit: UnitOfWork, job: Job, *, reason: str, place: str, now: datetime, draw: float
+    unit: UnitOfWork, job: Job, *, reason: str, place: str, now: datetime, draw: float, not_before: datetime
 ) -> None:
-    """An attempt ended with nothing, and it was the destination's trouble and not an instance's."""
+    """An attempt ended with nothing, and it was the destination's trouble and not an instance's.
+
+    It is not asked again `not_before`, which may be its own word.
+    """
     d = destinations.c
     where = _one(*job.destination)
     row = (
@@ -76,7 +79,7 @@ async def got_nothing_through(
     probe_at = None
     if len(failed_by) >= decide.BREAKER_DELIVERIES:
         beyond = failures - decide.BREAKER_DELIVERIES + 1
-        probe_at = now + decide.probe_wait(beyond, now - since, draw)
+        probe_at = max(now + decide.probe_wait(beyond, now - since, draw), not_before)
     await unit.connection.execute(
         update(destinations)
         .where(where)

@@ -282,9 +282,15 @@ async def _end_attempt(
 async def _note_destination(unit: UnitOfWork, job: Job, result: Result) -> None:
     """What the attempt tells of the destination as a whole."""
     if result.away:
-        draw = random.random()  # noqa: S311
+        now = datetime.now(UTC)
         await got_nothing_through(
-            unit, job, reason=result.reason, place=result.place, now=datetime.now(UTC), draw=draw
+            unit,
+            job,
+            reason=result.reason,
+            place=result.place,
+            now=now,
+            draw=random.random(),  # noqa: S311
+            not_before=now + timedelta(seconds=result.again_after),
         )
     elif result.confirmed or result.sent or result.failed:
         await reached(unit, *job.destination)

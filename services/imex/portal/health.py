@@ -35,7 +35,8 @@ class NetworkHealth(BaseModel):
     backlogs: list[network.Backlog]
     waiting: network.Waiting
     destinations: list[Destination] = Field(
-        description="of the caller's institution and those it sends to: the ones that take nothing now"
+        description="of the caller's institution and those it sends to: the ones that take nothing now; that"
+        " is no problem of the network's own"
     )
 
 
@@ -53,7 +54,6 @@ async def look(portal: Portal, scope: Scope) -> NetworkHealth:
         for one in backlogs
         if one.oldest_s > STALE_S
     ]
-    problems += [f"{one.recipient}/{one.endpoint} is {one.state}: {one.reason}" for one in held]
     return NetworkHealth(
         status="degraded" if problems else "ok",
         problems=problems,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from imex.delivery import decide
 from imex.delivery.decide import (
+    BREAKER_DELIVERIES,
     PRIORITIES,
     Answer,
     Failing,
@@ -22,6 +23,7 @@ from imex.delivery.decide import (
     next_attempt_at,
     next_failing,
     next_step,
+    probe_wait,
     settled,
     summary,
 )
@@ -53,7 +55,19 @@ def test_waits_grow_with_failures_and_with_time(
     assert backoff(count, shorter, draw) <= backoff(count + 1, shorter, draw)
 
 
+@given(failures, spans, draws)
+def test_deliveries_that_take_turns_at_probing_wait_a_minute_at_most_in_the_first_hour(
+    count: int, failing_for: timedelta, draw: float
+) -> None:
+    wait = probe_wait(count, failing_for, draw)
+    assert timedelta(seconds=1) <= wait <= timedelta(minutes=30)
+    if failing_for < HOUR:
+        assert wait * (BREAKER_DELIVERIES + 1) <= timedelta(seconds=60)
+    assert probe_wait(count, failing_for, draw) <= probe_wait(count + 1, failing_for, draw)
+
+
 def test_the_first_waits_are_short() -> None:
+    assert [probe_wait(count, timedelta(0), 0).total_seconds() for count in range(1, 6)] == [2, 4, 8, 15, 15]
     waits = [backoff(count, timedelta(0), 0).total_seconds() for count in range(1, 8)]
     assert waits == [2, 4, 8, 15, 30, 45, 45]
 
