@@ -147,4 +147,4 @@ def test_events_are_named_noun_and_past_tense_verb() -> None:
         prefix, noun, verb = name.split(".")
         assert prefix == "imex"
         assert noun.isalpha()
-        assert verb.endswith("ed") or verb in {"withdrawn"}, name
+        assert verb.endswith("ed") or verb in {"withdrawn", "kept"}, name

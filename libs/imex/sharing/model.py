@@ -66,6 +66,8 @@ class Study:
     settled_at: datetime | None = None
     disputed: int = 0
     """Accepted instances that do not leave until a person decides between them and other copies."""
+    recalled: int = 0
+    """Of these, those that their sender has taken back: they never leave."""
     stated_instances: int | None = None
     """How many instances there are, as the sender says (0020,1208)."""
     retention_at: datetime | None = None

@@ -95,9 +95,12 @@ def missing(study: Study, share: Share) -> int:
 
 
 def missing_words(
-    study: Study, share: Share, held_reasons: Sequence[str], failed_reasons: Sequence[str]
+    study: Study, share: Share, held_reasons: Sequence[str], failed_reasons: Sequence[str], recalled: int = 0
 ) -> str:
-    """What a partial share lacks and why, for people; reasons come without patient data."""
+    """What a partial share lacks and why, for people; reasons come without patient data.
+
+    `recalled` are instances that it lacks because their sender has taken them back.
+    """
     total = study.received
     parts: list[str] = []
     if study.waiting:
@@ -106,7 +109,9 @@ def missing_words(
         parts.append(f"{study.discarded} discarded from quarantine")
     if study.lost:
         parts.append(f"{study.lost} received and not processed (see the dead letters)")
-    unconfirmed = study.validated - share.confirmed
+    if recalled:
+        parts.append(f"{recalled} recalled by {share.source}")
+    unconfirmed = study.validated - share.confirmed - recalled
     if unconfirmed > 0:
         parts.append(_with(f"{unconfirmed} not accepted by {share.recipient}", failed_reasons))
     lacking = missing(study, share)

@@ -21,9 +21,11 @@ Answer = StudyDisposed | StudyKept
 _AGAIN = timedelta(hours=1)
 _FORGET = text(
     "WITH gone AS (DELETE FROM routing.instances WHERE source = :source AND study_uid = :study_uid"
-    "  AND received_at <= :through RETURNING event_id, source, study_uid, sop_instance_uid, digest),"
-    " put AS (INSERT INTO routing.disposed (event_id, source, study_uid, sop_instance_uid, digest, at)"
-    "  SELECT event_id, source, study_uid, sop_instance_uid, digest, :at FROM gone)"
+    "  AND received_at <= :through RETURNING event_id, source, study_uid, sop_instance_uid, digest,"
+    "  series_uid, sop_class_uid),"
+    " put AS (INSERT INTO routing.disposed (event_id, source, study_uid, sop_instance_uid, digest,"
+    "  series_uid, sop_class_uid, at) SELECT event_id, source, study_uid, sop_instance_uid, digest,"
+    "  series_uid, sop_class_uid, :at FROM gone)"
     " SELECT count(*) FROM gone"
 )
 _FORGET_ASSOCIATIONS = text(
@@ -78,7 +80,16 @@ async def _dispose(
             # nothing of it can be tried again, and an inbox has nothing to show any more
             unit.publish(publish.manifest_withdrawn(replace(gone_share, reason=words), cause))
     return replace(
-        study, validated=0, discarded=0, lost=0, bytes=0, retiring_at=None, retention_at=None, disposed_at=now
+        study,
+        validated=0,
+        discarded=0,
+        lost=0,
+        disputed=0,
+        recalled=0,
+        bytes=0,
+        retiring_at=None,
+        retention_at=None,
+        disposed_at=now,
     )
 
 

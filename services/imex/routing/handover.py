@@ -87,7 +87,8 @@ class HandOver:
         """What a share lacks, in words."""
         held = await self._repository.held_reasons(study.key) if study.waiting else []
         failed = await self._repository.failed_reasons(share.id) if share.failed else []
-        return missing_words(study, share, held, failed)
+        recalled = await self._repository.recalled_unsent(share.id, study.key) if study.recalled else 0
+        return missing_words(study, share, held, failed, recalled)
 
 
 def _both(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:

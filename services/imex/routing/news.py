@@ -41,7 +41,7 @@ class Stored:
     """Events whose bytes took the place of accepted ones."""
     taken_back: Mapping[UUID, int] = field(default_factory=dict)
     """By share, how many instances that had been handed over have other bytes now."""
-    disputed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    disputed: Mapping[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
     """Studies whose number of instances in dispute may be another."""
 
 
@@ -79,7 +79,8 @@ def read(  # noqa: PLR0912  one branch for each kind of news
 ) -> tuple[Study, News]:
     """The study after the messages, and what they mean for its shares."""
     news = News(taken_back=stored.taken_back)
-    study = replace(study, disputed=stored.disputed.get(study.key, study.disputed))
+    disputed, recalled = stored.disputed.get(study.key, (study.disputed, study.recalled))
+    study = replace(study, disputed=disputed, recalled=recalled)
     new_associations = {key[2] for key in stored.associations if key[:2] == study.key}
     for message in messages:
         event: Event[Any] = message.event

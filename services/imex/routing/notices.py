@@ -11,7 +11,7 @@ from imex.db.tables import routing as tables
 from imex.events import ids
 from imex.sharing.model import Share, StudyKey
 
-Kind = Literal["escalated", "stuck"]
+Kind = Literal["escalated", "stuck", "outstanding"]
 
 
 async def about_share(unit: UnitOfWork, kind: Kind, share: Share, reason: str, at: datetime) -> None:

@@ -88,6 +88,7 @@ _Builder = Callable[[Share, Mapping[str, Any]], tuple[type[Event[Any]], shares.S
 Announcement = Literal[
     "requested", "accepted", "refused", "first_image_received", "completed", "delivery_attempted",
     "partial", "delivered", "failed", "cancelled", "revoked", "expired", "escalated", "viewed",
+    "recalled", "corrected", "correction_acknowledged",
 ]  # fmt: skip
 
 _BUILDERS: Mapping[Announcement, _Builder] = {
@@ -136,6 +137,18 @@ _BUILDERS: Mapping[Announcement, _Builder] = {
     "viewed": lambda share, more: (
         shares.ShareViewed,
         shares.ShareViewedPayload(**_said(share), by=more["by"], how=more["how"]),
+    ),
+    "recalled": lambda share, more: (
+        shares.ShareRecalled,
+        shares.ShareRecalledPayload(**_said(share), **more),
+    ),
+    "corrected": lambda share, more: (
+        shares.ShareCorrected,
+        shares.ShareCorrectedPayload(**_said(share), **more),
+    ),
+    "correction_acknowledged": lambda share, more: (
+        shares.ShareCorrectionAcknowledged,
+        shares.ShareCorrectionAcknowledgedPayload(**_said(share), **more),
     ),
 }
 

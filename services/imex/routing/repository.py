@@ -115,21 +115,27 @@ _DISPUTE = text(
 _UNDISPUTE = text(
     "UPDATE routing.instances i SET disputed = false"
     " FROM routing.held q WHERE q.quarantine = ANY(CAST(:entries AS uuid[])) AND q.disputes"
-    " AND i.source = q.source AND i.sop_instance_uid = q.sop_instance_uid AND i.disputed"
+    " AND i.source = q.source AND i.sop_instance_uid = q.sop_instance_uid AND i.disputed AND NOT i.recalled"
     " AND NOT EXISTS (SELECT 1 FROM routing.held o WHERE o.source = i.source AND o.study_uid = q.study_uid"
     "  AND o.sop_instance_uid = i.sop_instance_uid AND o.state = 'waiting' AND o.disputes)"
 )
 _DISPUTED = text(
-    "SELECT k.source, k.uid AS study_uid, count(i.sop_instance_uid) AS disputed"
+    "SELECT k.source, k.uid AS study_uid, count(i.sop_instance_uid) AS disputed,"
+    " count(*) FILTER (WHERE i.recalled) AS recalled"
     " FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, uid)"
     " LEFT JOIN routing.instances i ON i.source = k.source AND i.study_uid = k.uid AND i.disputed"
     " GROUP BY k.source, k.uid"
+)
+_RECALLED_UNSENT = text(
+    "SELECT count(*) FROM routing.instances i WHERE i.source = :source AND i.study_uid = :study_uid"
+    " AND i.recalled AND NOT EXISTS (SELECT 1 FROM routing.share_instances h WHERE h.share = :share"
+    "  AND h.sop_instance_uid = i.sop_instance_uid AND h.state = 'confirmed')"
 )
 _REPLACE = text(
     "UPDATE routing.instances SET series_uid = :series_uid, sop_class_uid = :sop_class_uid,"
     " transfer_syntax = :transfer_syntax, modality = :modality, object_key = :object_key, size = :size,"
     " digest = :digest, directory_version = :directory_version, received_at = :received_at,"
-    " event_id = :event_id, disputed = false"
+    " event_id = :event_id, disputed = false, recalled = false"
     " WHERE source = :source AND study_uid = :study_uid AND sop_instance_uid = :sop_instance_uid"
     " AND event_id <> :event_id RETURNING sop_instance_uid"
 )
@@ -269,13 +275,13 @@ class Repository:
         if entries:
             await self._connection.execute(_UNDISPUTE, {"entries": list(entries)})
 
-    async def disputed(self, keys: Sequence[StudyKey]) -> dict[StudyKey, int]:
-        """How many accepted instances of each study are in dispute."""
+    async def disputed(self, keys: Sequence[StudyKey]) -> dict[StudyKey, tuple[int, int]]:
+        """How many accepted instances of each study are in dispute, and how many of these were taken back."""
         if not keys:
             return {}
         names = {"sources": [key[0] for key in keys], "uids": [key[1] for key in keys]}
         rows = await self._connection.execute(_DISPUTED, names)
-        return {(row.source, row.study_uid): row.disputed for row in rows}
+        return {(row.source, row.study_uid): (row.disputed, row.recalled) for row in rows}
 
     async def replace_instance(self, event_id: UUID, facts: InstanceFacts) -> list[UUID]:
         """Put other bytes in the place of accepted ones; the shares whose delivery had not sent those yet.
@@ -429,6 +435,11 @@ class Repository:
             .order_by(tables.share_instances.c.reason)
         )
         return list((await self._connection.execute(statement)).scalars())
+
+    async def recalled_unsent(self, share: UUID, key: StudyKey) -> int:
+        """How many instances the share lacks because their sender has taken them back."""
+        names = {"share": share, "source": key[0], "study_uid": key[1]}
+        return int(await self._connection.scalar(_RECALLED_UNSENT, names) or 0)
 
     async def held_facts(self, key: StudyKey) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
         """Modalities, SOP classes and body parts of what waits in quarantine."""

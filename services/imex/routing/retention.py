@@ -26,7 +26,7 @@ def kept_until(
     study itself is under legal hold; `usual`: how long after the end of a share, where no agreement says.
     What did not arrive can be shared again as long as a study waits for a recipient.
     """
-    if on_hold or study.waiting or study.disputed:
+    if on_hold or study.waiting or study.disputed > study.recalled:
         return None
     open_ = [share for share in shares if share.disposed_at is None]
     if not all(share.state in SETTLED_STATES for share in open_):

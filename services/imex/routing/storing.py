@@ -86,6 +86,8 @@ async def store_facts(repository: Repository, messages: Sequence[Message]) -> St
     changed = {(data.source, data.study_uid) for data in held if data.disputes}
     changed |= {(event.data.source, event.data.study_uid) for event in discarded}
     changed |= {(event.data.source, event.data.study_uid) for event in released}
+    # what takes the place of what was recalled may leave again
+    changed |= {(e.data.source, e.data.study_uid) for e in validated if e.id in replaced}
     stored = replace(
         stored,
         replaced=frozenset(replaced),

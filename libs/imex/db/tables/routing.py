@@ -298,7 +298,7 @@ notices = Table(
     "notices",
     metadata,
     identifier(),
-    Column("kind", Text, nullable=False),  # escalated | stuck
+    Column("kind", Text, nullable=False),  # escalated | stuck | outstanding
     source(),
     study_uid(),
     Column("share", Uuid),  # None: about the study

@@ -17,7 +17,7 @@ from imex.portal.queries.page import Page
 from imex.portal.queries.veil import shown_study_uid
 from imex.portal.scope import Caller, Scope
 
-NoticeKind = Literal["escalated", "stuck"]
+NoticeKind = Literal["escalated", "stuck", "outstanding"]
 NoticeState = Literal["open", "acknowledged"]
 
 
@@ -26,7 +26,8 @@ class Notice(BaseModel):
 
     id: UUID
     kind: NoticeKind = Field(
-        description="escalated: a share was not delivered in its time; stuck: a study does not go on"
+        description="escalated: a share was not delivered in its time; stuck: a study does not go on; "
+        "outstanding: a recall or a correction that nobody has acknowledged"
     )
     source: str
     study_uid: str
