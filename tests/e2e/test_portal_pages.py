@@ -111,6 +111,35 @@ async def site(migrated_database_url: str, pictures: Path) -> AsyncIterator[Site
         assert looked_at.complaints == []
 
 
+async def _carried(site: Site) -> UUID:
+    """Deliveries to a destination that is paused, one that is away, and one that works; one of the first."""
+    made, now = site.world, datetime.now(UTC)
+    paused = {"paused": uuid4(), "paused_at": now, "paused_by": "kim", "paused_institution": "RT3"}
+    away = {"failures": 7, "failing_since": now, "failed_at": now, "probe_at": now, "failed_by": []}
+    for endpoint, facts in (
+        ("pacs", paused | {"paused_reason": "the archive moves to new storage"}),
+        ("archive", away | {"failed_reason": "connection refused by 10.20.30.40 port 104"}),
+        ("inbox", {}),
+    ):
+        place = {"recipient": "RT3", "endpoint": endpoint}
+        await made.write(delivery.destinations, place | facts)
+        await made.write(delivery.queues, place | {"source": "RQM"})
+    study = await made.study()
+    share = await made.share(study, state="delivering", confirmed=3)
+    one = await made.delivery(share, study, next_attempt_at=now)
+    await made.write(
+        delivery.attempts,
+        {"id": uuid4(), "delivery": one, "number": 1, "started_at": now, "ended_at": now,
+         "outcome": "failed", "reason": "connection refused", "confirmed": 3},
+    )  # fmt: skip
+    await made.write(
+        delivery.controls,
+        {"id": uuid4(), "delivery": one, "recipient": "RT3", "endpoint": "pacs", "command": "retry",
+         "actor": "rqm-sender", "institution": "RQM", "reason": "they are back"},
+    )  # fmt: skip
+    return one
+
+
 async def _busy(site: Site) -> tuple[UUID, UUID]:
     """A network on a usual day; the share that is looked at, and an entry in quarantine."""
     made = site.world
@@ -189,6 +218,7 @@ async def _busy(site: Site) -> tuple[UUID, UUID]:
 @pytest.mark.parametrize("width", ["desk", "phone"])
 async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
     share, entry = await _busy(site)
+    carried = await _carried(site)
     nobody = await site.visitor(width, username=None)
     await site.picture(nobody, f"{width}-1-sign-in")
     await nobody.get_by_label("User name").fill("rqm-sender")
@@ -202,6 +232,8 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
         "4-share": f"/shares/{share}",
         "5-no-match": "/shares?q=1.2.3&state=expired",
         "5a-inbox": "/inbox",
+        "5b-deliveries": "/deliveries",
+        "5c-delivery": f"/deliveries/{carried}",
         "6-quarantine": "/quarantine",
         "7-held": f"/quarantine/{entry}",
         "7a-notices": "/notices",
@@ -224,7 +256,7 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
 
 async def test_a_new_network_explains_itself(site: Site) -> None:
     person = await site.visitor(username="admin")
-    for name in ("shares", "inbox", "quarantine", "studies", "directory"):
+    for name in ("shares", "deliveries", "inbox", "quarantine", "studies", "directory"):
         path = f"/{name}"
         await person.goto(site.url + path)
         assert await person.locator(".imex-empty").count() == 1, path

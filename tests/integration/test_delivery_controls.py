@@ -154,7 +154,7 @@ async def test_the_rest_goes_to_another_endpoint_and_the_receipt_says_what_went_
     assert {one["endpoint"] for one in elsewhere.values()} == {"pacs"}
     assert receipt.document["complete"]
     [told] = await world.events(DeliverySteered)
-    assert (told.data.command, told.data.from_endpoint) == ("reroute", "pacs")
+    assert (told.data.command, told.data.from_endpoint, told.data.endpoint) == ("reroute", "pacs", "archive")
 
 
 async def test_a_failed_delivery_is_rerouted_with_what_had_failed(world: World) -> None:

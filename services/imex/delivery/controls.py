@@ -1,6 +1,7 @@
 """What people ask of deliveries and destinations: retry, cancel, pause, resume, another endpoint."""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
@@ -43,8 +44,10 @@ async def steer(unit: UnitOfWork, event: DeliveryCommanded, row: Row[Any]) -> No
         case _:
             return  # it is so already
     before = row.endpoint if data.command == "reroute" else None
-    await note(unit, event.id, data, row.recipient, told.endpoint, delivery=row.id, before=before)
-    unit.publish(facts.steered(job_of(told), data, cause=event.id, at=event.time, before=before))
+    # one that runs goes there once it has stopped
+    job = replace(job_of(told), endpoint=data.endpoint if before and data.endpoint else told.endpoint)
+    await note(unit, event.id, data, row.recipient, job.endpoint, delivery=row.id, before=before)
+    unit.publish(facts.steered(job, data, cause=event.id, at=event.time, before=before))
 
 
 async def steer_destination(unit: UnitOfWork, event: DestinationCommanded) -> None:
