@@ -52,7 +52,10 @@ def told(stored: str, wanted: str, name: Callable[[str], str]) -> str:
 
 
 class Converter:
-    """Rewrites one data set at a time, off the event loop, so that memory is bounded."""
+    """Rewrites one data set at a time, off the event loop, so that memory is bounded.
+
+    Those that are transcoded wait for a turn of their own before they are read.
+    """
 
     def __init__(self, most_bytes: int = _MOST_BYTES, transcoder: Transcoder | None = None) -> None:
         """Larger data sets are not rewritten. Without a transcoder pixel data stays as it is."""
@@ -72,34 +75,41 @@ class Converter:
             CannotConvert: it is too large, or cannot be read.
             PayloadBroken, StoreError: as reading it does.
         """
-        instance = payload.instance
+        stored = payload.instance.transfer_syntax
         if payload.size > self._most_bytes:
             raise CannotConvert(f"it is larger than the {self._most_bytes >> 20} MiB that are rewritten")
-        async with self._turn:
-            whole = payload.whole
-            if whole is None:
-                whole = memoryview(b"".join([bytes(piece) async for piece in payload.pieces()]))
-            stored = instance.transfer_syntax
-            if syntax not in rewritable_to(stored):
-                return await self._transcode(whole, stored, syntax)
-            rewritten = await asyncio.to_thread(rewrite, whole, stored, syntax, self._most_bytes)
-            return memoryview(rewritten)
-
-    async def _transcode(self, data: memoryview, stored: str, wanted: str) -> memoryview:
-        """By way of Explicit VR Little Endian, which is what codecs are given."""
+        if syntax in rewritable_to(stored):
+            async with self._turn:
+                whole = await _whole(payload)
+                made = await asyncio.to_thread(rewrite, whole, stored, syntax, self._most_bytes)
+                return memoryview(made)
         if self._transcoder is None:
             raise CannotConvert("it cannot be rewritten without loss")
+        # in a line of its own: what decoders take long for holds up nobody else
+        async with self._transcoder.turns:
+            return await self._transcode(self._transcoder, await _whole(payload), stored, syntax)
+
+    async def _transcode(
+        self, transcoder: Transcoder, data: memoryview, stored: str, wanted: str
+    ) -> memoryview:
+        """By way of Explicit VR Little Endian, which is what codecs are given."""
         if stored == IMPLICIT:
             data = memoryview(await asyncio.to_thread(rewrite, data, stored, EXPLICIT, self._most_bytes))
             stored = EXPLICIT
         to = EXPLICIT if wanted == IMPLICIT else wanted
         try:
-            made = await self._transcoder.transcode(data, stored, to)
+            made = await transcoder.transcode(data, stored, to)
         except CannotTranscode as error:
             raise CannotConvert(str(error)) from None
         if wanted == IMPLICIT:
             return memoryview(await asyncio.to_thread(rewrite, made, EXPLICIT, IMPLICIT, 2 * len(made)))
         return made
+
+
+async def _whole(payload: Payload) -> memoryview:
+    if payload.whole is not None:
+        return payload.whole
+    return memoryview(b"".join([bytes(piece) async for piece in payload.pieces()]))
 
 
 def rewrite(data: memoryview, stored: str, wanted: str, most_bytes: int = _MOST_BYTES) -> bytes:

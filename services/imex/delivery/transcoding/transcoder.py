@@ -37,7 +37,8 @@ class Transcoder:
     def __init__(self, limits: Limits | None = None) -> None:
         """No child runs until there is something to do."""
         self._limits = limits or Limits()
-        self._turns = asyncio.Semaphore(self._limits.at_a_time)
+        self.turns = asyncio.Semaphore(self._limits.at_a_time)
+        """Whoever has a data set transcoded takes one first, so that it is not read into memory before."""
         self._idle: list[Process] = []
         self._ending: dict[int, asyncio.TimerHandle] = {}
 
@@ -47,23 +48,20 @@ class Transcoder:
         Raises:
             CannotTranscode: it is not possible, or not within the limits.
         """
-        async with self._turns:
-            child = await self._child()
-            try:
-                async with asyncio.timeout(self._limits.seconds):
-                    answer, made = await self._ask(child, data, stored, wanted)
-            except TimeoutError:
-                await _end(child)
-                raise CannotTranscode(
-                    f"transcoding it takes longer than {self._limits.seconds:g} s"
-                ) from None
-            except (OSError, asyncio.IncompleteReadError, ValueError):
-                await _end(child)
-                raise CannotTranscode("transcoding it breaks the process that does it") from None
-            except BaseException:
-                await _end(child)
-                raise
-            self._keep(child)
+        child = await self._child()
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                answer, made = await self._ask(child, data, stored, wanted)
+        except TimeoutError:
+            await _end(child)
+            raise CannotTranscode(f"transcoding it takes longer than {self._limits.seconds:g} s") from None
+        except (OSError, asyncio.IncompleteReadError, ValueError):
+            await _end(child)
+            raise CannotTranscode("transcoding it breaks the process that does it") from None
+        except BaseException:
+            await _end(child)
+            raise
+        self._keep(child)
         if why := answer.get("why"):
             raise CannotTranscode(str(why))
         return memoryview(made)
