@@ -3,9 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pydicom
 from dicomweb_client import DICOMwebClient
 
+from imex.dicom import dataset_digest
+from imex.dicomweb.media import media_type
+from imex.dicomweb.related import PartBegun, PartPiece, RelatedReader
 from imex.testing.dicom import synthetic_study
 from imex.testing.network import Institution, Network
 from imex.testing.peers import StoreScp
@@ -31,3 +35,73 @@ def test_a_study_sent_by_stow_is_delivered_and_named_part_by_part(
     share = network.wait_share(study.study_uid, "delivered")
     assert (share["source"], share["instances"]["delivered"]) == (source.code, 24)
     assert receiver.held() == sorted(study.digests.values())
+
+
+def test_its_recipient_finds_and_retrieves_it_and_the_source_is_told(
+    network: Network, receiving: Receiving
+) -> None:
+    source, recipient = network.pair()
+    stranger = network.institution()
+    network.apply()
+    receiving(recipient)
+    study = synthetic_study(12, size=128)
+    body, kind = related([instance.file() for instance in study.instances])
+    described = network.stack.described
+    sent = httpx2.post(
+        f"{described['dicomweb']}/studies",
+        content=body,
+        headers={"Authorization": f"Bearer {described['tokens'][source.code]}", "Content-Type": kind},
+        timeout=30,
+        trust_env=False,
+    )
+    assert sent.status_code == 200
+    share = network.wait_share(study.study_uid, "delivered")
+    for who in (source, recipient):
+        reader = client(network, who.code)
+        (found,) = reader.search_for_studies(search_filters={"PatientID": study.patient_id})
+        assert found["0020000D"]["Value"] == [study.study_uid]
+        assert len(reader.search_for_instances(study.study_uid)) == 12
+        assert len(reader.retrieve_study_metadata(study.study_uid)) == 12
+    got = client(network, recipient.code).retrieve_study(study.study_uid)
+    assert {dataset.SOPInstanceUID for dataset in got} == set(study.digests)
+    assert retrieved_digests(network, recipient, study.study_uid) == sorted(study.digests.values())
+    assert client(network, stranger.code).search_for_studies() == []
+    network.wait_for(
+        lambda: "viewed" in network.steps(share), 20, "the timeline says that the recipient has retrieved it"
+    )
+    exported = network.stack.imex("audit", "export").stdout
+    assert share["id"] in exported
+
+
+def related(files: list[bytes]) -> tuple[bytes, str]:
+    """A body as any program would put it together."""
+    boundary = "imex-test"
+    parts = b"".join(
+        f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode() + file + b"\r\n" for file in files
+    )
+    kind = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    return parts + f"--{boundary}--\r\n".encode(), kind
+
+
+def retrieved_digests(network: Network, institution: Institution, study_uid: str) -> list[str]:
+    """Of the data sets as they come over the wire."""
+    described = network.stack.described
+    answer = httpx2.get(
+        f"{described['dicomweb']}/studies/{study_uid}",
+        headers={
+            "Authorization": f"Bearer {described['tokens'][institution.code]}",
+            "Accept": 'multipart/related; type="application/dicom"; transfer-syntax=*',
+        },
+        timeout=30,
+        trust_env=False,
+    )
+    assert answer.status_code == 200
+    reader = RelatedReader(media_type(answer.headers["content-type"]).parameters["boundary"])
+    files: list[bytearray] = []
+    for happening in reader.feed(answer.content):
+        if isinstance(happening, PartBegun):
+            files.append(bytearray())
+        elif isinstance(happening, PartPiece):
+            files[-1] += happening.data
+    reader.finish()
+    return sorted(dataset_digest(file) for file in files)
