@@ -85,7 +85,7 @@ async def app(settings: Settings, kafka_settings: KafkaSettings) -> AsyncIterato
     )
     await producer.stop()
     metrics = Metrics("routing")
-    running = App("routing", components(settings, metrics, documents), settings.http, metrics)
+    running = App("routing", components(settings, metrics, documents, documents), settings.http, metrics)
     await running.start()
     yield running
     await running.stop()

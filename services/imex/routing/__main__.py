@@ -9,6 +9,7 @@ from imex.events.sealed import SealedPerson
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
+from imex.routing.corrections.notes import Notes
 from imex.routing.escalation import Escalation, Objectives
 from imex.routing.intake import Intake
 from imex.routing.meters import Meters
@@ -56,13 +57,19 @@ def main() -> None:
 
     def compose(metrics: Metrics) -> Sequence[Component]:
         documents = MinioStore(settings.s3, settings.s3.directory_bucket)
-        return (Resources(documents.close), *components(settings, metrics, documents))
+        notes = MinioStore(settings.s3, settings.s3.bucket)
+        return (Resources(documents.close, notes.close), *components(settings, metrics, documents, notes))
 
     run_service(NAME, settings, compose)
 
 
-def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> Sequence[Component]:
-    """The service's parts in the order in which they start; `documents` holds the directory's versions."""
+def components(
+    settings: Settings, metrics: Metrics, documents: ObjectStore, notes: ObjectStore
+) -> Sequence[Component]:
+    """The service's parts in the order in which they start.
+
+    `documents` holds the directory's versions; into `notes`, where payloads are, go rejection notes.
+    """
     database = Database(settings.database.url, NAME, settings.database.pool_size)
     sealer = Sealer(settings.sealing.key_bytes(), settings.sealing.current)
     traces = Traces(NAME, settings.traces, metrics=metrics)
@@ -119,6 +126,9 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
     priors = PriorsLoop(database, around)
     own = settings.routing
     retiring = Retiring(database, around, timedelta(days=own.retain_days))
+    kept = timedelta(days=own.retain_days)
+    outstanding = timedelta(days=own.outstanding_days)
+    corrections = Notes(database, around, notes, outstanding=outstanding, kept=kept)
     objectives = Objectives(own.objective_emergency_s, own.objective_urgent_s, own.objective_routine_s)
     escalation = Escalation(database, around, objectives, meters.escalated)
     return (
@@ -137,6 +147,7 @@ def components(settings: Settings, metrics: Metrics, documents: ObjectStore) -> 
         Background("revocation", revocation.turn, REVOKE_EVERY_S),
         Background("priors", priors.turn, PRIORS_EVERY_S),
         Background("retention", retiring.turn, own.retention_every_s),
+        Background("corrections", corrections.turn, own.corrections_every_s),
         Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
         Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
     )

@@ -6,11 +6,12 @@ from datetime import datetime
 
 from imex.db import UnitOfWork
 from imex.directory import DirectoryIndex
-from imex.events.validations import AssociationValidated
+from imex.events.validations import AssociationValidated, InstanceValidated
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
+from imex.routing.corrections.hearing import hear
 from imex.routing.deciding import Deciding
 from imex.routing.disposal import Answer, take_note
 from imex.routing.docket import Docket
@@ -50,6 +51,8 @@ class Intake:
         known = await self._lock(repository, groups)
         groups = {key: group for key, group in groups.items() if key in known}
         stored = await store_facts(repository, [message for group in groups.values() for message in group])
+        accepted = (m.event for m in judged if isinstance(m.event, InstanceValidated))
+        await hear(unit, accepted, stored.instances)
         lost = await repository.lost(_may_have_lost(known, groups))
         docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
         index = self._around.index()

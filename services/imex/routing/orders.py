@@ -7,6 +7,7 @@ from uuid import UUID
 
 from imex.db import UnitOfWork
 from imex.events.commands import (
+    CorrectionCommanded,
     HoldCommanded,
     LinkCommanded,
     MarkCommanded,
@@ -17,6 +18,7 @@ from imex.events.commands import (
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
+from imex.routing.corrections.orders import obey as obey_corrections
 from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
 from imex.routing.handover import HandOver
@@ -61,6 +63,8 @@ class Orders:
                 await obey_link(unit, message.event, self._around, self._open_person)
         if holds := [one.event for one in messages if isinstance(one.event, HoldCommanded)]:
             await obey_holds(unit, holds, self._around)
+        if wrong := [one.event for one in messages if isinstance(one.event, CorrectionCommanded)]:
+            await obey_corrections(unit, wrong, self._around)
         if commands := [one.event for one in messages if isinstance(one.event, ShareCommanded)]:
             await self._obey(commands, unit)
         # behind the commands: who was let in by one of them has read it after that
@@ -135,6 +139,9 @@ def _create(
 ) -> tuple[Study, Result]:
     if study.retiring_at is not None or study.disposed_at is not None:
         words = "its images have been deleted, as they are kept for a limited time; send the study again"
+        return study, Result("rejected", words)
+    if study.recalled and study.recalled >= study.validated:
+        words = f"{study.source} has recalled all of it; send it again as it should be"
         return study, Result("rejected", words)
     wish = Addressed(
         recipient=asked.recipient,

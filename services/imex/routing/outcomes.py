@@ -14,6 +14,7 @@ from imex.events.deliveries import (
 )
 from imex.routing import publish, studies
 from imex.routing.completeness import settled
+from imex.routing.corrections.outcomes import of_notes, take_note
 from imex.routing.docket import DELIVERY, Docket
 from imex.routing.handover import HandOver
 from imex.routing.publish import Cause
@@ -42,6 +43,9 @@ class Outcomes:
         known = await repository.lock_studies({(fact.data.source, fact.data.study_uid) for fact in facts})
         docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
         hand_over = HandOver(unit, repository, docket, self._around.index())
+        if notes := await of_notes(unit, docket, facts):
+            await take_note(unit, docket, notes, [fact for fact in facts if fact.data.delivery in notes])
+            facts = [fact for fact in facts if fact.data.delivery not in notes]
         await _count(repository, docket, facts)
         for fact in facts:
             study = known.get((fact.data.source, fact.data.study_uid))

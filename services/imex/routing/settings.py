@@ -48,6 +48,12 @@ class RoutingSettings(BaseSettings):
     retention_every_s: float = Field(
         default=300.0, gt=0, description="seconds between looks for payloads that nobody needs any more"
     )
+    outstanding_days: float = Field(
+        default=3.0, ge=0, description="days after which a notice tells of a recall that nobody acknowledged"
+    )
+    corrections_every_s: float = Field(
+        default=1.0, gt=0, description="seconds between looks for rejection notes to send"
+    )
     close_every_s: float = Field(default=0.25, gt=0, description="seconds between looks at due studies")
 
 

@@ -28,6 +28,7 @@ from imex.validation.handler import InstancesHandler
 from imex.validation.identities import Number
 from imex.validation.orphans import Orphans
 from imex.validation.pixels import Pixels
+from imex.validation.rejections import Rejections
 from imex.validation.repository import Repository
 from imex.validation.rules import DirectoryRules
 from imex.validation.settings import Settings
@@ -90,7 +91,10 @@ def components(
 
     feed = DirectoryFeed(settings.kafka, documents, metrics)
     rules = DirectoryRules(feed, settings.validation.test_numbers)
-    instances = InstancesHandler(open_identity, traces, counted, rules, Pixels(payloads).same)
+    pixels, rejections = Pixels(payloads), Rejections(payloads)
+    instances = InstancesHandler(
+        open_identity, traces, counted, rules, pixels.same, tell_rejections=rejections.told
+    )
 
     own = settings.validation
     disposer = Disposer(database, payloads, deleted.inc)

@@ -35,6 +35,9 @@ Counted = Callable[[str, str], None]
 SamePixels = Callable[[Mapping[str, tuple[str, str]]], Awaitable[set[str]]]
 """Which objects have the pixel data of others: object key to transfer syntax and the other's key."""
 
+TellRejections = Callable[[Sequence[Event[Any]]], Awaitable[tuple[Event[Any], ...]]]
+"""Adds to events of accepted rejection notes what they take back."""
+
 StudyKey = tuple[str, str]
 
 
@@ -60,6 +63,8 @@ class InstancesHandler:
         counted: Counted,
         rules: Rules | None = None,
         same_pixels: SamePixels | None = None,
+        *,
+        tell_rejections: TellRejections | None = None,
     ) -> None:
         """`open_identity` may raise only for a field that nobody can open.
 
@@ -68,6 +73,7 @@ class InstancesHandler:
         """
         self._rules = rules
         self._same_pixels = same_pixels
+        self._tell_rejections = tell_rejections
         self._open_identity = open_identity
         self._traces = traces
         self._counted = counted
@@ -93,6 +99,8 @@ class InstancesHandler:
             decision, judged[event.id] = judge(
                 event, identities[event.id], known, traceparent, policies[event.data.source]
             )
+            if self._tell_rejections is not None:
+                judged[event.id] = await self._tell_rejections(judged[event.id])
             if isinstance(decision, Held):
                 log.warning(
                     "instance refused" if decision.refused else "instance quarantined",

@@ -1,0 +1,83 @@
+"""What delivery says of rejection notes that go in deliveries of their own."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, select, update
+
+from imex.db import UnitOfWork
+from imex.db.tables.routing import corrected_shares
+from imex.events import ids
+from imex.events.deliveries import (
+    DeliveryAttempted,
+    DeliveryCompleted,
+    DeliveryEnded,
+    DeliveryProgressed,
+    DeliverySteered,
+)
+from imex.routing import publish
+from imex.routing.docket import DELIVERY, Docket
+from imex.routing.publish import Cause
+
+DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded | DeliverySteered
+
+
+async def of_notes(unit: UnitOfWork, docket: Docket, facts: Sequence[DeliveryFact]) -> dict[UUID, Row[Any]]:
+    """The deliveries among these that carry a note alone, with their rows."""
+    strange = {fact.data.delivery for fact in facts if not _is_own(docket, fact)}
+    if not strange:
+        return {}
+    rows = await unit.connection.execute(
+        select(corrected_shares).where(corrected_shares.c.delivery.in_(strange))
+    )
+    return {row.delivery: row for row in rows}
+
+
+def _is_own(docket: Docket, fact: DeliveryFact) -> bool:
+    """Whether it is plainly the share's own delivery, as nearly all are."""
+    share = docket.get(fact.data.share)
+    return share is not None and fact.data.delivery == ids.delivery_id(share.id, share.endpoint or "")
+
+
+async def take_note(
+    unit: UnitOfWork, docket: Docket, notes: dict[UUID, Row[Any]], facts: Iterable[DeliveryFact]
+) -> None:
+    """Write how far the notes have come; a confirmed one stays so."""
+    for fact in facts:
+        row = notes[fact.data.delivery]
+        state, reason = said(fact)
+        if state is None:
+            continue
+        c = corrected_shares.c
+        values: dict[str, Any] = {"state": state, "reason": reason}
+        if state == "notified":
+            values["notified_at"] = fact.time
+        changed = await unit.connection.execute(
+            update(corrected_shares)
+            .where(c.correction == row.correction, c.share == row.share, c.state != "notified")
+            .values(values)
+        )
+        share = docket.get(row.share)
+        if share is not None and changed.rowcount and state != "notifying":
+            cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
+            step = "recall_notified" if state == "notified" else "recall_unreached"
+            docket.note(share, step, cause, reason=reason)
+
+
+def said(fact: DeliveryFact) -> tuple[str | None, str]:
+    """How far the note has come by a fact, and why no further; None where it says nothing new. Pure."""
+    match fact:
+        case DeliveryProgressed(data=data):
+            if any(one.state == "confirmed" for one in data.outcomes):
+                return "notified", ""
+            failed = next((one.reason for one in data.outcomes if one.state == "failed"), None)
+            return (None, "") if failed is None else ("unreached", failed)
+        case DeliveryCompleted(data=data):
+            return ("notified", "") if data.confirmed else (None, "")
+        case DeliveryAttempted(data=data):
+            return ("notifying", data.reason) if data.reason and not data.confirmed else (None, "")
+        case DeliveryEnded(data=data):
+            return "unreached", data.reason
+        case _:
+            return None, ""
