@@ -288,3 +288,19 @@ async def test_over_http_a_slow_body_is_answered(world: Any, dataset: Make) -> N
         status, told, _ = await post(url, slow(), headers())
     assert status == 408 and "next to nothing" in told["detail"]
     assert world.doors.inside == 0
+
+
+async def test_several_processes_share_the_port(world: Any, dataset: Make) -> None:
+    given = StowSettings(port=0, secret=SecretStr(SECRET))
+    first = StowServer(given, world.around, 1.0, shared=True)
+    await first.start()
+    second = StowServer(given.model_copy(update={"port": first.port}), world.around, 1.0, shared=True)
+    await second.start()
+    try:
+        url = f"http://127.0.0.1:{first.port}/studies"
+        for _ in range(4):
+            assert (await post(url, body(file(dataset())), headers()))[0] == 200
+        await first.stop()
+        assert (await post(url, body(file(dataset())), headers()))[0] == 200
+    finally:
+        await second.stop()
