@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -67,7 +68,11 @@ class WebNode:
         app.router.add_get(f"{base}/studies/{{study}}/instances", self._instances)
         app.router.add_get(f"{base}/studies/{{study}}/series/{{series}}/instances", self._instances)
         app.router.add_route("OPTIONS", base + "/{rest:.*}", self._options_of)
-        self._runner = web.AppRunner(app, access_log=None, read_bufsize=_PIECE, shutdown_timeout=0.1)
+        quiet = logging.getLogger(f"{__name__}.requests")
+        quiet.setLevel(logging.CRITICAL)  # that a connection is cut is what was asked for
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=quiet, read_bufsize=_PIECE, shutdown_timeout=0.1
+        )
         await self._runner.setup()
         site = web.TCPSite(
             self._runner, self._options.host, self._options.port, ssl_context=self._options.tls

@@ -23,7 +23,8 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresPart]
         yield part
 
 
-def _create(postgres: PostgresPart, template: str = "template1") -> str:
+def new_database(postgres: PostgresPart, template: str = "template1") -> str:
+    """The administrator's URL of a new database, made from `template`."""
     name = f"d{uuid.uuid4().hex[:12]}"
     with psycopg.connect(postgres.url, autocommit=True) as connection:
         connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
@@ -33,13 +34,13 @@ def _create(postgres: PostgresPart, template: str = "template1") -> str:
 @pytest.fixture
 def empty_database_url(postgres: PostgresPart) -> str:
     """The administrator's URL of a new database with nothing in it."""
-    return _create(postgres)
+    return new_database(postgres)
 
 
 @pytest.fixture(scope="session")
 def _migrated(postgres: PostgresPart) -> str:
     """The name of a database that every migration was applied to, once for all tests."""
-    url = _create(postgres)
+    url = new_database(postgres)
     upgrade(url, {})
     return url.rsplit("/", 1)[1]
 
@@ -47,7 +48,7 @@ def _migrated(postgres: PostgresPart) -> str:
 @pytest.fixture
 def migrated_database_url(postgres: PostgresPart, _migrated: str) -> str:
     """The administrator's URL of a new database with every table and role, and no row."""
-    return _create(postgres, _migrated)
+    return new_database(postgres, _migrated)
 
 
 @pytest.fixture
