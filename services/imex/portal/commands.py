@@ -14,8 +14,11 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from imex.db import UnitOfWork
 from imex.db.tables.portal import idempotency
 from imex.dicom.mapping import Kind, Told
+from imex.dicom.rejection import ReasonCode
 from imex.events import Priority
 from imex.events.commands import (
+    CorrectionCommanded,
+    CorrectionCommandedData,
     DeliveryCommanded,
     DeliveryCommandedData,
     DestinationCommanded,
@@ -286,6 +289,46 @@ def hold_study(
             traceparent=root_traceparent(source, study_uid),
             data=HoldCommandedData(
                 source=source, study_uid=study_uid, command=command, reason=reason, **_who(caller)
+            ),
+        )
+    )
+    return identifier
+
+
+def correct(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["open", "acknowledge"],
+    *,
+    correction: UUID,
+    study: tuple[str, str],
+    reason: str,
+    kind: Literal["recall", "demographics", "merge"] = "recall",
+    code: ReasonCode | None = None,
+    instances: tuple[str, ...] = (),
+    person: Sealed | None = None,
+    recipient: str | None = None,
+) -> UUID:
+    """Ask routing to open a correction, or to note that a recipient has seen to it; the command's id."""
+    source, study_uid = study
+    identifier = uuid4()
+    unit.publish(
+        CorrectionCommanded.of(
+            id=identifier,
+            subject=f"correction/{correction}",
+            traceparent=root_traceparent(source, study_uid),
+            data=CorrectionCommandedData(
+                command=command,
+                correction=correction,
+                source=source,
+                study_uid=study_uid,
+                correction_kind=kind,
+                code=code,
+                instances=instances,
+                person=person,
+                recipient=recipient,
+                reason=reason,
+                **_who(caller),
             ),
         )
     )

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends
 
 from imex.portal.api import (
     audit_trail,
+    corrections,
     dead_letters,
     deliveries,
     directory,
@@ -46,6 +47,7 @@ def api_router() -> APIRouter:
         identities,
         marks,
         holds,
+        corrections,
         rules,
         quarantine,
         notices,

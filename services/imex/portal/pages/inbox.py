@@ -12,7 +12,7 @@ from imex.portal.pages.render import render
 from imex.portal.pages.shares import carry_out, institution_names
 from imex.portal.pages.visitors import OwnForm, SignedInPart
 from imex.portal.problems import Problem
-from imex.portal.queries import directories, inbox, receipts, timelines
+from imex.portal.queries import corrections, directories, inbox, receipts, timelines
 from imex.portal.queries.inbox import Endpoints
 
 router = APIRouter(include_in_schema=False)
@@ -38,6 +38,7 @@ async def list_page(request: Request, who: SignedInPart, after: str = "") -> Res
             waiting = await inbox.listed(unit.connection, scope, "waiting", endpoints, limit=WAITING_SHOWN)
             coming = await inbox.listed(unit.connection, scope, "coming", endpoints, limit=WAITING_SHOWN)
         names = await institution_names(unit.connection)
+        recalled = await corrections.outstanding_count(unit.connection, scope)
         shown = sum(len(page.items) for page in (there, waiting, coming) if page is not None)
         audit.record(
             unit, who.caller, "shares_listed", counts={"shares": shown}, details={"filtered_by": "inbox"}
@@ -52,6 +53,7 @@ async def list_page(request: Request, who: SignedInPart, after: str = "") -> Res
         names=names,
         later=bool(after),
         decides=who.caller.may_act,
+        recalled=recalled,
     )
 
 
@@ -66,6 +68,9 @@ async def share_page(request: Request, who: SignedInPart, share: UUID) -> Respon
         images = await inbox.lying(unit.connection, scope, share, IMAGES_SHOWN)
         steps = await timelines.of_share(unit.connection, scope, share, _STEPS)
         receipt = await receipts.of_share(unit.connection, scope, share)
+        wrong = await corrections.listed(
+            unit.connection, scope, outstanding=None, limit=IMAGES_SHOWN, share=share
+        )
         names = await institution_names(unit.connection)
     if isinstance(read, Problem):
         raise read
@@ -81,6 +86,7 @@ async def share_page(request: Request, who: SignedInPart, share: UUID) -> Respon
         views=[step for step in reversed(steps.items) if step.step == "viewed"],
         receipt=receipt,
         names=names,
+        corrections=wrong.items,
     )
 
 

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from imex.portal.pages import (
+    corrections,
     deliveries,
     endpoints,
     inbox,
@@ -18,6 +19,17 @@ from imex.portal.pages import (
 def pages_router() -> APIRouter:
     """Every page."""
     router = APIRouter(include_in_schema=False)
-    for group in (sign_in, shares, deliveries, inbox, quarantine, notices, studies, endpoints, network):
+    for group in (
+        sign_in,
+        corrections,
+        shares,
+        deliveries,
+        inbox,
+        quarantine,
+        notices,
+        studies,
+        endpoints,
+        network,
+    ):
         router.include_router(group.router)
     return router

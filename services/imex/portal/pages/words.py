@@ -57,10 +57,15 @@ STEPS = {
     "resumed": "Resumed",
     "retried": "Tried again at once",
     "rerouted": "Sent to another endpoint",
+    "recalled": "Recalled by its source",
+    "recall_notified": "Rejection note confirmed",
+    "recall_unreached": "Rejection note not delivered",
+    "corrected": "Corrected by its source",
+    "correction_acknowledged": "Recall or correction acknowledged",
 }
 
 _GOOD = frozenset({"delivered", "released"})
-_BAD = frozenset({"refused", "failed", "expired"})
+_BAD = frozenset({"refused", "failed", "expired", "recalled", "recall_unreached"})
 _WARN = frozenset({"escalated", "paused", "quarantined", "discarded", "partial", "partially_delivered"})
 
 

@@ -6,11 +6,11 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
-from sqlalchemy import ColumnElement, Row, Select, and_, false, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, false, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import inbox_instances, inbox_shares
-from imex.db.tables.routing import shares, studies
+from imex.db.tables.routing import instances, shares, studies
 from imex.directory import Directory
 from imex.events import Priority
 from imex.events.shares import ShareState
@@ -248,12 +248,16 @@ def _lying(row: Row[Any]) -> Lying:
 
 
 def _readable(scope: Scope, share: UUID) -> Select[Any]:
-    """What lies of a share that may be read at this moment."""
-    s = shares.c
+    """What lies of a share that may be read at this moment; what its sender recalled may not."""
+    s, i = shares.c, instances.c
+    recalled = exists().where(
+        i.source == s.source, i.sop_instance_uid == inbox_instances.c.sop_instance_uid, i.recalled
+    )
     return (
         select(inbox_instances)
         .join(shares, s.id == inbox_instances.c.share)
         .where(s.id == share, received_by(scope), s.state.in_(READABLE), s.disposed_at.is_(None))
+        .where(~recalled)
     )
 
 

@@ -4,11 +4,11 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import receipts
-from imex.db.tables.routing import shares
+from imex.db.tables.routing import corrected_shares, shares
 from imex.portal.queries.veil import unveiled
 from imex.portal.scope import Scope
 
@@ -65,6 +65,8 @@ async def of_share(connection: AsyncConnection, scope: Scope, share: UUID) -> di
             .join(shares, shares.c.id == receipts.c.share)
             .where(receipts.c.share == share, unveiled(scope))
             .where(scope.either(shares.c.source, shares.c.recipient))
+            # one of a rejection note alone is none of the images'
+            .where(~exists().where(corrected_shares.c.delivery == receipts.c.delivery))
             .order_by(receipts.c.at.desc(), receipts.c.revision.desc())
             .limit(1)
         )
