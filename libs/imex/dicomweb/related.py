@@ -3,6 +3,7 @@
 Nothing of a part is kept: its bytes are handed on in the pieces in which they came.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ MOST_PARTS: Final = 20_000
 MOST_HEADERS: Final = 16
 MOST_HEADER_BYTES: Final = 4096
 _BOUNDARY_CHARS: Final = 70
+_MOST_BEFORE: Final = 16 * 1024
 
 
 class BodyMalformed(ValueError):
@@ -45,6 +47,10 @@ class PartEnded:
 Happening = PartBegun | PartPiece | PartEnded
 
 
+def _silent() -> logging.Logger:
+    return logging.Logger("multipart", logging.CRITICAL + 1)
+
+
 class RelatedReader:
     """Takes a body in pieces of any size and says what they bring, in order."""
 
@@ -68,12 +74,18 @@ class RelatedReader:
             "on_part_end": self._part_end,
             "on_end": self._end,
         }
+        # what stands before the first boundary is no part of anything (RFC 2046 5.1.1); the parser would have
+        # it depend on how the body is cut
+        self._before: bytearray | None = bytearray()
+        self._first = b"--" + boundary.encode("ascii")
         self._parser = MultipartParser(
             boundary.encode("ascii"),
             callbacks,
             max_header_count=MOST_HEADERS,
             max_header_size=MOST_HEADER_BYTES,
         )
+        # it tells the log of every byte that it did not expect, as often as somebody sends one
+        self._parser.logger = _silent()
 
     def feed(self, data: bytes) -> list[Happening]:
         """Take the next bytes; the pieces that are given back are views of them.
@@ -82,12 +94,25 @@ class RelatedReader:
             BodyMalformed: no boundary where one has to be, headers beyond their bounds, too many parts.
         """
         self._happenings = []
+        if self._before is not None:
+            data = self._begun(self._before, data)
         try:
             self._parser.write(data)
         except FormParserError:
             where = f"in part {self.parts}" if self.parts else "before its first part"
             raise BodyMalformed(f"the body does not keep to multipart/related {where}") from None
         return self._happenings
+
+    def _begun(self, before: bytearray, data: bytes) -> bytes:
+        """What is for the parser: from the first boundary on; nothing while that has not come."""
+        before += data
+        at = 0 if before.startswith(self._first) else before.find(b"\r\n" + self._first) + 2
+        if at == 1:
+            if len(before) > _MOST_BEFORE:
+                raise BodyMalformed("the body does not keep to multipart/related before its first part")
+            return b""
+        self._before = None
+        return bytes(before[at:])
 
     def finish(self) -> None:
         """There are no more bytes. Raises BodyMalformed where the closing boundary has not come."""

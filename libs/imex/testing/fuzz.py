@@ -84,7 +84,9 @@ def _child(name: str, *options: str) -> bool:
 def _fuzz(name: str) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["imex.dimse", "imex.dicom", "imex.testing.fuzzing"]):
+    with atheris.instrument_imports(
+        include=["imex.dimse", "imex.dicom", "imex.dicomweb", "imex.testing.fuzzing"]
+    ):
         from imex.testing.fuzzing import PARSERS
     atheris.Setup([os.environ[PROGRAM], *sys.argv[1:]], PARSERS[name])
     atheris.Fuzz()

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from imex.dicom.header import Limits as HeaderLimits
+from imex.dicom.part10 import file_meta
 from imex.dicom.scanner import HeaderScanner
+from imex.dicomweb.opening import NotDicom, Opening
+from imex.dicomweb.related import BodyMalformed, PartBegun, PartPiece, RelatedReader, closing, part_head
 from imex.dimse import command, pdu, proxy
 from imex.dimse.command import Tag
 from imex.dimse.errors import ProtocolError
@@ -139,12 +142,54 @@ def proxies(data: bytes) -> None:
         return
 
 
+def bodies(data: bytes) -> None:
+    """A multipart/related body: what a cut of the stream gives, a body in one piece gives, too."""
+    cut, body = (data[0], data[1:]) if data else (1, b"")
+    assert _parts([body]) == _parts([bytes(piece) for piece in _cut(body, cut or 1)])
+
+
+def _parts(pieces: list[bytes]) -> list[tuple[object, bytes]] | None:
+    """Headers and contents; None for a body that is refused."""
+    reader = RelatedReader("b", most_parts=100)
+    found: list[tuple[object, bytes]] = []
+    try:
+        for piece in pieces:
+            for happening in reader.feed(piece):
+                match happening:
+                    case PartBegun(headers):
+                        found.append((dict(headers), b""))
+                    case PartPiece(content):
+                        found[-1] = (found[-1][0], found[-1][1] + bytes(content))
+                    case _:
+                        assert found
+        reader.finish()
+    except BodyMalformed:
+        return None
+    return found
+
+
+def openings(data: bytes) -> None:
+    """How a part of a STOW-RS body begins."""
+    cut, part = (data[0], data[1:]) if data else (1, b"")
+    opening = Opening()
+    with contextlib.suppress(NotDicom):
+        for piece in _cut(part, cut or 1):
+            if opening.feed(piece):
+                break
+        else:
+            opening.finish()
+        assert opening.transfer_syntax
+        assert part.endswith(bytes(opening.dataset)) or bytes(opening.dataset) in part
+
+
 PARSERS: Final[Mapping[str, Parser]] = {
     "pdus": pdus,
     "associations": associations,
     "commands": commands,
     "headers": headers,
     "proxies": proxies,
+    "bodies": bodies,
+    "openings": openings,
 }
 
 
@@ -195,6 +240,17 @@ def seeds(parser: str) -> Iterator[bytes]:
             yield proxy.SIGNATURE + struct.pack(">BBH", 0x21, 0x11, len(addresses)) + addresses
             yield proxy.SIGNATURE + struct.pack(">BBH", 0x21, 0x21, 36) + bytes(36)
             yield proxy.SIGNATURE + struct.pack(">BBH", 0x20, 0, 0)
+        case "bodies":
+            parts = (
+                part_head("b", "application/dicom", first=first) + b"x\r\n--y" for first in (True, False)
+            )
+            body = b"".join(parts) + closing("b")
+            for cut in (1, 7, 255):
+                yield bytes((cut,)) + body
+            yield b"\x01--b \t\r\n\r\none\r\n--b--\r\nepilogue"
+        case "openings":
+            for number, syntax in enumerate(SYNTAXES):
+                yield bytes((255,)) + file_meta("1.2", "1.2.3", syntax) + _data_set(number)
 
 
 def _association() -> bytes:

@@ -115,3 +115,16 @@ def test_so_many_parts_and_no_more() -> None:
     reader.feed(b"--b\r\n\r\n1\r\n--b\r\n\r\n2\r\n")
     with pytest.raises(BodyMalformed, match="more than 2 parts"):
         reader.feed(b"--b\r\n\r\n3\r\n")
+
+
+@given(st.lists(st.integers(0, 60), max_size=30))
+def test_what_stands_before_the_first_boundary_is_no_part_however_it_is_cut(cuts: list[int]) -> None:
+    body = b"\r\nA preamble -- for mail, \r\n-- and --b \r\n--b\r\n\r\none\r\n--b--\r\n"
+    assert [data for _, data in read(body, cuts, "b")] == [b"one"]
+
+
+def test_without_a_boundary_not_everything_is_read_for_one() -> None:
+    reader = RelatedReader("b")
+    with pytest.raises(BodyMalformed, match="before its first part"):
+        for _ in range(1000):
+            reader.feed(b"\r\nx" * 100)
