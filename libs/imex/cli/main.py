@@ -8,6 +8,7 @@ import typer
 
 from imex.cli import (
     audit,
+    corrections,
     deadletters,
     deliveries,
     directory,
@@ -47,6 +48,7 @@ def build() -> typer.Typer:
         ("notices", notices),
         ("marks", marks),
         ("holds", holds),
+        ("corrections", corrections),
         ("identity", identity),
         ("deliveries", deliveries),
         ("receipts", receipts),
