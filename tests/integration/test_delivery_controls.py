@@ -103,6 +103,25 @@ async def test_nothing_goes_to_a_paused_destination_and_every_share_there_is_tol
     assert (await world.destination("RT3")).paused is None
 
 
+async def test_what_runs_stops_when_its_destination_is_paused(world: World) -> None:
+    passage, slow = Passage("RT3"), Slow(2)
+    receiver = DimseRecorder(on_commit=slow.commit)
+    async with acceptor(receiver) as node, world.working(lease_s=1.0):
+        world.endpoint("RT3", node.port)
+        await world.issue(passage, study(12).instances)
+        await receiver.wait(lambda: len(receiver.commands) == 3)
+        await world.steer("RT3", "pause")
+        await asyncio.sleep(0.6)  # the leases are renewed
+        slow.open.set()
+        await until(lambda: world.row(passage), lambda row: row.state == "waiting")
+        assert 3 <= len(receiver.stored) < 12
+        [attempt] = await world.events(DeliveryAttempted)
+        assert attempt.data.reason == "stopped: the destination was paused"
+        await world.steer("RT3", "resume")
+        await world.until_outcome(passage, "delivered")
+    assert len(receiver.commands) == 12
+
+
 async def test_what_waits_at_a_paused_destination_still_expires(world: World) -> None:
     passage = Passage("RT3")
     world.endpoint("RT3", 1)

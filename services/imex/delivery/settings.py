@@ -124,7 +124,7 @@ class DeliverySettings(BaseSettings):
     )
     transcode_memory: int = Field(default=2 << 30, ge=512 << 20, description="each of them may use")
     transcode_pixels: int = Field(
-        default=256 << 20, ge=1 << 20, description="of an instance, uncompressed: larger ones are refused"
+        default=128 << 20, ge=1 << 20, description="of an instance, uncompressed: larger ones are refused"
     )
     transcode_s: float = Field(
         default=60.0, gt=0.0, le=600.0, description="for an instance; then its process is killed"

@@ -24,7 +24,7 @@ class Limits:
 
     at_a_time: int = 1
     memory: int = 2 << 30
-    pixels: int = 256 << 20
+    pixels: int = 128 << 20
     """Of the pixel data when it is not compressed."""
     seconds: float = 60.0
     idle_s: float = 30.0
