@@ -13,7 +13,7 @@ from sqlalchemy import Row, func, select, update
 from tests.integration.delivery_world import World, delivery_world, until
 
 from imex.db.tables.delivery import endpoint_tests
-from imex.delivery.endpoint_tests import dicom
+from imex.delivery.endpoint_tests import dicom, web
 from imex.delivery.endpoint_tests.network import TlsFiles
 from imex.delivery.endpoint_tests.planning import Means
 from imex.delivery.endpoint_tests.rows import KEPT, Rows, ask
@@ -148,6 +148,62 @@ async def test_a_node_without_queries_is_a_warning(world: World) -> None:
         done, steps = await tested(world, send=True)
     assert done.outcome == "passed"
     assert steps["found again"]["result"] == "warning"
+
+
+WEB = Options(type="dicomweb")
+
+
+async def test_a_dicomweb_server_is_searched_stored_at_and_searched_again(world: World) -> None:
+    async with simulated_pacs(options=WEB) as pacs:
+        world.endpoint("RT3", 0, type="dicomweb", url=pacs.url)
+        done, steps = await tested(world, send=True)
+    assert (done.outcome, done.reason) == ("passed", "everything that was tried works")
+    assert [(one["name"], one["result"]) for one in done.steps[-4:]] == [
+        ("access token", "skipped"),
+        ("search", "ok"),
+        ("test study", "ok"),
+        ("found again", "ok"),
+    ]
+    assert steps["test study"]["facts"]["megabytes_per_s"] > 0
+    assert len(pacs.shelf.held) == 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "step", "result", "words", "advice"),
+    [
+        ("conflict", "test study", "failed", "3 failed: A900", "server's log"),
+        ("too-large", "test study", "failed", "STOW-RS is answered 413", "server's log"),
+        ("unauthorised", "test study", "failed", "STOW-RS is answered 401", "server's log"),
+        ("empty-answer", "test study", "warning", "without naming what was stored", "confirm: query"),
+        ("close-after-data", "test study", "failed", "closed the connection", "server's log"),
+        ("lose", "found again", "failed", "0 of 3 images are found", "Look where the node files"),
+        ("find-none", "search", "warning", "no QIDO-RS at this URL", "Check the URL"),
+    ],
+)
+async def test_each_failure_of_a_dicomweb_server_is_told(  # noqa: PLR0917  pytest's
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: str,
+    step: str,
+    result: str,
+    words: str,
+    advice: str,
+) -> None:
+    monkeypatch.setattr(web, "FOUND_WITHIN_S", 0.2)
+    async with simulated_pacs(failure, options=WEB) as pacs:
+        world.endpoint("RT3", 0, type="dicomweb", url=pacs.url)
+        done, steps = await tested(world, send=True)
+    assert done.outcome == ("failed" if result == "failed" else "passed")
+    assert steps[step]["result"] == result
+    assert words in steps[step]["words"]
+    assert advice in steps[step]["advice"]
+
+
+async def test_an_inbox_has_no_way_to_it(world: World) -> None:
+    world.endpoint("RT3", 0, type="inbox")
+    done, steps = await tested(world, send=True)
+    assert done.outcome == "passed"
+    assert list(steps) == ["directory entry"]
 
 
 async def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_knows(world: World) -> None:

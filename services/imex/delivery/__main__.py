@@ -248,7 +248,8 @@ def _worker(
 def _tester(settings: Settings, database: Database, directory: CurrentDirectory) -> EndpointTester:
     own = settings.delivery
     tls = TlsFiles(own.tls_ca, own.tls_certificate, own.tls_key, own.tls_check_host)
-    return EndpointTester(Rows(database, settings.lease_holder), directory, TestMeans(own.ae_title, tls))
+    means = TestMeans(own.ae_title, tls, held_secrets(own.secrets, own.secrets_dir))
+    return EndpointTester(Rows(database, settings.lease_holder), directory, means)
 
 
 if __name__ == "__main__":

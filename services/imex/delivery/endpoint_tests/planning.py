@@ -2,15 +2,21 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from imex.delivery.endpoint_tests.dicom import Node
 from imex.delivery.endpoint_tests.network import TlsFiles, Way
 from imex.delivery.endpoint_tests.steps import Finding, Planned, ok, warning
+from imex.delivery.endpoint_tests.web import Server
+from imex.delivery.targets.dicomweb.tokens import Tokens
+from imex.delivery.targets.dicomweb.web import Web, WebLimits
 from imex.directory import DirectoryIndex
 from imex.directory.index import is_open
-from imex.directory.model import DicomEndpoint, Endpoint
+from imex.directory.model import DicomEndpoint, DicomwebEndpoint, Endpoint
+
+_LIMITS: Final = WebLimits(connect_s=10.0, stalled_s=15.0, response_s=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,8 @@ class Means:
 
     calling_ae: str
     tls: TlsFiles = field(default_factory=TlsFiles)
+    secrets: Callable[[str], str | None] = lambda _: None
+    """Of OAuth 2.0 clients, by name."""
 
 
 class NoSuchEndpoint(Exception):
@@ -57,6 +65,25 @@ async def planned(endpoint: Endpoint, means: Means, *, send: bool) -> AsyncItera
             yield steps
         finally:
             await node.close()
+        return
+    if isinstance(endpoint, DicomwebEndpoint):
+        # names are checked: a server that is called by a URL has one
+        files = replace(means.tls, check_host=True)
+        web = Web(files.context if files.ca is not None else None, _LIMITS)
+        server = Server(endpoint, web, Tokens(web, means.secrets))
+        host, port, secure = server.place
+        steps = [
+            entry,
+            *_network(Way(host, port, files if secure else None)),
+            Planned("access token", 15.0, server.authorise),
+            Planned("search", 20.0, server.query),
+        ]
+        if send:
+            steps += [Planned("test study", 40.0, server.store), Planned("found again", 30.0, server.find)]
+        try:
+            yield steps
+        finally:
+            await web.close()
         return
     yield [entry]
 
