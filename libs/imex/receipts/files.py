@@ -36,8 +36,8 @@ class Compared:
 def compare(instances: Iterable[Mapping[str, Any]], folder: Path) -> Compared:
     """Look for each confirmed instance by the digest of its data set, without the file's preamble and meta.
 
-    A file that an archive has written anew, in another transfer syntax or with other group lengths, is another
-    data set.
+    A file that an archive has written anew, in another transfer syntax or with other group lengths, is
+    another data set.
     """
     found = Compared()
     by_digest: dict[str, Path] = {}
