@@ -14,8 +14,11 @@ from pydantic import SecretStr
 from tests.integration.failure_world import IMAGES, STEPS_S, TRYING, Case, Good, Seen, failing_world, run
 
 from imex.delivery import decide
+from imex.delivery.confirming.dimse import AskLimits, Nodes
+from imex.directory.model import DicomEndpoint
 from imex.settings import S3Settings
 from imex.simulation.failures import FAILURES
+from imex.simulation.pacs import SimulatedPacs, simulated_pacs
 from imex.storage import MinioStore
 from imex.testing.parts import MinioPart, PostgresPart
 from imex.testing.postgres import new_database
@@ -65,6 +68,7 @@ CASES = (
     Case("dicom", "late", "delivered", "", confirm="query"),
     Case("dicom", "find-none", TRYING, "not confirmed", confirm="query"),
     Case("dicom", "find-fails", TRYING, "not confirmed", confirm="query"),
+    Case("dicom", "find-stalls", TRYING, "not confirmed", confirm="query"),
     Case("dicom", "commit-none", "delivered", "", confirm="commitment"),
     Case("dicom", "commit-fails", "failed", "not committed", confirm="commitment"),
     Case("dicom", "commit-silent", "delivered", "", confirm="commitment"),
@@ -95,6 +99,7 @@ CASES = (
     Case("dicomweb", "late", "delivered", "", confirm="query"),
     Case("dicomweb", "find-none", TRYING, "not confirmed", confirm="query"),
     Case("dicomweb", "find-fails", TRYING, "not confirmed", confirm="query"),
+    Case("dicomweb", "find-stalls", TRYING, "not confirmed", confirm="query"),
 )
 
 
@@ -159,3 +164,24 @@ def test_a_good_destination_is_not_slowed(outcomes: tuple[dict[str, Seen], Good]
     good = outcomes[1]
     assert len(good.took) >= 10
     assert median(good.took) < 1.0, good.took  # the first ones wait for the burst in which all begin
+
+
+async def test_a_node_that_is_silent_to_queries_keeps_no_other_waiting() -> None:
+    def node(pacs: SimulatedPacs) -> DicomEndpoint:
+        return DicomEndpoint(
+            name="pacs", type="dicom", ae_title="SIMULATED", host="127.0.0.1", port=pacs.port
+        )
+
+    nodes = Nodes("IMEX", AskLimits(2.0, 3.0))
+    async with simulated_pacs("find-stalls") as silent, simulated_pacs() as good:
+        asked = [
+            asyncio.create_task(nodes.held(node(silent), "2.25.1", frozenset({"2.25.2"}))) for _ in range(8)
+        ]
+        try:
+            async with asyncio.timeout(2.0):
+                assert await nodes.held(node(good), "2.25.1", frozenset({"2.25.2"})) == set()
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+    nodes.close()

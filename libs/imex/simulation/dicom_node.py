@@ -124,7 +124,10 @@ class DicomNode:
     ) -> None:
         send = association.peer.send
         syntax = association.syntaxes[context_id]
-        if "find-fails" in self._misbehaviour.occasion("query"):
+        struck = self._misbehaviour.occasion("query")
+        if "find-stalls" in struck:
+            await association.peer.until_gone()
+        if "find-fails" in struck:
             await send(commands.message(context_id, commands.response(request, OUT_OF_RESOURCES)))
             return
         for match in find(identifier, self._shelf.visible()):

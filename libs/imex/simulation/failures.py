@@ -204,6 +204,13 @@ FAILURES: Final[tuple[Failure, ...]] = (
     Failure("find-none", BOTH, "query", "cannot be queried", "says that it could not be confirmed by query"),
     Failure("find-fails", BOTH, "query", "answers queries with a failure", "asks again later"),
     Failure(
+        "find-stalls",
+        BOTH,
+        "query",
+        "takes queries and never answers",
+        "stops waiting and asks again later; others' answers do not wait for it",
+    ),
+    Failure(
         "commit-none",
         DICOM,
         "commitment",

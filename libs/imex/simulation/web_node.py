@@ -183,18 +183,21 @@ class WebNode:
         return item
 
     async def _studies(self, request: web.Request) -> web.Response:
-        return self._query(request, "STUDY")
+        return await self._query(request, "STUDY")
 
     async def _series(self, request: web.Request) -> web.Response:
-        return self._query(request, "SERIES")
+        return await self._query(request, "SERIES")
 
     async def _instances(self, request: web.Request) -> web.Response:
-        return self._query(request, "IMAGE")
+        return await self._query(request, "IMAGE")
 
-    def _query(self, request: web.Request, level: str) -> web.Response:
+    async def _query(self, request: web.Request, level: str) -> web.Response:
         if self._misbehaviour.standing("find-none"):
             return web.Response(status=501, text="queries are not supported")
-        if "find-fails" in self._misbehaviour.occasion("query"):
+        struck = self._misbehaviour.occasion("query")
+        if "find-stalls" in struck:
+            await _until_gone(request)
+        if "find-fails" in struck:
             return web.Response(status=500, text="find-fails")
         wanted = Dataset()
         wanted.QueryRetrieveLevel = level

@@ -27,7 +27,9 @@ STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 T = TypeVar("T")
 
-_THREADS: Final = 4
+_THREADS: Final = 32
+_OF_A_NODE: Final = 2
+"""Threads that one node may hold, so that one which is silent keeps no other waiting."""
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _MOST_SERIES: Final = 10_000
 
@@ -79,10 +81,11 @@ class Nodes:
         self._limits = limits or AskLimits()
         self._tls = tls
         self._threads = ThreadPoolExecutor(_THREADS, "asking")
+        self._turns: dict[tuple[str, int], asyncio.Semaphore] = {}
 
     async def held(self, endpoint: Endpoint, study_uid: str, wanted: frozenset[str]) -> set[str]:
         """See `imex.delivery.confirming.asking.Asker`."""
-        return await self._in_thread(self._find_all, _node(endpoint), study_uid, wanted)
+        return await self._in_thread(_node(endpoint), self._find_all, study_uid, wanted)
 
     async def commit(
         self, endpoint: Endpoint, transaction_uid: str, references: Sequence[tuple[str, str]], wait_s: float
@@ -92,14 +95,16 @@ class Nodes:
         Raises:
             CannotAsk: the node does not do it, or not now.
         """
-        return await self._in_thread(self._commit, _node(endpoint), transaction_uid, references, wait_s)
+        return await self._in_thread(_node(endpoint), self._commit, transaction_uid, references, wait_s)
 
     def close(self) -> None:
         """Ask no more."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_thread(self, ask: Callable[..., T], *what: Any) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, *what)
+    async def _in_thread(self, node: DicomEndpoint, ask: Callable[..., T], *what: Any) -> T:
+        turn = self._turns.setdefault((node.host, node.port), asyncio.Semaphore(_OF_A_NODE))
+        async with turn:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, ask, node, *what)
 
     def _find_all(self, node: DicomEndpoint, study_uid: str, wanted: frozenset[str]) -> set[str]:
         """Series first: the IMAGE level wants the series named (PS3.4 C.4.1.2.1)."""
