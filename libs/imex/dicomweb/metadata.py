@@ -24,33 +24,38 @@ _MOST_INLINE: Final = 1024
 _META_BYTES: Final = 4096
 """File meta information of ours is shorter than this."""
 _DEPTH: Final = 32
+_INFLATE_STEP: Final = 64 * 1024
 
 
 class HeadReader:
     """Takes the pieces of a stored file until its head, what stands before the pixel data, is there."""
 
-    def __init__(self, transfer_syntax: str, size: int, most: int) -> None:
-        """`size` of the data set, `most` bytes of it that are held."""
+    def __init__(self, transfer_syntax: str, most: int) -> None:
+        """`most` bytes of the data set are held."""
         encoding = encoding_of(transfer_syntax)
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if encoding.deflated else None
         self._encoding = Encoding() if encoding.deflated else encoding
         self._most = most
         self._finder = HeadFinder(self._encoding, most)
         self._start: bytearray | None = bytearray()
-        self._needed = min(size, _META_BYTES)
         self.complete = False
 
     def feed(self, piece: bytes) -> bool:
         """Whether no more is needed: the head is there, or more than may be held, or no sense."""
         if self._start is not None:
             self._start += piece
-            if len(self._start) < self._needed:
-                return False
-            try:
-                piece = bytes(self._start[dataset_offset(self._start) :])
-            except ValueError:
-                return True
-            self._start = None
+            return len(self._start) >= _META_BYTES and self._begun(self._start)
+        return self._feed(piece)
+
+    def _begun(self, start: bytearray) -> bool:
+        """The meta information is there as a whole: what follows it is the data set."""
+        self._start = None
+        try:
+            return self._feed(bytes(start[dataset_offset(start) :]))
+        except ValueError:
+            return True
+
+    def _feed(self, piece: bytes) -> bool:
         try:
             for data in self._inflated(piece):
                 if self._finder.feed(data):
@@ -64,12 +69,18 @@ class HeadReader:
         if self._inflater is None:
             yield piece
             return
-        while piece:
-            yield self._inflater.decompress(piece, _MOST_INLINE * 64)
+        while True:
+            inflated = self._inflater.decompress(piece, _INFLATE_STEP)
+            yield inflated
             piece = self._inflater.unconsumed_tail
+            # a full step may leave output inside zlib though all input is taken
+            if not piece and len(inflated) < _INFLATE_STEP:
+                return
 
     def finish(self) -> None:
         """There are no more pieces."""
+        if self._start is not None and self._begun(self._start):
+            return
         try:
             self._finder.finish()
             self.complete = True

@@ -222,14 +222,17 @@ async def whole_pieces(store: ObjectStore, lying: Lying) -> AsyncGenerator[bytes
                 await asyncio.to_thread(digest.update, piece)
             else:
                 start += piece
-                if len(start) < min(_META_BYTES, lying.instance.size):
-                    continue
+                if len(start) < _META_BYTES:
+                    continue  # what comes in small pieces may end within the meta information
                 inside = True
                 digest.update(memoryview(start)[dataset_offset(start) :])
                 piece = bytes(start)  # noqa: PLW2901  what has come so far goes as one
             if held:
                 yield held
             held = piece
+        if not inside:
+            digest.update(memoryview(start)[dataset_offset(start) :])
+            held = bytes(start)
     except ObjectNotFound:
         raise Gone("an image is not in the store any more") from None
     except ValueError:

@@ -20,7 +20,7 @@ async def head_of(store: ObjectStore, held: HeldInstance, most: int) -> Json:
     # half a second of imports, for those who ask only
     from imex.dicomweb.metadata import HeadReader, as_json
 
-    reader = HeadReader(held.transfer_syntax, held.size, most)
+    reader = HeadReader(held.transfer_syntax, most)
     try:
         async with aclosing(cast(AsyncGenerator[bytes, None], store.stream(held.object_key))) as pieces:
             async for piece in pieces:
