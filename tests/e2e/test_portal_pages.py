@@ -238,6 +238,8 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
         "7-held": f"/quarantine/{entry}",
         "7a-notices": "/notices",
         "8-studies": "/studies",
+        "9a-endpoints": "/endpoints",
+        "9b-endpoint": "/endpoints/RT3/pacs",
         "10-directory": "/directory",
         "11-network": "/network",
         "12-not-found": "/nothing",
@@ -256,7 +258,7 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
 
 async def test_a_new_network_explains_itself(site: Site) -> None:
     person = await site.visitor(username="admin")
-    for name in ("shares", "deliveries", "inbox", "quarantine", "studies", "directory"):
+    for name in ("shares", "deliveries", "inbox", "quarantine", "studies", "endpoints", "directory"):
         path = f"/{name}"
         await person.goto(site.url + path)
         assert await person.locator(".imex-empty").count() == 1, path
