@@ -45,6 +45,9 @@ class SealedPerson(BaseModel):
 
     issuer: str
     patient_id: str
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
 
 
 def seal_context(kind: str, identifier: object) -> bytes:

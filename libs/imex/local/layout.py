@@ -60,8 +60,8 @@ def infrastructure(home: Home) -> list[Launch]:
 
 def _seaweed_grants() -> dict[str, list[str]]:
     """SeaweedFS's actions for what MinIO's policies say; only that its `Write` allows to delete, too."""
-    from imex.storage.keys import INBOX_PREFIX
-    from imex.storage.provision import DIRECTORY_ACTIONS, INBOX_ACTIONS, PAYLOAD_ACTIONS
+    from imex.storage.keys import INBOX_PREFIX, NOTES_PREFIX
+    from imex.storage.provision import DIRECTORY_ACTIONS, INBOX_ACTIONS, NOTES_ACTIONS, PAYLOAD_ACTIONS
 
     actions = {"Read": "s3:GetObject", "List": "s3:GetObject", "Write": "s3:PutObject"}
     grants = {"root": ["Admin", "Read", "Write", "List", "Tagging"]}
@@ -73,6 +73,7 @@ def _seaweed_grants() -> dict[str, list[str]]:
             if needed in allowed
         ]
         grants[name] += [f"Write:{PAYLOADS}/{INBOX_PREFIX}*"] if name in INBOX_ACTIONS else []
+        grants[name] += [f"Write:{PAYLOADS}/{NOTES_PREFIX}*"] if name in NOTES_ACTIONS else []
     return grants
 
 

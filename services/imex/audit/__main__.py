@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from imex.audit.handler import AuditHandler, write_checkpoint
 from imex.audit.settings import Settings
+from imex.audit.subjects import SubjectsHandler
 from imex.db import Database
 from imex.observability.metrics import Metrics
 from imex.observability.names import AUDIT_RECORDS
@@ -15,6 +16,7 @@ from imex.runtime.resources import Resources
 
 NAME = "audit"
 POLICY = Policy(batch_records=256, linger_s=0.02, order="partition")
+COMMANDS = Policy(batch_records=32, linger_s=0.0, concurrency=1)
 
 
 def main() -> None:
@@ -50,6 +52,18 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             AuditHandler(traces, counted),
             database,
             POLICY,
+            producer=producer,
+            instance_id=settings.instance.instance,
+            tracer=traces.tracer,
+            metrics=metrics,
+        ),
+        Consumer(
+            settings.kafka,
+            f"{group}-commands",
+            ["commands"],
+            SubjectsHandler(),
+            database,
+            COMMANDS,
             producer=producer,
             instance_id=settings.instance.instance,
             tracer=traces.tracer,

@@ -17,6 +17,7 @@ from imex.delivery.endpoint_tests.rows import ask
 from imex.delivery.identifiers import obey
 from imex.delivery.jobs import Instance, job_of
 from imex.delivery.manifests import issue
+from imex.delivery.subjects import obey as obey_subject
 from imex.delivery.wake import Arrivals
 from imex.events import Event
 from imex.events.commands import (
@@ -24,6 +25,7 @@ from imex.events.commands import (
     DestinationCommanded,
     EndpointCommanded,
     IdentifierCommanded,
+    SubjectCommanded,
 )
 from imex.events.manifests import (
     ManifestAnnotated,
@@ -53,6 +55,8 @@ def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
             elif isinstance(event, DestinationCommanded):
                 await steer_destination(unit, event)
                 unit.after_commit(arrivals.ring)
+            elif isinstance(event, SubjectCommanded):
+                await obey_subject(unit, event, sealer)
             elif isinstance(event, EndpointCommanded):
                 await ask(unit, event)
         await apply(events, unit, arrivals)

@@ -13,6 +13,7 @@ from imex.events.commands import (
     MarkCommanded,
     ShareCommanded,
     ShareCommandedData,
+    SubjectCommanded,
     ViewReported,
 )
 from imex.observability.names import SpanName
@@ -29,6 +30,7 @@ from imex.routing.marks import obey as obey_mark
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.states import Fact, transition
+from imex.routing.subjects import obey as obey_subject
 from imex.routing.surroundings import Surroundings
 from imex.routing.views import tell
 from imex.runtime import Message
@@ -63,6 +65,9 @@ class Orders:
                 await obey_link(unit, message.event, self._around, self._open_person)
         if holds := [one.event for one in messages if isinstance(one.event, HoldCommanded)]:
             await obey_holds(unit, holds, self._around)
+        for message in messages:
+            if isinstance(message.event, SubjectCommanded):
+                await obey_subject(unit, message.event, self._around, self._open_person)
         if wrong := [one.event for one in messages if isinstance(one.event, CorrectionCommanded)]:
             await obey_corrections(unit, wrong, self._around)
         if commands := [one.event for one in messages if isinstance(one.event, ShareCommanded)]:

@@ -64,7 +64,7 @@ class Retiring:
                 until = kept_until(study, of_study, on_hold=key in held, usual=self._usual)
                 if until is not None and until <= now:
                     study = replace(study, retiring_at=now)  # noqa: PLW2901
-                    unit.publish(_ended(study, now))
+                    unit.publish(retention_ended(study, now))
                 else:
                     study = replace(study, retiring_at=None, retention_at=until or now + _UNSAID)  # noqa: PLW2901
                 after.append(study)
@@ -78,7 +78,8 @@ def lane_of(study: Study) -> Lane:
     return next(lane for lane in LANES if lane == name)
 
 
-def _ended(study: Study, now: datetime) -> RetentionEnded:
+def retention_ended(study: Study, now: datetime) -> RetentionEnded:
+    """Nobody needs the study's payloads any more."""
     return RetentionEnded.of(
         id=ids.derived("retention ended", *study.key, now.isoformat()),
         subject=study.study_uid,

@@ -1,13 +1,14 @@
 """What people decide: of quarantine entries, and of identities."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import structlog
 
 from imex.db import UnitOfWork
-from imex.events.commands import LinkCommanded, NumberCommanded, QuarantineCommanded
+from imex.events.commands import LinkCommanded, NumberCommanded, QuarantineCommanded, SubjectCommanded
 from imex.events.ids import caused_id, root_traceparent
 from imex.events.instances import InstanceReceived
 from imex.events.validations import Finding, InstanceDiscarded, InstanceDiscardedData
@@ -16,6 +17,7 @@ from imex.validation.audit import audited
 from imex.validation.batch import accepted_event, instance_row
 from imex.validation.identities import OpenNumber, OpenPerson, link, trace
 from imex.validation.repository import Repository
+from imex.validation.subjects import obey as obey_subject
 
 log = structlog.get_logger(__name__)
 _REVISION = frozenset({"conflict", "header-revision"})
@@ -37,6 +39,9 @@ class CommandsHandler:
             match message.event:
                 case QuarantineCommanded():
                     await _settle(message.event, repository, unit)
+                case SubjectCommanded():
+                    discard = partial(_settle, repository=repository, unit=unit)
+                    await obey_subject(unit, message.event, self._open_person, discard)
                 case LinkCommanded():
                     await link(unit, message.event, self._open_person)
                 case NumberCommanded():

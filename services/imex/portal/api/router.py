@@ -25,6 +25,7 @@ from imex.portal.api import (
     share_commands,
     shares,
     studies,
+    subjects,
     tokens,
 )
 from imex.portal.api.access import known_parameters
@@ -36,6 +37,7 @@ def api_router() -> APIRouter:
     """Every resource under `/api/v1`."""
     router = APIRouter(prefix=PREFIX, dependencies=[Depends(known_parameters)])
     for part in (
+        corrections,  # before the commands of shares, one of which it is
         shares,
         share_commands,
         inbox,
@@ -46,8 +48,8 @@ def api_router() -> APIRouter:
         identifiers,
         identities,
         marks,
+        subjects,
         holds,
-        corrections,
         rules,
         quarantine,
         notices,
