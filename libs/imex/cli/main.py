@@ -26,6 +26,7 @@ from imex.cli import (
     service,
     shares,
     simulate,
+    subjects,
 )
 from imex.cli.failure import Failure
 
@@ -49,6 +50,7 @@ def build() -> typer.Typer:
         ("marks", marks),
         ("holds", holds),
         ("corrections", corrections),
+        ("subjects", subjects),
         ("identity", identity),
         ("deliveries", deliveries),
         ("receipts", receipts),
