@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MOST_PARTS: Final = 20_000
 MOST_HEADERS: Final = 16
 MOST_HEADER_BYTES: Final = 4096
-_BOUNDARY_CHARS: Final = 70
+_BOUNDARY_CHARS: Final = 200
+"""RFC 2046 5.1.1 has 70; Orthanc sends 73."""
 _MOST_BEFORE: Final = 16 * 1024
 
 
@@ -57,7 +58,7 @@ class RelatedReader:
     def __init__(self, boundary: str, most_parts: int = MOST_PARTS) -> None:
         """Raises BodyMalformed where nothing can be delimited by this boundary (RFC 2046 5.1.1)."""
         if not 0 < len(boundary) <= _BOUNDARY_CHARS or not boundary.isascii() or not boundary.isprintable():
-            raise BodyMalformed("the Content-Type names no boundary of 1 to 70 printable characters")
+            raise BodyMalformed("the Content-Type names no boundary of 1 to 200 printable characters")
         self.parts = 0
         self._most_parts = most_parts
         self._ended = False

@@ -89,7 +89,7 @@ def test_a_multipart_within_a_part_is_just_its_bytes() -> None:
     assert read(body, [], "b") == [({"content-type": "multipart/related; boundary=inner"}, inner)]
 
 
-@pytest.mark.parametrize("boundary", ["", "x" * 71, "ä", "a\r\nb"])
+@pytest.mark.parametrize("boundary", ["", "x" * 201, "ä", "a\r\nb"])
 def test_a_boundary_that_can_be_none_is_refused(boundary: str) -> None:
     with pytest.raises(BodyMalformed, match="boundary"):
         RelatedReader(boundary)
