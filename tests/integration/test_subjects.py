@@ -212,6 +212,18 @@ async def test_an_erasure_leaves_nobody_and_nobody_else_is_touched(world: World)
     assert personal["9.9"] is not None
 
 
+async def test_who_acted_is_erased_by_name_and_the_records_stay(world: World) -> None:
+    async with world.database.engine.connect() as connection:
+        facts = await subjects.acted(connection, "somebody", 10)
+    asked = command("erase", subjects.Standing(studies=[], under_way=0))
+    data = asked.data.model_copy(update={"facts": tuple(facts)})
+    found = await obeyed(world, asked.model_copy(update={"data": data}))
+    assert found["audit.personal (of this account)"]["done"] == 2
+    rows = await world.rows(audit.personal)
+    assert {(row.field, row.value) for row in rows} == {("user", None), ("patient", "somebody")}
+    assert len(await world.rows(audit.records)) == 2
+
+
 async def test_what_is_held_stays_and_it_is_said_why(world: World) -> None:
     async with world.database.engine.begin() as connection:
         hold = {"source": "RQM", "study_uid": "1.2.3", "reason": "x", "placed_by": "x", "at": world.clock.now}

@@ -216,6 +216,9 @@ class SubjectCommandedData(Payload):
     person: Sealed = Field(description="issuer and patient_id")
     right: Sealed | None = Field(default=None, description="of a rectification: what is right")
     studies: tuple[SubjectStudy, ...] = Field(default=(), max_length=5000)
+    facts: tuple[UUID, ...] = Field(
+        default=(), max_length=5000, description="audit records in which the person is named as who acted"
+    )
     objects: tuple[str, ...] = Field(
         default=(), max_length=5000, description="keys of objects to delete that are no payloads"
     )

@@ -40,7 +40,11 @@ async def obey(unit: UnitOfWork, command: SubjectCommanded) -> None:
         return int(await unit.connection.scalar(query) or 0)
 
     facts = await count(p.field.not_in(OF_ACTORS))
-    actors = await count(p.field.in_(OF_ACTORS))
+    actors = await count(p.field.in_(OF_ACTORS), p.event_id.not_in(asked.facts))
+    own = (p.event_id.in_(asked.facts), p.field.in_(OF_ACTORS), p.value.is_not(None))
+    named = int(await unit.connection.scalar(select(func.count()).where(*own)) or 0)
+    if asked.command == "erase" and named:
+        await unit.connection.execute(update(personal).where(*own).values(value=None))
     written = await unit.connection.scalar(select(func.count()).where(r.study_uid.in_(uids)))
     done = 0
     if asked.command == "erase" and facts:
@@ -54,6 +58,7 @@ async def obey(unit: UnitOfWork, command: SubjectCommanded) -> None:
         ).rowcount
     found = [
         Finding("audit.personal", facts, done, kept if done < facts else ""),
+        Finding("audit.personal (of this account)", named, named if asked.command == "erase" else 0),
         Finding("audit.personal (of those who acted)", actors, 0, _KEPT),
         Finding("audit.records", int(written or 0), 0, "they name studies by UID, and prove the rest"),
     ]

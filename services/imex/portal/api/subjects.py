@@ -21,6 +21,8 @@ from imex.sharing.persons import Person
 
 router = APIRouter(tags=["subjects"])
 
+ACCOUNT = "account"
+"""The issuer of those who act here: their user name, or the name that the audit trail shows of them."""
 _MOST = 5000
 _AUDITED: dict[str, Literal["subject_reported", "subject_erased", "subject_rectified"]] = {
     "report": "subject_reported",
@@ -122,6 +124,7 @@ async def _ask(
     async with portal.database.unit() as unit:
         now = await subjects.standing(unit.connection, who)
         _check(command, now, force=force)
+        facts = await subjects.acted(unit.connection, who.patient_id, _MOST) if who.issuer == ACCOUNT else []
         objects = await subjects.objects(unit.connection, now.studies, _MOST) if command == "erase" else []
         row = {
             "id": subject,
@@ -144,6 +147,7 @@ async def _ask(
                     person=person,
                     right=told,
                     studies=tuple(now.studies),
+                    facts=tuple(facts),
                     objects=tuple(objects),
                     actor=caller.name,
                     actor_institution=caller.institution,

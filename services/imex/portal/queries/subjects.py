@@ -134,6 +134,13 @@ async def objects(connection: AsyncConnection, studies: Sequence[SubjectStudy], 
     return [str(key) for key in found][:limit]
 
 
+async def acted(connection: AsyncConnection, account: str, limit: int) -> list[UUID]:
+    """Audit records in which somebody who acted is named so, and is not erased."""
+    p = audit.personal.c
+    query = select(p.event_id).where(p.field.in_(("user", "username")), p.value == account).limit(limit)
+    return list((await connection.execute(query)).scalars())
+
+
 async def put(connection: AsyncConnection, row: dict[str, Any]) -> None:
     """Write down what was asked."""
     await connection.execute(portal.subjects.insert().values(row))
