@@ -1,6 +1,7 @@
 """DICOMweb at the portal: a study is sent by STOW-RS and delivered, found and retrieved by its recipient."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,9 +11,10 @@ from dicomweb_client import DICOMwebClient
 from imex.dicom import dataset_digest
 from imex.dicomweb.media import media_type
 from imex.dicomweb.related import PartBegun, PartPiece, RelatedReader
+from imex.local.ports import free_ports
 from imex.testing.dicom import synthetic_study
 from imex.testing.network import Institution, Network
-from imex.testing.peers import StoreScp
+from imex.testing.peers import Orthanc, StoreScp
 
 Receiving = Callable[[Institution], StoreScp]
 
@@ -71,6 +73,44 @@ def test_its_recipient_finds_and_retrieves_it_and_the_source_is_told(
     )
     exported = network.stack.imex("audit", "export").stdout
     assert share["id"] in exported
+
+
+def test_orthanc_sends_by_stow_and_retrieves_by_wado(
+    network: Network, receiving: Receiving, tmp_path: Path
+) -> None:
+    source, recipient = network.pair()
+    receiving(recipient)
+    study = synthetic_study(10, size=128)
+    (http,) = free_ports(1)
+    orthanc = Orthanc(source.ae_title, source.port, http, tmp_path / "orthanc", {}, dicomweb=True)
+    orthanc.start()
+    try:
+        orthanc.load(network.files(study))
+        with httpx2.Client(base_url=orthanc.dicomweb, timeout=60, trust_env=False) as peer:
+            for name, code in (("as-source", source.code), ("as-recipient", recipient.code)):
+                peer.put(f"/servers/{name}", json=server(network, code)).raise_for_status()
+            root = f"http://127.0.0.1:{http}"
+            ids = httpx2.get(f"{root}/studies", trust_env=False).json()
+            sent = peer.post("/servers/as-source/stow", json={"Resources": ids, "Synchronous": True})
+            sent.raise_for_status()
+            network.wait_share(study.study_uid, "delivered")
+            for one in ids:
+                httpx2.delete(f"{root}/studies/{one}", trust_env=False).raise_for_status()
+            assert orthanc.held(study.study_uid) == {}
+            wanted = {"Resources": [{"Study": study.study_uid}], "Synchronous": True}
+            peer.post("/servers/as-recipient/retrieve", json=wanted).raise_for_status()
+        assert orthanc.held(study.study_uid) == study.digests
+    finally:
+        orthanc.stop()
+
+
+def server(network: Network, code: str) -> dict[str, Any]:
+    """Imex as Orthanc is told of it."""
+    described = network.stack.described
+    return {
+        "Url": described["dicomweb"] + "/",
+        "HttpHeaders": {"Authorization": f"Bearer {described['tokens'][code]}"},
+    }
 
 
 def related(files: list[bytes]) -> tuple[bytes, str]:
