@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import decisions, fanout, full, lanes, queue, report, steering
+from benchmarks import decisions, failures, fanout, full, lanes, queue, report, steering
 from benchmarks.results import Results
 
 
@@ -22,6 +22,7 @@ def main() -> int:
     decisions.add_arguments(commands.add_parser("decisions", help="decisions and apply at national size"))
     queue.add_arguments(commands.add_parser("queue", help="claims with a million instances pending"))
     fanout.add_arguments(commands.add_parser("fanout", help="delivery alone, to 100 destinations at once"))
+    failures.add_arguments(commands.add_parser("failures", help="a good destination beside failing ones"))
     tables = commands.add_parser("tables", help="the tables of an earlier run")
     tables.add_argument("results", type=Path, help="what --json wrote")
     tables.add_argument("document", type=Path, nargs="?", help="put them between its marks")
@@ -39,6 +40,7 @@ def main() -> int:
             "lanes": lanes.run,
             "queue": queue.run,
             "fanout": fanout.run,
+            "failures": failures.run,
         }.get(arguments.command, full.run)
         return run(arguments, Path(scratch))
 

@@ -1,5 +1,6 @@
 """Tests of endpoints, carried out against simulated PACSs, with their rows in a real PostgreSQL."""
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Row, func, select, update
-from tests.integration.delivery_world import World, delivery_world, until
+from tests.integration.delivery_world import World, delivery_world, storescp, until
 
 from imex.db.tables.delivery import endpoint_tests
 from imex.delivery.endpoint_tests import dicom, web
@@ -23,6 +24,7 @@ from imex.local.certificates import Certificates
 from imex.local.ports import free_ports
 from imex.simulation.options import Options
 from imex.simulation.pacs import simulated_pacs
+from imex.testing.peers import Orthanc
 
 SIMULATED = Options(ae_title="RT3_PACS", delay_s=5)
 
@@ -147,6 +149,32 @@ async def test_a_node_without_queries_is_a_warning(world: World) -> None:
         world.endpoint("RT3", pacs.port)
         done, steps = await tested(world, send=True)
     assert done.outcome == "passed"
+    assert steps["found again"]["result"] == "warning"
+
+
+async def test_orthanc_passes_as_a_node_and_as_a_dicomweb_server(world: World, tmp_path: Path) -> None:
+    port, http = free_ports(2)
+    node = Orthanc("RT3_PACS", port, http, tmp_path, {"imex": ("IMEX", 11112)}, dicomweb=True)
+    await asyncio.to_thread(node.start)
+    try:
+        world.endpoint("RT3", port)
+        done, steps = await tested(world, send=True)
+        assert done.outcome == "passed", done.reason
+        assert "OFFIS_DCMTK" in steps["association"]["words"]  # which Orthanc is built with
+        assert steps["found again"]["result"] == "ok", steps["found again"]
+        world.endpoint("RT3", 0, type="dicomweb", url=node.dicomweb.rstrip("/"))
+        done, steps = await tested(world, send=True)
+        assert done.reason == "everything that was tried works"
+        assert steps["found again"]["result"] == "ok"
+    finally:
+        await asyncio.to_thread(node.stop)
+
+
+async def test_dcmtks_storescp_passes_and_cannot_be_queried(world: World, tmp_path: Path) -> None:
+    async with storescp(tmp_path) as port:
+        world.endpoint("RT3", port)
+        done, steps = await tested(world, send=True)
+    assert done.outcome == "passed", done.reason
     assert steps["found again"]["result"] == "warning"
 
 

@@ -154,6 +154,7 @@ class Node:
         """The study again, by C-FIND."""
         if not self.stored or self.sent is None:
             return skipped("nothing was sent that could be found")
+        await self.close()  # a node may take one association at a time
         end = time.monotonic() + FOUND_WITHIN_S
         while True:
             found = await asyncio.to_thread(self._ask, self.sent.study_uid)
@@ -204,6 +205,7 @@ class Node:
         """Release the association."""
         if self.association is not None:
             await self.association.release()
+            self.association = None
 
 
 def sent_words(sent: Specimen, seconds: float) -> Finding:

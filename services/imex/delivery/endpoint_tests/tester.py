@@ -43,6 +43,7 @@ class EndpointTester:
         self._running: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._away = ""
+        self._stopping = False
 
     async def start(self) -> None:
         """Look for tests from now on."""
@@ -50,6 +51,7 @@ class EndpointTester:
 
     async def stop(self) -> None:
         """Break off what runs: another process takes it up when its lease is over."""
+        self._stopping = True
         tasks = [*self._running, *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
@@ -60,7 +62,7 @@ class EndpointTester:
         return Health(ready=True, detail=self._away)
 
     async def _look(self) -> None:
-        while True:
+        while not self._stopping:
             self._room.clear()
             try:
                 await self._begin()
@@ -70,7 +72,8 @@ class EndpointTester:
                     log.exception("tests of endpoints cannot be claimed")
                 self._away = "the database is not available"
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._room.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):  # wait_for may lose a cancellation (gh-86296)
+                    await self._room.wait()
 
     async def _begin(self) -> None:
         room = AT_A_TIME - len(self._running)
