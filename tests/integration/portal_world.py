@@ -223,6 +223,35 @@ class World:
         await self.write(delivery.endpoint_tests, row | facts)
         return UUID(str((row | facts)["id"]))
 
+    async def correction(self, study_uid: str, share: UUID, source: str = "RQM", **facts: Any) -> UUID:
+        """A recall of a study, that concerns one share of it."""
+        correction = uuid4()
+        row = {
+            "id": correction,
+            "source": source,
+            "study_uid": study_uid,
+            "kind": "recall",
+            "code": "113038",
+            "whole": True,
+            "reason": "another person's order",
+            "actor": "anna",
+            "actor_institution": source,
+            "state": "open",
+            "at": NOW,
+            "note_uid": "2.25.4711",
+            "note_sent_by": "imex",
+        }
+        await self.write(routing.corrections, row)
+        concerned = {
+            "correction": correction,
+            "share": share,
+            "recipient": "RT3",
+            "state": "notified",
+            "at": NOW,
+        }
+        await self.write(routing.corrected_shares, {**concerned, **facts})
+        return correction
+
     async def lying(
         self, share: UUID, instances: Sequence[SyntheticInstance], *, recipient: str = "RT3", **facts: Any
     ) -> None:

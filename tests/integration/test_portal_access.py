@@ -38,6 +38,7 @@ async def _everything(portal: World) -> dict[str, Any]:
         "delivery": await portal.delivery(share, study),
         "tested": await portal.tested(),
         "unaddressed": await portal.study(accession="SECRET-2"),
+        "correction": await portal.correction(study, share),
     }
 
 
@@ -45,7 +46,8 @@ def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
     """Every GET that the API describes, with ids of what was made."""
     ids = {"share": made["share"], "entry": made["held"], "command": uuid4(), "topic": "dead.instances.bulk",
            "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs",
-           "test": made["tested"], "delivery": made["delivery"]}  # fmt: skip
+           "test": made["tested"], "delivery": made["delivery"], "correction": made["correction"],
+           "subject": uuid4()}  # fmt: skip
     found = []
     for path, operations in openapi["paths"].items():
         if "get" in operations:
@@ -95,6 +97,8 @@ async def test_only_the_administration_administers(portal: World) -> None:
         for method, path in (
             ("GET", "/directory"), ("PUT", "/directory"), ("GET", "/tokens"), ("POST", "/tokens"),
             ("GET", "/reconcile"), ("GET", "/dead-letters"), ("DELETE", f"/tokens/{uuid4()}"),
+            ("POST", "/subjects/report"), ("GET", f"/subjects/{uuid4()}"),
+            ("POST", f"/subjects/{uuid4()}/erase"),
         ):  # fmt: skip
             answer = await api.request(
                 method, f"/api/v1{path}", json={"label": "x"} if method == "POST" else None

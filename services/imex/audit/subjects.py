@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from imex.db import UnitOfWork
 from imex.db.subjects import Finding, answer
-from imex.db.tables.audit import personal, records, subject_findings
+from imex.db.tables.audit import common, personal, records, subject_findings
 from imex.events.commands import SubjectCommanded
 from imex.runtime import Message
 
@@ -24,6 +24,9 @@ class SubjectsHandler:
         for message in messages:
             if isinstance(message.event, SubjectCommanded):
                 await obey(unit, message.event)
+        # the trail is verified by what its inbox took in; a command twice does what it did once
+        taken_in = [message.event.id for message in messages]
+        await unit.connection.execute(delete(common.inbox).where(common.inbox.c.event_id.in_(taken_in)))
 
 
 async def obey(unit: UnitOfWork, command: SubjectCommanded) -> None:
