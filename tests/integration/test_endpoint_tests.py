@@ -227,6 +227,18 @@ async def test_each_failure_of_a_dicomweb_server_is_told(  # noqa: PLR0917  pyte
     assert advice in steps[step]["advice"]
 
 
+async def test_a_token_that_cannot_be_had_is_told_before_the_server_is_asked(world: World) -> None:
+    async with simulated_pacs(options=WEB) as pacs:
+        oauth2 = {"token_url": f"{pacs.url}/token", "client_id": "imex", "secret": "rt3"}
+        world.endpoint("RT3", 0, type="dicomweb", url=pacs.url, oauth2=oauth2)
+        done, steps = await tested(world, send=True)
+    assert done.reason.startswith("access token: ")
+    assert "delivery holds the secret" in steps["access token"]["advice"]
+    assert steps["search"]["result"] == "skipped"
+    assert "client_id" not in str(steps["directory entry"]["facts"])
+    assert pacs.shelf.tallies == {}
+
+
 async def test_an_inbox_has_no_way_to_it(world: World) -> None:
     world.endpoint("RT3", 0, type="inbox")
     done, steps = await tested(world, send=True)
