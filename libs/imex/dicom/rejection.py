@@ -1,6 +1,7 @@
 """Rejection notes: key object selections that take images back (IHE RAD TF-2 4.66, PS3.16 TID 2010)."""
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ TITLES: Final[Mapping[ReasonCode, str]] = {
 }
 """Document titles of CID 7010 that reject (PS3.16), by their DCM code."""
 
+_DATE: Final = re.compile(r"[0-9]{8}", re.ASCII)
 _ROOT: Final = "1.2.840.10008.5.1.4.1.1."
 _OTHER_THAN_IMAGES: Final = tuple(
     _ROOT + branch
@@ -107,14 +109,8 @@ def write_note(
     found.SpecificCharacterSet = "ISO_IR 192"
     found.SOPClassUID, found.SOPInstanceUID = KEY_OBJECT_SELECTION, uid_of(note)
     found.StudyInstanceUID, found.SeriesInstanceUID = about.study_uid, uid_of(series)
-    found.PatientName, found.PatientID = about.patient_name, about.patient_id
-    if about.issuer:
-        found.IssuerOfPatientID = about.issuer
-    found.PatientBirthDate, found.PatientSex = about.birth_date, ""
-    found.StudyDate, found.StudyTime, found.StudyID = about.study_date, "", ""
-    found.AccessionNumber, found.ReferringPhysicianName = about.accession, ""
-    if about.study_description:
-        found.StudyDescription = about.study_description
+    _add_about(found, about)
+    found.PatientSex, found.StudyTime, found.StudyID, found.ReferringPhysicianName = "", "", "", ""
     found.Modality, found.SeriesNumber, found.InstanceNumber = "KO", "1", "1"
     found.SeriesDescription = TITLES[code]
     found.ReferencedPerformedProcedureStepSequence = []
@@ -133,6 +129,27 @@ def write_note(
     stream.is_little_endian, stream.is_implicit_VR = True, False
     write_dataset(stream, found)
     return Note(found.SOPInstanceUID, stream.getvalue())
+
+
+def _add_about(found: "Dataset", about: About) -> None:
+    """Whose it is, word for word: what a sender writes need not be what the standard allows."""
+    from pydicom import DataElement
+    from pydicom.config import IGNORE
+
+    for tag, vr, value, always in (
+        (0x00080020, "DA", about.study_date, True),
+        (0x00080050, "SH", about.accession, True),
+        (0x00081030, "LO", about.study_description, False),
+        (0x00100010, "PN", about.patient_name, True),
+        (0x00100020, "LO", about.patient_id, True),
+        (0x00100021, "LO", about.issuer, False),
+        (0x00100030, "DA", about.birth_date, True),
+    ):
+        # a date that is none cannot even be encoded
+        said = "" if vr == "DA" and not _DATE.fullmatch(value) else value.replace("\\", " ")
+        said = said.encode("utf-8", "replace").decode()
+        if said or always:
+            found.add(DataElement(tag, vr, said, validation_mode=IGNORE))
 
 
 def _code(value: str, meaning: str) -> "Dataset":

@@ -133,7 +133,9 @@ def components(
         consumer("express", "instances.express", instances, EXPRESS),
         consumer("urgent", "instances.urgent", instances, URGENT, 1),
         consumer("bulk", "instances.bulk", instances, BULK, 2),
-        consumer("commands", "commands", CommandsHandler(open_person, open_number), COMMANDS),
+        consumer(
+            "commands", "commands", CommandsHandler(open_person, open_number, rejections.told), COMMANDS
+        ),
         consumer("retention", "retention", RetentionHandler(), COMMANDS),
         Background("deletion", disposer.turn, own.delete_every_s),
         Background("orphans", orphans.turn, own.orphans_every_s),

@@ -15,6 +15,7 @@ from imex.events.validations import Finding, InstanceDiscarded, InstanceDiscarde
 from imex.runtime import Message
 from imex.validation.audit import audited
 from imex.validation.batch import accepted_event, instance_row
+from imex.validation.handler import TellRejections
 from imex.validation.identities import OpenNumber, OpenPerson, link, trace
 from imex.validation.repository import Repository
 from imex.validation.subjects import obey as obey_subject
@@ -27,10 +28,16 @@ _REVISION = frozenset({"conflict", "header-revision"})
 class CommandsHandler:
     """Does what people decided."""
 
-    def __init__(self, open_person: OpenPerson, open_number: OpenNumber) -> None:
-        """Both open what is sealed in a command about identities."""
+    def __init__(
+        self,
+        open_person: OpenPerson,
+        open_number: OpenNumber,
+        tell_rejections: TellRejections | None = None,
+    ) -> None:
+        """Two open what is sealed in a command; the third reads rejection notes that are released."""
         self._open_person = open_person
         self._open_number = open_number
+        self._tell_rejections = tell_rejections
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
@@ -38,7 +45,7 @@ class CommandsHandler:
         for message in messages:
             match message.event:
                 case QuarantineCommanded():
-                    await _settle(message.event, repository, unit)
+                    await _settle(message.event, repository, unit, self._tell_rejections)
                 case SubjectCommanded():
                     discard = partial(_settle, repository=repository, unit=unit)
                     await obey_subject(unit, message.event, self._open_person, discard)
@@ -48,7 +55,12 @@ class CommandsHandler:
                     await trace(unit, message.event, self._open_number)
 
 
-async def _settle(command: QuarantineCommanded, repository: Repository, unit: UnitOfWork) -> None:
+async def _settle(
+    command: QuarantineCommanded,
+    repository: Repository,
+    unit: UnitOfWork,
+    tell_rejections: TellRejections | None = None,
+) -> None:
     data = command.data
     entry = await repository.entry(data.quarantine)
     if entry is None or entry.state != "waiting":
@@ -57,11 +69,15 @@ async def _settle(command: QuarantineCommanded, repository: Repository, unit: Un
     if data.command == "discard":
         await _discard(entry, command, data.reason, repository, unit)
     else:
-        await _release(entry, command, repository, unit)
+        await _release(entry, command, repository, unit, tell_rejections)
 
 
 async def _release(
-    entry: Any, command: QuarantineCommanded, repository: Repository, unit: UnitOfWork
+    entry: Any,
+    command: QuarantineCommanded,
+    repository: Repository,
+    unit: UnitOfWork,
+    tell_rejections: TellRejections | None,
 ) -> None:
     event = InstanceReceived.model_validate_json(entry.event)
     key = (entry.source, entry.sop_instance_uid)
@@ -84,7 +100,9 @@ async def _release(
         # a person chose this copy: the others lose with the accepted one
         await _discard(rival, command, f"another copy was chosen: {command.data.reason}", repository, unit)
     replaces = accepted.event_id if accepted is not None else None
-    unit.publish(accepted_event(event, findings, cause=command.id, entry=entry.id, replaces=replaces))
+    said = (accepted_event(event, findings, cause=command.id, entry=entry.id, replaces=replaces),)
+    for one in await tell_rejections(said) if tell_rejections is not None else said:
+        unit.publish(one)
     unit.publish(audited(event, "instance_released", command.data.reason, command))
 
 

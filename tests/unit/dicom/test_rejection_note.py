@@ -12,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
-from imex.dicom.rejection import TITLES, About, Reference, read_note, write_note
+from imex.deidentification.keys import ProjectKey
+from imex.delivery.changing.deidentified import make_head
+from imex.dicom import file_meta
+from imex.dicom.rejection import (
+    EXPLICIT,
+    KEY_OBJECT_SELECTION,
+    TITLES,
+    About,
+    Reference,
+    read_note,
+    write_note,
+)
+from imex.dicom.syntax import encoding_of
+from imex.directory.policies import Deidentification
 
 AT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -34,6 +47,32 @@ def test_what_is_written_is_read(named: list[Reference], code: str) -> None:
     assert found is not None
     assert (found.code, found.study_uid, set(found.references)) == (code, "1.2.3", set(named))
     assert note == write_note(ABOUT, code, named, note=NOTE, series=SERIES, at=AT)  # type: ignore[arg-type]
+
+
+@given(st.builds(About, st.just("1.2.3"), *[st.text(max_size=80)] * 7))
+def test_whatever_a_sender_has_written_a_note_can_be_written(about: About) -> None:
+    named = [Reference("1.2.3.1.1", CT, "1.2.3.1")]
+    found = read_note(write_note(about, "113037", named, note=NOTE, series=SERIES, at=AT).file())
+    assert found is not None
+    assert found.references == tuple(named)
+
+
+def test_de_identified_it_names_what_the_recipient_was_given() -> None:
+    named = [Reference("1.2.3.1.1", CT, "1.2.3.1"), Reference("1.2.3.2.1", CT, "1.2.3.2")]
+    note = write_note(ABOUT, "113037", named, note=NOTE, series=SERIES, at=AT)
+    key = ProjectKey(b"k" * 32, "p")
+    asked = Deidentification(project="p")
+    made = make_head(note.dataset, encoding_of(EXPLICIT), asked, key, "RQM", pixels=False)
+    assert not made.held
+    found = read_note(file_meta(KEY_OBJECT_SELECTION, made.sop_instance_uid, EXPLICIT) + made.head)
+    assert found is not None
+    assert (found.code, found.study_uid) == ("113037", key.uid("1.2.3"))
+    assert [one.sop_instance_uid for one in found.references] == [key.uid(n.sop_instance_uid) for n in named]
+    content = dcmread(BytesIO(file_meta(KEY_OBJECT_SELECTION, "1.2", EXPLICIT) + made.head)).ContentSequence
+    listed = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in content]
+    assert listed == [key.uid(one.sop_instance_uid) for one in named]
+    assert b"9434765919" not in made.head
+    assert b"1.2.3.1.1" not in made.head
 
 
 def test_it_is_of_the_study_and_the_person() -> None:

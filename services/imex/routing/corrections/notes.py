@@ -122,7 +122,17 @@ class Notes:
             repository = Repository(unit.connection)
             key = (due.source, due.study_uid)
             study = (await repository.look_at_studies([key]))[key]
-            instance = await self._instance(unit, due, study)
+            try:
+                instance = await self._instance(unit, due, study)
+            except ValueError as error:
+                # it keeps no other from being sent
+                _log.error("a rejection note cannot be written", correction=str(due.id), reason=str(error))
+                await unit.connection.execute(
+                    update(corrected_shares)
+                    .where(k.correction == due.id, k.state == "due")
+                    .values(state="unreached", reason="the rejection note could not be written")
+                )
+                return True
             waiting = (
                 await unit.connection.execute(
                     select(k.share).where(k.correction == due.id, k.state == "due").with_for_update()
