@@ -2,9 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
 
 from pydicom import dcmread
 
+from imex.dicom.rejection import About, Reference, write_note
 from imex.testing.dicom import synthetic_study
 from imex.testing.network import Institution, Network, reconciled
 from imex.testing.peers import StoreScp, dcmsend
@@ -96,3 +101,32 @@ def test_a_person_is_erased_and_the_audit_trail_still_verifies(
     assert again["studies"] == 1, "the one that is held"
     verified = network.stack.imex("audit", "verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_a_senders_own_note_travels_and_takes_back(
+    network: Network, receiving: Receiving, tmp_path: Path
+) -> None:
+    source, recipient = network.institution(), network.institution()
+    network.agreement(source, recipient)
+    network.rule(source, recipient)
+    network.apply()
+    receiver = receiving(recipient)
+    study = synthetic_study(2, size=32)
+    dcmsend(network.dicom_port, network.files(study), source.ae_title)
+    share = network.wait_share(study.study_uid, "delivered")
+    first = dcmread(receiver.files[0], force=True)
+    about = About(study.study_uid, first.PatientID, first.IssuerOfPatientID, str(first.PatientName))
+    about = replace(about, birth_date=first.PatientBirthDate)
+    named = [Reference(first.SOPInstanceUID, first.SOPClassUID, first.SeriesInstanceUID)]
+    note = write_note(about, "113001", named, note=uuid4(), series=uuid4(), at=datetime.now(UTC))
+    path = tmp_path / "note.dcm"
+    path.write_bytes(note.file())
+    dcmsend(network.dicom_port, [path], source.ae_title)
+
+    def states() -> list[str]:
+        found = network.get("/corrections", share=share["id"])["items"]
+        return [shared["state"] for one in found for shared in one["concerned"]]
+
+    network.wait_for(lambda: states() == ["notified"], 20, "the note has reached the recipient")
+    assert note.digest in receiver.held()
+    assert "recalled" in network.steps(share)

@@ -237,6 +237,7 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
         "6-quarantine": "/quarantine",
         "7-held": f"/quarantine/{entry}",
         "7a-notices": "/notices",
+        "7b-recalls": "/corrections",
         "8-studies": "/studies",
         "9a-endpoints": "/endpoints",
         "9b-endpoint": "/endpoints/RT3/pacs",

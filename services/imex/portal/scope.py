@@ -22,6 +22,10 @@ class Scope:
             return true()
         return or_(source == self.institution, recipient == self.institution)
 
+    def sees(self, source: str) -> bool:
+        """Whether what belongs to `source` alone may be told to the caller."""
+        return self.institution in {None, source}
+
     def own(self, source: ColumnElement[str]) -> ColumnElement[bool]:
         """Rows that belong to the caller's institution alone."""
         return true() if self.institution is None else source == self.institution

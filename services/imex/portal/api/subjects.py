@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy import null
 
 from imex.events.commands import SubjectCommanded, SubjectCommandedData
 from imex.events.sealed import Sealed, SealedPerson, seal_context
@@ -94,7 +95,7 @@ async def _reported(portal: Portal, subject: UUID) -> Person:
     async with portal.database.engine.connect() as connection:
         sealed = await subjects.sealed_person(connection, subject)
     if sealed is None:
-        words = "There is no such report, or its person was erased. Make one with `imex subjects report`."
+        words = "There is no such report, or it is used or too old. Make one with `imex subjects report`."
         raise Problem(404, words)
     told = sealer_of(portal).open_as(
         SealedPerson, Sealed.model_validate(sealed), seal_context("subject", subject)
@@ -130,7 +131,7 @@ async def _ask(
             "id": subject,
             "command": command,
             "report": rests_on,
-            "person": person.model_dump(mode="json") if command == "report" else None,
+            "person": person.model_dump(mode="json") if command == "report" else null(),
             "actor": caller.name,
             "reason": reason,
         }

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.routing import command_results, shares, studies
+from imex.directory import discreet
 from imex.events import Priority
 from imex.events.ids import trace_id_hex
 from imex.events.shares import ShareState
@@ -96,10 +97,10 @@ def _base(scope: Scope) -> Select[Any]:
     return select(shares, shown, *counts).select_from(joined).where(scope.either(s.source, s.recipient))
 
 
-_COMPUTED = frozenset({"instances", "priority", "study_uid", "bytes", "images_deleted_at"})
+_COMPUTED = frozenset({"instances", "priority", "study_uid", "reason", "bytes", "images_deleted_at"})
 
 
-def _share(row: Mapping[str, Any]) -> Share:
+def _share(row: Mapping[str, Any], scope: Scope) -> Share:
     # once its images are gone the study may have been sent anew, and is counted anew
     counted = row["at_disposal"] or {
         name: row[name] for name in ("received", "validated", "quarantined", "bytes")
@@ -107,6 +108,7 @@ def _share(row: Mapping[str, Any]) -> Share:
     return Share(
         **{name: row[name] for name in Share.model_fields if name in row and name not in _COMPUTED},
         study_uid=row["shown_study_uid"],
+        reason=row["reason"] if scope.sees(row["source"]) else discreet(row["reason"]),
         priority=more_urgent(row["priority"], row["escalated_to"] or row["priority"]),
         trace_id=trace_id_hex(row["source"], row["study_uid"]),
         bytes=counted["bytes"],
@@ -126,7 +128,7 @@ async def get(connection: AsyncConnection, scope: Scope, share: UUID) -> Share |
     """The share, if the caller may see it."""
     rows = await connection.execute(_base(scope).where(shares.c.id == share))
     row = rows.mappings().one_or_none()
-    return None if row is None else _share(row)
+    return None if row is None else _share(row, scope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ async def made_by(connection: AsyncConnection, scope: Scope, command: UUID) -> S
     about = select(r.share).where(r.command_id == command, r.share.is_not(None))
     query = _base(scope).where(shares.c.id.in_(about)).order_by(shares.c.created_at.desc()).limit(1)
     row = (await connection.execute(query)).mappings().one_or_none()
-    return None if row is None else _share(row)
+    return None if row is None else _share(row, scope)
 
 
 async def listed(
@@ -178,7 +180,7 @@ async def listed(
         at, identifier = cursors.moment_and_id(after)
         query = query.where(tuple_(s.created_at, s.id) < (at, identifier))
     query = query.order_by(s.created_at.desc(), s.id.desc()).limit(limit + 1)
-    found = [_share(row) for row in (await connection.execute(query)).mappings()]
+    found = [_share(row, scope) for row in (await connection.execute(query)).mappings()]
     last = found[limit - 1] if len(found) > limit else None
     return Page(items=found[:limit], next=last and cursors.encode(last.created_at.isoformat(), str(last.id)))
 

@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
-from sqlalchemy import select, text, tuple_, update
+from sqlalchemy import func, null, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables import audit, delivery, portal, routing, validation
@@ -20,6 +21,8 @@ FINDINGS = {
     "delivery": delivery.subject_findings,
     "audit": audit.subject_findings,
 }
+REPORT_USABLE = timedelta(days=7)
+"""How long an erasure or a rectification can rest on a report; its person is kept sealed as long."""
 UNDER_WAY = frozenset({"requested", "accepted", "collecting", "delivering"})
 _OF_PERSON = text(
     "SELECT source, study_uid, issuer, patient_id FROM routing.studies"
@@ -142,7 +145,13 @@ async def acted(connection: AsyncConnection, account: str, limit: int) -> list[U
 
 
 async def put(connection: AsyncConnection, row: dict[str, Any]) -> None:
-    """Write down what was asked."""
+    """Write down what was asked, and forget whom reports were of that nobody has used."""
+    p = portal.subjects.c
+    await connection.execute(
+        update(portal.subjects)
+        .where(p.at < func.now() - REPORT_USABLE, p.person.is_not(None))
+        .values(person=null())
+    )
     await connection.execute(portal.subjects.insert().values(row))
 
 
@@ -150,7 +159,7 @@ async def sealed_person(connection: AsyncConnection, report: UUID) -> dict[str, 
     """Whom a report is of, sealed; None where there is no such report, or the person was erased."""
     p = portal.subjects.c
     found: dict[str, Any] | None = await connection.scalar(
-        select(p.person).where(p.id == report, p.command == "report")
+        select(p.person).where(p.id == report, p.command == "report", p.at >= func.now() - REPORT_USABLE)
     )
     return found
 
@@ -158,7 +167,7 @@ async def sealed_person(connection: AsyncConnection, report: UUID) -> dict[str, 
 async def forget(connection: AsyncConnection, report: UUID) -> None:
     """The report names nobody any more, not even sealed."""
     p = portal.subjects.c
-    await connection.execute(update(portal.subjects).where(p.id == report).values(person=None))
+    await connection.execute(update(portal.subjects).where(p.id == report).values(person=null()))
 
 
 async def get(connection: AsyncConnection, subject: UUID, at: Standing | None = None) -> Subject | None:

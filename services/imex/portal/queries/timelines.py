@@ -1,5 +1,6 @@
 """The steps of a share."""
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.routing import shares, timeline
+from imex.directory import discreet
 from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
 from imex.portal.scope import Scope
@@ -29,7 +31,7 @@ async def of_share(
     """The steps of a share in the order in which they became known."""
     t = timeline.c
     query = (
-        select(t.seq, t.at, t.step, t.actor, t.reason, t.details)
+        select(t.seq, t.at, t.step, t.actor, t.reason, t.details, shares.c.source)
         .join(shares, shares.c.id == t.share)
         .where(t.share == share, scope.either(shares.c.source, shares.c.recipient))
     )
@@ -42,6 +44,11 @@ async def of_share(
     more = len(rows) > limit
     kept = rows[:limit]
     return Page(
-        items=[Step.model_validate(dict(row)) for row in kept],
+        items=[_step(row, scope) for row in kept],
         next=cursors.encode(str(kept[-1]["seq"])) if more else None,
     )
+
+
+def _step(row: Mapping[Any, Any], scope: Scope) -> Step:
+    reason = row["reason"] if scope.sees(row["source"]) else discreet(row["reason"])
+    return Step.model_validate({**row, "reason": reason})
