@@ -6,12 +6,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 from tests.integration.routing_world import AGREED, HOSPITALS, TO_B, Sending, World, routing_world
 
 from imex.db.tables import routing as tables
 from imex.dicom.rejection import KEY_OBJECT_SELECTION, read_note
 from imex.events.commands import CorrectionCommanded, CorrectionCommandedData
 from imex.events.manifests import ManifestAnnotated, ManifestClosed, ManifestWithdrawn
+from imex.events.sealed import Sealed
 from imex.events.shares import ShareCorrectionAcknowledged, ShareRecalled
 from imex.events.validations import RejectedInstance, RejectionFacts
 from imex.routing.corrections.notes import Notes
@@ -274,7 +276,14 @@ async def test_what_makes_no_sense_is_refused(world: World, more: dict[str, Any]
 async def test_demographics_are_announced_and_nothing_is_taken_back(world: World) -> None:
     await delivered(world, 1)
     source = Correcting(world)
-    await source.command(correction_kind="merge", code=None, reason="two records of one person")
+    person = Sealed(key_id="k", nonce="n", ciphertext="c")
+    await source.command(correction_kind="merge", code=None, reason="two records of one", person=person)
+    await source.command(correction_kind="demographics", code=None, reason="x")
+    rows = await world.rows(tables.corrections, tables.corrections.c.kind)
+    assert [one.personal for one in rows] == [None, person.model_dump(mode="json")]
+    async with world.database.engine.connect() as connection:
+        some = "SELECT count(*) FROM routing.corrections WHERE personal IS NOT NULL"
+        assert await connection.scalar(text(some)) == 1
     await source.turn()
     assert (await source.concerned())["RT3"].state == "told"
     assert (await world.share()).state == "delivered"

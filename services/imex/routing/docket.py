@@ -125,6 +125,7 @@ class Docket:
     def open(self, study: Study, decision: Open, cause: Cause, command: Any = None) -> Share:
         """A new share, as far as it goes at once: refused, waiting for its recipient, or collecting."""
         wish, judgement = decision.addressed, decision.judgement
+        self._take_over(study, wish, cause)
         share = self.put(
             Share(
                 id=ids.share_id(*study.key, wish.recipient, wish.purpose, decision.episode),
@@ -174,6 +175,14 @@ class Docket:
         if judgement.asks_recipient:
             return self.put(replace(share, reason=f"waits for {share.recipient} to accept it"))
         return self.accept(share, cause)
+
+    def _take_over(self, study: Study, wish: Addressed, cause: Cause) -> None:
+        """What has failed before is not tried again beside a new episode, whatever becomes of that one."""
+        for earlier in self.of(study):
+            same = (earlier.recipient, earlier.purpose) == (wish.recipient, wish.purpose)
+            if same and earlier.state == "failed" and earlier.parts:
+                told = replace(earlier, reason="a later share has taken its place")
+                self._unit.publish(publish.manifest_withdrawn(told, cause))
 
     def accept(self, share: Share, cause: Cause) -> Share:
         """An agreement covers it and nobody need be asked any more."""

@@ -1,6 +1,9 @@
 """Links of temporary identities: the study is a known person's from then on, with what is marked of them."""
 
-from sqlalchemy import update
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import select, update
 
 from imex.db import UnitOfWork
 from imex.db.tables.routing import studies
@@ -11,6 +14,9 @@ from imex.routing.marks import OpenPerson
 from imex.routing.publish import Cause
 from imex.routing.sitting import hold, sitting
 from imex.routing.surroundings import Surroundings
+from imex.runtime import Park
+
+_ON_ITS_WAY: Final = timedelta(seconds=5)
 
 
 async def obey(
@@ -18,6 +24,14 @@ async def obey(
 ) -> None:
     """Go by a link: in finding, in marks of the record, in priors; each share's timeline tells of it."""
     asked = command.data
+    known = await unit.connection.scalar(
+        select(studies.c.source).where(
+            studies.c.source == asked.source, studies.c.study_uid == asked.study_uid
+        )
+    )
+    if known is None:
+        # validation knows it already: it is on its way here
+        raise Park(around.clock() + _ON_ITS_WAY, "the study that is linked has not come here yet")
     person = open_person(asked.person, seal_context("link", asked.link))
     s = studies.c
     # before the sitting, which looks up what is marked of whom the study then is

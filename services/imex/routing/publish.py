@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from imex.directory import discreet
 from imex.events import Event, Priority, ids, shares
 from imex.events.audit import Actor, AuditAction, AuditRecorded, AuditRecordedData
 from imex.events.manifests import (
@@ -80,7 +81,7 @@ def _plain(cls: type[Event[shares.SharePayload]]) -> "_Builder":
 
 
 def _reasoned(cls: type[Event[shares.ReasonPayload]]) -> "_Builder":
-    return lambda share, _more: (cls, shares.ReasonPayload(**_said(share), reason=share.reason))
+    return lambda share, _more: (cls, shares.ReasonPayload(**_said(share), reason=discreet(share.reason)))
 
 
 _Builder = Callable[[Share, Mapping[str, Any]], tuple[type[Event[Any]], shares.SharePayload]]

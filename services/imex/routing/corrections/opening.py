@@ -166,7 +166,7 @@ class Opening:
                 "code": asked.code,
                 "whole": whole,
                 "reason": asked.reason,
-                "personal": dict(asked.personal) if asked.personal is not None else None,
+                **({"personal": dict(asked.personal)} if asked.personal is not None else {}),
                 "actor": asked.actor,
                 "actor_institution": asked.institution,
                 "state": "open",
