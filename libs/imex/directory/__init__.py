@@ -5,6 +5,7 @@ from imex.directory.agreements import (
     agreements_told,
     asked_of,
     covering_agreement,
+    discreet,
     opt_out_applies,
 )
 from imex.directory.diff import Change, diff
@@ -92,6 +93,7 @@ __all__ = [
     "covering_agreement",
     "diff",
     "digest",
+    "discreet",
     "firing_rules",
     "inspect",
     "is_open",

@@ -161,18 +161,22 @@ def _lacking(agreement: Agreement, asked: Asked) -> list[str]:
     return lacking
 
 
+_SENSITIVE = "does not include records that are marked as sensitive"
+_MAYBE_SENSITIVE = "does not include sensitive records, and whether this is one could not be looked up"
+_OPTED_OUT = "respects the national data opt-out, which this person has chosen"
+_MAYBE_OPTED_OUT = "respects the national data opt-out, which could not be looked up for this person"
+_OF_MARKS = (_SENSITIVE, _MAYBE_SENSITIVE, _OPTED_OUT, _MAYBE_OPTED_OUT)
+
+
 def _marked(agreement: Agreement, purpose: str, marks: Marks) -> list[str]:
     lacking: list[str] = []
     if marks.sensitive is not False and not agreement.sensitive:
-        lacking.append(
-            "does not include records that are marked as sensitive"
-            if marks.sensitive
-            else "does not include sensitive records, and whether this is one could not be looked up"
-        )
+        lacking.append(_SENSITIVE if marks.sensitive else _MAYBE_SENSITIVE)
     if marks.opted_out is not False and opt_out_applies(agreement, purpose):
-        lacking.append(
-            "respects the national data opt-out, which this person has chosen"
-            if marks.opted_out
-            else "respects the national data opt-out, which could not be looked up for this person"
-        )
+        lacking.append(_OPTED_OUT if marks.opted_out else _MAYBE_OPTED_OUT)
     return lacking
+
+
+def discreet(reason: str) -> str:
+    """A reason as others than the source may read it: without what is marked of the person's record."""
+    return reason.partition(":")[0] if any(words in reason for words in _OF_MARKS) else reason

@@ -102,6 +102,11 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
             before = f"agreement {share.agreement} covers it no more, and what" if other else "what agreement"
             words = f"{before} {judgement.agreement} demands cannot be done to what has begun"
             withheld.append(Withhold(share, words))
+        elif failed and other:
+            words = (
+                f"agreement {share.agreement} covers it no more, and what failed is not tried under another"
+            )
+            withheld.append(Withhold(share, words))
         elif failed:
             continue
         elif other or (demanded != share.deidentified and not share.parts):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from sqlalchemy import select, update
 
 from imex.db import UnitOfWork
@@ -17,6 +18,9 @@ from imex.routing.surroundings import Surroundings
 from imex.runtime import Park
 
 _ON_ITS_WAY: Final = timedelta(seconds=5)
+_LOST: Final = timedelta(days=7)
+
+_log = structlog.get_logger(__name__)
 
 
 async def obey(
@@ -29,6 +33,9 @@ async def obey(
             studies.c.source == asked.source, studies.c.study_uid == asked.study_uid
         )
     )
+    if known is None and around.clock() - command.time > _LOST:
+        _log.warning("a link of a study that never came", source=asked.source, study_uid=asked.study_uid)
+        return
     if known is None:
         # validation knows it already: it is on its way here
         raise Park(around.clock() + _ON_ITS_WAY, "the study that is linked has not come here yet")
