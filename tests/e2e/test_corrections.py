@@ -1,62 +1,120 @@
 """A recall on a running network: the PACS gets the note, and it is outstanding until acknowledged."""
 
+import asyncio
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from pydicom import dcmread
+import pytest
+from pydicom import Dataset, dcmread
 
 from imex.dicom.rejection import About, Reference, write_note
 from imex.testing.dicom import synthetic_study
 from imex.testing.network import Institution, Network, reconciled
 from imex.testing.peers import StoreScp, dcmsend
+from imex.testing.stow import StowServer, stow_server
 
 Receiving = Callable[[Institution], StoreScp]
 
 
-def test_a_recall_arrives_and_waits_for_a_person(network: Network, receiving: Receiving) -> None:
-    source, recipient = network.institution(), network.institution()
-    network.agreement(source, recipient)
-    network.rule(source, recipient)
+@pytest.fixture
+def archive() -> Iterator[StowServer]:
+    """A DICOMweb server beside the test."""
+    server, loop = StowServer(), asyncio.new_event_loop()
+    ready, over = threading.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with stow_server(server):
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    yield server
+    loop.call_soon_threadsafe(over.set)
+    thread.join(15)
+    loop.close()
+
+
+def notes(receiver: StoreScp) -> list[Dataset]:
+    """The key object selections that have come."""
+    found = [dcmread(path, force=True) for path in receiver.files]
+    return [one for one in found if one.get("Modality") == "KO"]
+
+
+def named(note: Dataset) -> set[str]:
+    """The instances that a note rejects."""
+    return {str(item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for item in note.ContentSequence}
+
+
+def test_a_recall_arrives_and_waits_for_a_person(
+    network: Network, receiving: Receiving, archive: StowServer
+) -> None:
+    """At a recipient of each kind: DICOM, de-identified, DICOMweb, inbox."""
+    source, pacs, project, web, desk = (network.institution() for _ in range(5))
+    web.entry["endpoints"] = [{"name": "web", "type": "dicomweb", "url": archive.base}]
+    desk.entry["endpoints"] = [{"name": "inbox", "type": "inbox"}]
+    for recipient in (pacs, web, desk):
+        network.agreement(source, recipient)
+    network.agreement(source, project, deidentify={"project": f"p-{project.code}"})
+    network.rule(source, pacs, project, web, desk)
     network.apply()
-    receiver = receiving(recipient)
+    receiver, anonymous = receiving(pacs), receiving(project)
     study = synthetic_study(3, size=32)
     dcmsend(network.dicom_port, network.files(study), source.ae_title)
-    share = network.wait_share(study.study_uid, "delivered")
+    network.wait_for(
+        lambda: [one["state"] for one in network.shares(study.study_uid)] == ["delivered"] * 4,
+        30,
+        "delivered",
+    )
+    shares = {one["recipient"]: one for one in network.shares(study.study_uid)}
+    share = shares[pacs.code]
 
     body = {"why": "wrong-patient", "reason": "another person's order"}
     opened = network.post(f"/shares/{share['id']}/recall", body)
     assert opened.status_code == 201, opened.text
     correction = opened.json()
     assert (correction["code"], correction["whole"], correction["instances"]) == ("113038", True, 3)
+    path = f"/corrections/{correction['id']}"
 
-    def state() -> str:
-        (one,) = network.get(f"/corrections/{correction['id']}")["concerned"]
-        return str(one["state"])
+    def states() -> dict[str, str]:
+        return {one["recipient"]: one["state"] for one in network.get(path)["concerned"]}
 
-    network.wait_for(lambda: state() == "notified", 15, "the rejection note is confirmed")
-    notes = [found for path in receiver.files if (found := dcmread(path, force=True)).get("Modality") == "KO"]
-    (note,) = notes
+    wanted = {pacs.code: "notified", project.code: "notified", web.code: "notified", desk.code: "told"}
+    network.wait_for(lambda: states() == wanted, 20, "the rejection notes are confirmed")
+    (note,) = notes(receiver)
     assert note.StudyInstanceUID == study.study_uid
     assert note.SOPInstanceUID == correction["note_sop_instance_uid"]
     assert note.ConceptNameCodeSequence[0].CodeValue == "113038"
-    named = {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in note.ContentSequence}
-    assert named == set(study.digests)
+    assert named(note) == set(study.digests)
+    given = {str(dcmread(one, force=True).SOPInstanceUID) for one in anonymous.files}
+    (veiled,) = notes(anonymous)
+    assert named(veiled) == given - {str(veiled.SOPInstanceUID)}
+    assert not given & set(study.digests)
+    assert correction["note_sop_instance_uid"] in archive.stored
+    assert network.get("/inbox", token=desk.code)["items"] == []
+    assert network.get(path, token=project.code)["study_uid"] == veiled.StudyInstanceUID
     assert network.get(f"/shares/{share['id']}")["state"] == "revoked"
     assert len(network.get(f"/shares/{share['id']}/receipt")["instances"]) == 3
 
+    def outstanding(recipient: Institution) -> bool:
+        items = network.get("/corrections", token=recipient.code, outstanding="true")["items"]
+        return correction["id"] in [one["id"] for one in items]
+
+    assert all(outstanding(one) for one in (pacs, project, web, desk))
+    words = ("corrections", "acknowledge", correction["id"], "--for", pacs.code)
+    done = network.stack.imex(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    seen = network.post(f"{path}/acknowledge", {"remark": "deleted"}, token=desk.code)
+    assert seen.status_code == 200, seen.text
+    assert [outstanding(one) for one in (pacs, project, web, desk)] == [False, True, True, False]
     listed = network.stack.imex("corrections", "list", "--outstanding", "--json")
     assert correction["id"] in [one["id"] for one in json.loads(listed.stdout)["items"]]
-    done = network.stack.imex(
-        "corrections", "acknowledge", correction["id"], "--for", recipient.code, "--json"
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["concerned"][0]["acknowledged_at"]
-    listed = network.stack.imex("corrections", "list", "--outstanding", "--json")
-    assert correction["id"] not in [one["id"] for one in json.loads(listed.stdout)["items"]]
     assert {"recalled", "recall_notified", "correction_acknowledged"} <= set(network.steps(share))
     assert reconciled(network)["balanced"]
 
@@ -117,8 +175,8 @@ def test_a_senders_own_note_travels_and_takes_back(
     first = dcmread(receiver.files[0], force=True)
     about = About(study.study_uid, first.PatientID, first.IssuerOfPatientID, str(first.PatientName))
     about = replace(about, birth_date=first.PatientBirthDate)
-    named = [Reference(first.SOPInstanceUID, first.SOPClassUID, first.SeriesInstanceUID)]
-    note = write_note(about, "113001", named, note=uuid4(), series=uuid4(), at=datetime.now(UTC))
+    rejected = [Reference(first.SOPInstanceUID, first.SOPClassUID, first.SeriesInstanceUID)]
+    note = write_note(about, "113001", rejected, note=uuid4(), series=uuid4(), at=datetime.now(UTC))
     path = tmp_path / "note.dcm"
     path.write_bytes(note.file())
     dcmsend(network.dicom_port, [path], source.ae_title)

@@ -46,6 +46,7 @@ class Correcting:
         """Until nothing is due."""
         while await self.notes.turn():
             pass
+        await self.notes.tidy()
         await self.world._collect()
 
     async def command(self, **more: Any) -> UUID:
@@ -288,3 +289,42 @@ async def test_demographics_are_announced_and_nothing_is_taken_back(world: World
     assert (await source.concerned())["RT3"].state == "told"
     assert (await world.share()).state == "delivered"
     assert "corrected" in world.partner_words()
+
+
+async def test_notes_are_deleted_when_nobody_waits_for_them(world: World) -> None:
+    await delivered(world, 1)
+    source = Correcting(world)
+    await source.command()
+    await source.turn()
+    (part,) = source.of_notes()
+    world.clock.pass_(40 * 86400)
+    await source.turn()
+    assert len(source.store.objects) == 1, "it is still on its way"
+    await world.delivered(world.progressed(part, part.instances, {}))
+    await source.turn()
+    assert not source.store.objects
+
+
+async def test_the_same_command_twice_is_one_recall(world: World) -> None:
+    await delivered(world, 1)
+    source = Correcting(world)
+    correction = uuid4()
+    for _ in range(2):
+        await source.command(correction=correction)
+        await source.turn()
+    assert len(source.of_notes()) == 1
+    assert len(await world.rows(tables.corrections)) == 1
+
+
+async def test_what_is_sent_anew_with_other_bytes_may_leave(world: World) -> None:
+    await delivered(world, 1, 2)
+    source = Correcting(world)
+    await source.command()
+    await source.turn()
+    again = Sending(world)
+    first = (await world.rows(tables.instances))[0]
+    anew = again.accepted(1, replaces=first.event_id, digest="sha256:" + "f" * 64)
+    await world.validated(*anew, again.over(1))
+    await world.quiet()
+    newest = world.parts()[-1]
+    assert [one.digest for one in newest.instances] == ["sha256:" + "f" * 64]

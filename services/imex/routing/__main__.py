@@ -148,6 +148,7 @@ def components(
         Background("priors", priors.turn, PRIORS_EVERY_S),
         Background("retention", retiring.turn, own.retention_every_s),
         Background("corrections", corrections.turn, own.corrections_every_s),
+        Background("outstanding", corrections.tidy, EXPIRE_EVERY_S),
         Background("expiry", sweeper.expire, EXPIRE_EVERY_S),
         Background("roots", sweeper.export_roots, ROOTS_EVERY_S),
     )

@@ -67,9 +67,13 @@ class Notes:
         more |= await self._send()
         async with self._database.unit() as unit:
             await unit.connection.execute(_BY_ITSELF)
+        return more
+
+    async def tidy(self) -> bool:
+        """Raise notices of what is outstanding for too long, and delete notes that nobody waits for."""
         await self._raise_notices()
         await self._delete()
-        return more
+        return False
 
     async def _open_heard(self) -> bool:
         async with self._database.unit() as unit:
