@@ -17,6 +17,7 @@ from imex.cli import (
     holds,
     identifiers,
     identity,
+    inbox,
     marks,
     notices,
     quarantine,
@@ -44,6 +45,7 @@ def build() -> typer.Typer:
     )
     for name, part in (
         ("directory", directory),
+        ("inbox", inbox),
         ("quarantine", quarantine),
         ("identifiers", identifiers),
         ("notices", notices),
