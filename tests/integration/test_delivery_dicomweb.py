@@ -234,20 +234,12 @@ async def test_who_takes_and_loses_is_sent_to_again_and_never_believed(world: Wo
 async def test_what_shows_late_is_not_sent_again(world: World) -> None:
     sent = study(3)
     passage = of(sent)
-    server = StowServer()
-    late: dict[str, str] = {}
-
-    async def answering(server: StowServer, _: web.Request, uids: list[str]) -> None:
-        late.update(server.studies)
-        server.studies.clear()
-
-    server.answering = answering
-    async with stow_server(server), world.working(asking=Asking(patience_s=60)):
+    async with stow_server(StowServer(hides=True)) as server, world.working(asking=Asking(patience_s=60)):
         to(world, server, confirm="query")
         await world.issue(passage, sent.instances)
         row = await world.until_failing(passage)
         assert "3 of 3 instances do not show in a query yet" in row.reason
-        server.studies.update(late)
+        server.hides = False
         await world.until_outcome(passage, "delivered")
     assert sum(len(one) for one in server.requests) == 3
 
@@ -341,3 +333,64 @@ async def test_out_of_resources_is_waited_out(world: World) -> None:
         await world.issue(passage, sent.instances)
         row = await until(lambda: world.row(passage), lambda row: row.outcome == "delivered")
     assert row.attempts == 2
+
+
+async def test_others_do_not_ask_while_a_server_wants_to_be_left_alone(world: World) -> None:
+    asked = 0
+
+    def before(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=429, headers={"Retry-After": "600"})
+
+    first, second = study(1), study(1)
+    async with stow_server(StowServer(before=before)) as server, world.working():
+        to(world, server)
+        await world.issue(of(first), first.instances)
+        await world.until_failing(of(first))
+        await world.issue(of(second), second.instances)
+        row = await world.until_failing(of(second))
+    assert "429 too many requests" in row.reason
+    assert (row.next_attempt_at - datetime.now(UTC)).total_seconds() > 500
+    assert asked == 1
+
+
+async def test_what_was_sent_before_a_crash_is_asked_for_and_not_sent_again(world: World) -> None:
+    sent = study(3)
+    passage = of(sent)
+    server = StowServer()
+    async with stow_server(server):
+        to(world, server, confirm="query")
+        async with world.working(asking=Asking(patience_s=60)):
+            server.hides = True
+            await world.issue(passage, sent.instances)
+            await world.until_failing(passage)
+        server.hides = False
+        async with world.working("two", asking=Asking(patience_s=60)):
+            await world.until_outcome(passage, "delivered")
+    assert sum(len(one) for one in server.requests) == 3
+
+
+async def test_what_leaves_de_identified_is_asked_for_by_its_new_uids(world: World) -> None:
+    sent = study(3)
+    passage = Passage("RT3", sent.study_uid, agreement="research")
+    async with stow_server(StowServer()) as server, world.working():
+        to(world, server, confirm="query")
+        world.agreements(
+            {
+                "id": "research",
+                "from": ["RQM"],
+                "to": ["RT3"],
+                "purposes": ["research"],
+                "deidentify": {"project": "lungs", "burned_in": "release"},
+            }
+        )
+        await world.issue(passage, sent.instances)
+        await world.until_outcome(passage, "delivered")
+    assert len(server.stored) == 3
+    assert not server.stored.keys() & sent.digests.keys()
+    assert sent.study_uid not in server.studies.values()
+    [receipt] = await world.receipts(passage)
+    assert {one["confirmed_by"] for one in receipt.document["instances"]} == {"query"}
+    told = {one["delivered_digest"] for one in receipt.document["instances"]}
+    assert told == set(server.stored.values())

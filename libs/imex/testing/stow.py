@@ -24,6 +24,8 @@ class StowServer:
     before: Callable[[web.Request], web.StreamResponse | None] | None = None
     """Asked when the request's head has come: its answer is given without reading the body."""
     keeps: bool = True
+    hides: bool = False
+    """What it keeps does not show in searches."""
     base: str = ""
     stored: dict[str, str] = field(default_factory=dict)
     """SOP Instance UID to the digest of its data set."""
@@ -91,7 +93,7 @@ class StowServer:
         if self.tokens and request.headers.get("Authorization", "")[7:] not in self.tokens:
             return web.Response(status=401)
         study = request.match_info["study"]
-        found = sorted(uid for uid, its in self.studies.items() if its == study)
+        found = sorted(uid for uid, its in self.studies.items() if its == study and not self.hides)
         offset = int(request.query.get("offset", "0"))
         page = found[offset : offset + min(self.page, int(request.query.get("limit", "1000")))]
         if not page:

@@ -17,7 +17,7 @@ from imex.delivery.meters import Meters
 from imex.delivery.pace import Rates
 from imex.delivery.payloads import Prepare, Reader
 from imex.delivery.recorder import recording
-from imex.delivery.refusals import Refusals
+from imex.delivery.refusals import Refusals, Remembered
 from imex.delivery.repository import Repository, Standing
 from imex.delivery.supply import Supply
 from imex.delivery.targets import CannotDeliver, Context, Refused, Target
@@ -147,8 +147,10 @@ async def _attempt(  # noqa: PLR0917  as above
                 reason = str(error)
                 unreachable = True
                 again_after = error.again_after
-                if error.lasting:
-                    await _learn_rejection(means.refusals, job, target.place(endpoint), reason)
+                if (error.lasting or error.again_after) and not isinstance(error, Remembered):
+                    await _learn_rejection(
+                        means.refusals, job, target.place(endpoint), reason, error.again_after
+                    )
             except StoreError:
                 reason = "the object store is not available"
             except Exception as error:
@@ -178,9 +180,12 @@ async def _attempt(  # noqa: PLR0917  as above
     )
 
 
-async def _learn_rejection(refusals: Refusals, job: Job, place: str, words: str) -> None:
+async def _learn_rejection(refusals: Refusals, job: Job, place: str, words: str, seconds: float) -> None:
     try:
-        await refusals.learn_rejection(job, place, words)
+        if seconds:
+            await refusals.learn_rejection(job, place, words, seconds)
+        else:
+            await refusals.learn_rejection(job, place, words)
     except Exception as error:
         if not is_outage(error):  # it only spares others the question
             raise

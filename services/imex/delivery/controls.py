@@ -120,7 +120,7 @@ async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
     again = await unit.connection.execute(
         update(instances)
         .where(instances.c.delivery == row.id, instances.c.state == "failed")
-        .values(state="waiting", reason="", status=None, attempts=0)
+        .values(state="waiting", reason="", status=None, attempts=0, lacked=0, confirmation=None)
     )
     await know(unit, row.recipient, row.endpoint, row.source)
     await forget(unit, row.recipient, row.endpoint)
@@ -162,8 +162,8 @@ async def move(unit: UnitOfWork, row: Row[Any], endpoint: str) -> None:
     )
     await unit.connection.execute(
         update(instances)
-        .where(instances.c.delivery == row.id, instances.c.state == "waiting")
-        .values(attempts=0, reason="", status=None)
+        .where(instances.c.delivery == row.id, instances.c.state.in_(("waiting", "sent")))
+        .values(state="waiting", attempts=0, reason="", status=None, lacked=0, confirmation=None)
     )
     await know(unit, row.recipient, endpoint, row.source)
     values: dict[str, Any] = {

@@ -12,6 +12,10 @@ from imex.delivery.jobs import Job
 from imex.delivery.targets import CannotDeliver, Context
 
 
+class Remembered(CannotDeliver):
+    """The destination has said so a moment ago, and was not asked again."""
+
+
 class Refusals:
     """Refusals by destination and place. All methods raise what the database raises."""
 
@@ -25,9 +29,11 @@ class Refusals:
         """What is known of the job's destination.
 
         Raises:
-            CannotDeliver: it has rejected an association a moment ago, and would again.
+            Remembered: it has rejected an association a moment ago, and would again.
         """
-        statement = select(refusals.c.sop_class_uid, refusals.c.transfer_syntax, refusals.c.reason).where(
+        left = func.extract("epoch", refusals.c.until - func.now())
+        columns = (refusals.c.sop_class_uid, refusals.c.transfer_syntax, refusals.c.reason)
+        statement = select(*columns, left.label("left")).where(
             refusals.c.recipient == job.recipient,
             refusals.c.endpoint == job.endpoint,
             refusals.c.address == place,
@@ -37,7 +43,10 @@ class Refusals:
             rows = (await connection.execute(statement)).all()
         known = {(row.sop_class_uid, row.transfer_syntax): row.reason for row in rows}
         if rejection := known.get(("", "")):
-            raise CannotDeliver(rejection)
+            left_s = next(
+                float(row.left) for row in rows if not row.sop_class_uid and not row.transfer_syntax
+            )
+            raise Remembered(rejection, again_after=left_s)
         return known
 
     async def learn(self, job: Job, place: str, refused: Mapping[Context, str]) -> None:
@@ -45,9 +54,10 @@ class Refusals:
         if refused:
             await self._write(job, place, refused, self._contexts)
 
-    async def learn_rejection(self, job: Job, place: str, words: str) -> None:
-        """Remember that associations are rejected, so that others need not ask at once."""
-        await self._write(job, place, {("", ""): words}, self._rejections)
+    async def learn_rejection(self, job: Job, place: str, words: str, seconds: float | None = None) -> None:
+        """Remember that nothing is taken, for `seconds` where it said so, and others need not ask at once."""
+        kept = self._rejections if seconds is None else timedelta(seconds=seconds)
+        await self._write(job, place, {("", ""): words}, kept)
 
     async def _write(self, job: Job, place: str, refused: Mapping[Context, str], kept: timedelta) -> None:
         if not kept:

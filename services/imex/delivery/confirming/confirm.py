@@ -59,8 +59,11 @@ class Confirming:
         Raises:
             LeaseLost: the delivery is another's now.
         """
-        quiet = result.reason and not (result.sent or result.in_doubt)
-        if quiet or stop.asked.is_set() or (way_of(endpoint) == "none" and result.plain):
+        if (
+            (result.away and not result.in_doubt)
+            or stop.asked.is_set()
+            or (way_of(endpoint) == "none" and result.plain)
+        ):
             return result
         try:
             handed_over = await self._ledger.handed_over(job)
@@ -159,6 +162,7 @@ def _merged(result: Result, asked: _Asked) -> Result:
         reason=reason,
         confirmed=result.confirmed + confirmed,
         failed=result.failed + failed,
+        away=result.away and not confirmed + failed,
         again_after=max(result.again_after, 0.0 if reason else asked.again_after),
         waits_for="" if reason else asked.owed,
     )

@@ -23,7 +23,12 @@ _WRITE = text(
     """
     WITH changed AS (
         UPDATE delivery.instances AS i
-           SET state = v.state, reason = v.reason, at = v.at, confirmation = v.confirmation,
+           SET state = CASE WHEN v.state = 'waiting' AND EXISTS (  -- in dispute meanwhile: not sent again
+                                 SELECT FROM delivery.withheld AS w
+                                  WHERE w.delivery = :delivery AND w.sop_instance_uid = v.uid
+                                    AND w.disputes AND w.status = 'held')
+                            THEN 'disputed' ELSE v.state END,
+               reason = v.reason, at = v.at, confirmation = v.confirmation,
                lacked = i.lacked + v.lacked,
                attempts = i.attempts + CASE WHEN v.state = 'waiting' THEN 1 ELSE 0 END
           FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
@@ -36,7 +41,7 @@ _WRITE = text(
     )
     SELECT EXISTS (SELECT FROM delivery.deliveries AS d
                     WHERE d.id = :delivery AND d.leased_by = :lease AND d.started_at = :started) AS held,
-           ARRAY(SELECT sop_instance_uid FROM changed WHERE state <> 'waiting') AS settled
+           ARRAY(SELECT sop_instance_uid FROM changed WHERE state IN ('confirmed', 'failed')) AS settled
     """
 )
 
