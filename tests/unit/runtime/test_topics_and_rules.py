@@ -38,7 +38,7 @@ def test_a_service_writes_only_its_own_topics() -> None:
     assert "instances.bulk" not in may("routing", Operation.READ)
     assert set(topic_named("commands").consumers) == {
         service
-        for service in ("validation", "routing", "delivery")
+        for service in ("validation", "routing", "delivery", "audit")
         if "commands" in may(service, Operation.READ)
     }
 
