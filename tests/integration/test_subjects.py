@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import insert, select, update
 from sqlalchemy.schema import CreateSchema
 from tests.integration.routing_world import AGREED, HOSPITALS, NHS_NUMBER, TO_B, Sending, World, routing_world
 
@@ -120,9 +120,11 @@ async def seed(unit: UnitOfWork) -> None:
     await run(insert(validation.traced).values(nhs_number=NHS_NUMBER, status="traced", set_by="x", at=AT))
 
 
-def command(name: Any, standing: subjects.Standing, right: SealedPerson | None = None) -> SubjectCommanded:
+def command(
+    name: Any, standing: subjects.Standing, right: SealedPerson | None = None, who: Person = WHO
+) -> SubjectCommanded:
     subject = uuid4()
-    sealed = SEALER.seal(SealedPerson(**WHO._asdict()), seal_context("subject", subject))
+    sealed = SEALER.seal(SealedPerson(**who._asdict()), seal_context("subject", subject))
     return SubjectCommanded.of(
         id=subject,
         subject="x",
@@ -257,3 +259,16 @@ async def test_what_is_wrong_is_put_right(world: World) -> None:
     assert persons == {NHS_NUMBER: "ROE^ANNA", "OTHER1": "DOE^A"}
     (mapped,) = [row for row in await world.rows(delivery.identifiers) if row.value == NHS_NUMBER]
     assert (mapped.name, mapped.birth_date) == ("ROE^ANNA", "19710203")
+
+
+async def test_identifiers_of_a_hospitals_own_are_found_under_its_code(world: World) -> None:
+    async with world.database.engine.begin() as connection:
+        i = delivery.identifiers
+        await connection.execute(update(i).where(i.c.value == "OTHER1").values(issuer=""))
+    async with world.database.engine.connect() as connection:
+        now = await subjects.standing(connection, Person("RQM", "OTHER1"))
+    asked = command("erase", now, who=Person("RQM", "OTHER1"))
+    found = await obeyed(world, asked)
+    assert found["delivery.identifiers"]["done"] == 1
+    assert [row.value for row in await world.rows(delivery.identifiers)] == [NHS_NUMBER]
+    assert [row.patient_id for row in await world.rows(validation.persons)] == [NHS_NUMBER]

@@ -20,7 +20,8 @@ _PSEUDONYMS: Final = (
     " AND t.source = p.source AND t.pseudonym = p.pseudonym)"
 )
 _IDENTIFIERS: Final = (
-    "kind = 'patient' AND ((regexp_replace(value, '[ -]', '', 'g') = :written AND issuer = :issuer)"
+    "kind = 'patient' AND ((regexp_replace(value, '[ -]', '', 'g') = :written"
+    "  AND (issuer = :issuer OR (issuer = '' AND source = :named)))"
     " OR (regexp_replace(own, '[ -]', '', 'g') = :written AND recipient = :named))"
 )
 _INBOX: Final = (
