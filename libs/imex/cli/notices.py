@@ -51,7 +51,7 @@ def listed(
             )
             for one in answer["items"]
         ),
-        none="Nothing is late and nothing is stuck.",
+        none="Nothing is late, stuck or outstanding.",
     )
 
 
