@@ -8,6 +8,7 @@ from sqlalchemy import Row, select
 from tests.integration.delivery_world import Passage, World, delivery_world, until
 
 from imex.db.tables import delivery as tables
+from imex.delivery.clearing import Clearing
 from imex.delivery.payloads import ReadAhead
 from imex.dicom import dataset_digest, dataset_offset
 from imex.events.audit import AuditRecorded
@@ -96,6 +97,32 @@ async def test_a_reader_of_a_deidentified_share_never_gets_the_original(
         uid: one.given_digest for uid, one in found.items()
     }
     assert {uid: line["digest"] for uid, line in told.items()} == sent.digests
+
+
+async def test_what_was_changed_for_an_inbox_goes_when_it_is_taken_back(world: World) -> None:
+    inbox(world)
+    world.agreements(
+        {"id": "a1", "from": "RQM", "to": "RT3", "purposes": ["research"], "deidentify": {"project": "p1"}}
+    )
+    sent, passage = study(), Passage("RT3", agreement="a1")
+    kept, other = study(), Passage("RT3", agreement="a1")
+    assert isinstance(world.store, MemoryStore)
+    objects = world.store.objects
+    clearing = Clearing(world.database, world.store)
+    async with world.working():
+        await world.issue(passage, sent.instances)
+        await world.issue(other, kept.instances)
+        await world.until_outcome(passage, "delivered")
+        await world.until_outcome(other, "delivered")
+        changed = {one.object_key for one in (await lying(world, passage)).values()}
+        staying = {one.object_key for one in (await lying(world, other)).values()}
+        await clearing.turn()
+        assert changed | staying <= set(objects)
+        await world.hand_in(world.withdrawal(passage))
+        await clearing.turn()
+    assert not changed & set(objects)
+    assert staying <= set(objects)
+    assert not await lying(world, passage)
 
 
 @pytest.mark.parametrize("whole_bytes", [4 << 20, 100])

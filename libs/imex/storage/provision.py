@@ -28,7 +28,7 @@ PAYLOAD_ACTIONS: Mapping[str, Sequence[str]] = {
 }
 """What each service may do with payloads. Validation, which knows every one, deletes them on schedule."""
 
-INBOX_ACTIONS: Mapping[str, Sequence[str]] = {"delivery": _WRITE}
+INBOX_ACTIONS: Mapping[str, Sequence[str]] = {"delivery": (*_WRITE, "s3:DeleteObject")}
 """What each service may do beside, with objects that are written for inboxes."""
 
 NOTES_ACTIONS: Mapping[str, Sequence[str]] = {"routing": (*_WRITE, "s3:DeleteObject")}

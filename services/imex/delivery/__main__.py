@@ -9,6 +9,7 @@ from imex.delivery.carrying import Carrying, CurrentDirectory
 from imex.delivery.changing.changer import Bounds, Changers
 from imex.delivery.changing.keys import Keys
 from imex.delivery.changing.ledger import Ledger
+from imex.delivery.clearing import Clearing
 from imex.delivery.confirming import ledger as confirming_ledger
 from imex.delivery.confirming.commitment import Commitments, Patience
 from imex.delivery.confirming.confirm import Confirming
@@ -49,6 +50,7 @@ from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
+from imex.runtime.background import Background
 from imex.runtime.directory_feed import DirectoryFeed
 from imex.runtime.precedence import Precedence
 from imex.runtime.resources import Resources
@@ -63,6 +65,7 @@ POLICIES = {
     "manifests.bulk": Policy(batch_records=64, linger_s=0.005, concurrency=2),
     "commands": Policy(batch_records=32, linger_s=0.0, concurrency=1),
 }
+CLEAR_EVERY_S = 30.0
 RANKS = {"manifests.urgent": 1, "manifests.bulk": 2}
 
 
@@ -154,6 +157,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             converter=converter,
         ),
         *listening,
+        Background("clearing", Clearing(database, store).turn, CLEAR_EVERY_S),
         *consumers,
     )
 

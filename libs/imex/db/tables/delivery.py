@@ -349,7 +349,7 @@ inbox_shares = Table(
     moment("at"),  # of its first instance
     Index("ix_inbox_shares_recipient", "recipient", "at", "share"),
 )
-"""Shares of which something lies in an inbox. Whether it may still be read is for the share's state to say."""
+"""Shares of which something lies in an inbox. Whether it may still be read, the share's state says."""
 
 inbox_instances = Table(
     "inbox_instances",
@@ -366,6 +366,7 @@ inbox_instances = Table(
     Column("given_digest", Text, nullable=False),  # of the same
     moment("at"),
     Index("ix_inbox_instances_given", "share", "given_sop_instance_uid", unique=True),
+    Index("ix_inbox_instances_own", "share", postgresql_where=text("own")),
 )
 """What lies in inboxes: where its bytes are, which are the payload's own where nothing was changed."""
 

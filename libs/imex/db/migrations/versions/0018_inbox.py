@@ -48,6 +48,13 @@ def upgrade() -> None:
         schema="delivery",
     )
     op.create_index(
+        "ix_inbox_instances_own",
+        "inbox_instances",
+        ["share"],
+        schema="delivery",
+        postgresql_where=sa.text("own"),
+    )
+    op.create_index(
         "ix_shares_undelivered",
         "shares",
         ["recipient", "created_at"],
