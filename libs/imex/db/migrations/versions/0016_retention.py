@@ -10,9 +10,7 @@ branch_labels = None
 depends_on = None
 
 _MOMENT = sa.DateTime(timezone=True)
-_ENDED = (
-    "retiring_at IS NULL AND disposed_at IS NULL AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"
-)
+_ENDED = "retiring_at IS NULL AND disposed_at IS NULL AND (settled_at IS NOT NULL OR expired_at IS NOT NULL)"
 
 
 def upgrade() -> None:
