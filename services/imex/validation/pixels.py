@@ -10,6 +10,7 @@ from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 
 from imex.dicom import HeaderScanner, encoding_of
+from imex.dicom.quiet import be_quiet
 from imex.runtime import Transient
 from imex.storage import ObjectNotFound, ObjectStore, StoreUnavailable
 
@@ -81,7 +82,10 @@ class Pixels:
                 begun = True
                 in_chunk = max(at - len(header), 0)
                 header += memoryview(chunk)[:in_chunk]
-                digest.update(_image_pixel(bytes(header), syntax))
+                image_pixel = _image_pixel(bytes(header), syntax)
+                if image_pixel is None:
+                    return None
+                digest.update(image_pixel)
                 digest.update(memoryview(chunk)[in_chunk:])
             elif len(header) + len(chunk) > _HEADER_BYTES:
                 return None
@@ -90,13 +94,17 @@ class Pixels:
         return digest.digest() if begun else None
 
 
-def _image_pixel(header: bytes, syntax: str) -> bytes:
-    """The attributes that make an image of the pixel data, as one string of bytes."""
+def _image_pixel(header: bytes, syntax: str) -> bytes | None:
+    """The attributes that make an image of the pixel data, as one string of bytes; None where unreadable."""
     encoding = encoding_of(syntax)
+    be_quiet()
 
     def beyond(tag: BaseTag, _vr: str | None, _length: int) -> bool:
         return tag.group > 0x0028
 
-    found = read_dataset(BytesIO(header), encoding.implicit, not encoding.big_endian, stop_when=beyond)
-    said = [(tag, repr(found.get_item(tag).value)) for tag in found.keys() & _IMAGE_PIXEL]
+    try:
+        found = read_dataset(BytesIO(header), encoding.implicit, not encoding.big_endian, stop_when=beyond)
+        said = [(tag, repr(found.get_item(tag).value)) for tag in found.keys() & _IMAGE_PIXEL]
+    except Exception:  # noqa: BLE001  pydicom raises what it likes: a person decides then
+        return None
     return repr(sorted(said)).encode()

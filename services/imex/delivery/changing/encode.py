@@ -1,28 +1,16 @@
 """Between encoded heads of data sets and pydicom's data sets. Slow: in a thread."""
 
-import logging
-import warnings
 import zlib
-from functools import cache
 from io import BytesIO
 
-from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filereader import read_dataset
 from pydicom.filewriter import write_dataset
 
 from imex.delivery.changing.decide import CannotChange
+from imex.dicom.quiet import be_quiet
 from imex.dicom.syntax import Encoding
-
-
-@cache
-def _be_quiet() -> None:
-    """pydicom's warnings quote values: none of them may get into a log."""
-    config.settings.reading_validation_mode = config.IGNORE
-    config.settings.writing_validation_mode = config.IGNORE
-    logging.getLogger("pydicom").disabled = True
-    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def read(head: bytes, encoding: Encoding) -> Dataset:
@@ -31,7 +19,7 @@ def read(head: bytes, encoding: Encoding) -> Dataset:
     Raises:
         CannotChange: it cannot be read.
     """
-    _be_quiet()
+    be_quiet()
     try:
         return read_dataset(BytesIO(head), encoding.implicit, not encoding.big_endian)
     except Exception as error:  # noqa: BLE001  pydicom raises what it likes, and its words quote values
