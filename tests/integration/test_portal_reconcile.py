@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import update
 from tests.integration.portal_world import NOW, World, world
 
 from imex.db.tables import routing, validation
@@ -122,7 +123,8 @@ async def test_every_acknowledged_image_is_found_again(portal: World) -> None:
          "held": held, "backlog": held}.items()
     )}  # fmt: skip
     repeat = sent["again"].model_copy(update={"id": uuid4()})
-    for event in (*sent.values(), repeat):
+    # the backlog last: behind it, in whatever partition, nothing is judged
+    for event in (repeat, *sent.values()):
         await broker.producer.send(event)
     share = await portal.share(done, source=source)
     await portal.share(refused, source=source, state="refused")
@@ -146,6 +148,27 @@ async def test_every_acknowledged_image_is_found_again(portal: World) -> None:
     assert after["balanced"] is True
     classes = ("delivered", "waiting", "quarantined", "refused", "expired")
     assert after["acknowledged"] == sum(after[name] for name in classes)
+
+
+async def test_what_was_recalled_before_it_left_is_accounted_for(portal: World) -> None:
+    broker = portal.portal.broker
+    assert broker is not None
+    source, study = f"S{uuid4().hex[:6]}", f"1.2.{uuid4().int}"[:60]
+    sent = [_received(study, number, source) for number in (1, 2)]
+    share = await portal.share(study, source=source, state="partial")
+    await portal.study(source, study_uid=study)
+    for event, state in zip(sent, ("confirmed", "waiting"), strict=True):
+        await broker.producer.send(event)
+        await _judge(portal, event, "accepted")
+        await _route(portal, event, share, state)
+    async with portal.database.engine.begin() as connection:
+        i = routing.instances.c
+        recalled = update(routing.instances).where(i.event_id == sent[1].id).values(recalled=True)
+        await connection.execute(recalled)
+    async with portal.client() as api:
+        after = (await api.get("/api/v1/reconcile")).json()
+    assert after["details"].items() >= {"delivered": 1, "recalled": 1}.items()
+    assert (after["refused"], after["waiting"], after["balanced"]) == (1, 0, True)
 
 
 async def test_what_was_passed_over_is_named(portal: World) -> None:

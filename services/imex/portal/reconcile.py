@@ -40,7 +40,7 @@ class Reconciliation(BaseModel):
     delivered: int
     waiting: int = Field(description="under way, unaddressed, failed but to be retried, or stuck")
     quarantined: int = Field(description="held, or discarded there by a person")
-    refused: int = Field(description="by agreement, by the recipient, or called off by a person")
+    refused: int = Field(description="by agreement, by the recipient, called off by a person, or recalled")
     expired: int
     duplicates: int = Field(description="times that the same bytes came again")
     details: dict[str, int] = Field(description="the same instances by finer fates")
@@ -114,7 +114,7 @@ def balance(counts: dict[str, int], nowhere: list[Unaccounted], duplicates: int)
         delivered=total("delivered"),
         waiting=total("under way", "unaddressed", "failed", "backlog"),
         quarantined=total("quarantined", "discarded"),
-        refused=total("refused", "cancelled"),
+        refused=total("refused", "cancelled", "recalled"),
         expired=total("expired"),
         duplicates=duplicates,
         details=dict(sorted(counts.items())),

@@ -31,13 +31,14 @@ _FATES = text(
         SELECT i.source, i.sop_instance_uid, i.digest, bool_or(st.expired_at IS NOT NULL) AS study_expired,
                count(s.id) AS shares,
                bool_or(s.state NOT IN ('refused', 'failed', 'cancelled', 'revoked', 'expired')
-                       AND coalesce(si.state, 'waiting') <> 'confirmed') AS under_way,
+                       AND coalesce(si.state, 'waiting') <> 'confirmed' AND NOT i.recalled) AS under_way,
+               bool_or(i.recalled) AS recalled,
                bool_or(si.state = 'confirmed') AS confirmed,
                bool_or(s.state = 'failed') AS failed,
                bool_or(s.state = 'expired') AS expired,
                bool_or(s.state IN ('cancelled', 'revoked')) AS cancelled
-        FROM (SELECT source, study_uid, sop_instance_uid, digest FROM routing.instances
-              UNION SELECT source, study_uid, sop_instance_uid, digest FROM routing.disposed) i
+        FROM (SELECT source, study_uid, sop_instance_uid, digest, recalled FROM routing.instances
+              UNION SELECT source, study_uid, sop_instance_uid, digest, false FROM routing.disposed) i
         LEFT JOIN routing.studies st ON st.source = i.source AND st.study_uid = i.study_uid
         LEFT JOIN routing.shares s ON s.source = i.source AND s.study_uid = i.study_uid
         LEFT JOIN routing.share_instances si
@@ -51,6 +52,7 @@ _FATES = text(
                     WHEN r.shares = 0 THEN 'unaddressed'
                     WHEN r.under_way THEN 'under way'
                     WHEN r.confirmed THEN 'delivered'
+                    WHEN r.recalled THEN 'recalled'
                     WHEN r.failed THEN 'failed'
                     WHEN r.expired THEN 'expired'
                     WHEN r.cancelled THEN 'cancelled'
