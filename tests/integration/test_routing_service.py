@@ -1,8 +1,10 @@
 """The whole service on a real broker and a real database: from judged instances to a delivered share."""
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -62,8 +64,9 @@ async def settings(
     return Settings()
 
 
-@pytest.fixture
-async def app(settings: Settings, kafka_settings: KafkaSettings) -> AsyncIterator[App]:
+@asynccontextmanager
+async def serving(settings: Settings, kafka_settings: KafkaSettings) -> AsyncIterator[App]:
+    """The service, from its start to its end."""
     await ensure_topics(kafka_settings, TOPICS)
     directory = parse(HOSPITALS + AGREED + TO_B)
     version = Snapshot(HOSPITALS + AGREED + TO_B).index.version
@@ -91,11 +94,55 @@ async def app(settings: Settings, kafka_settings: KafkaSettings) -> AsyncIterato
     await running.stop()
 
 
+@pytest.fixture
+async def app(settings: Settings, kafka_settings: KafkaSettings) -> AsyncIterator[App]:
+    async with serving(settings, kafka_settings) as running:
+        yield running
+
+
 async def read(settings: KafkaSettings, topic: str, study_uid: str) -> list[Event[Any]]:
     """What a topic says of a study."""
     records = await read_all(settings, topic, 0)
     events = [decode(record.value or b"") for record in records]
     return [event for event in events if getattr(event.data, "study_uid", None) == study_uid]
+
+
+async def test_a_study_that_came_while_routing_was_stopped_closes_once_all_of_it_is_read(
+    settings: Settings, kafka_settings: KafkaSettings
+) -> None:
+    uid, sealer = f"1.2.{uuid4().int}", Sealer({"k": KEY}, "k")
+    clock = Clock()
+    world: Any = type("Here", (), {"clock": clock, "directories": Snapshot(HOSPITALS + AGREED + TO_B)})
+    await ensure_topics(kafka_settings, TOPICS)
+    producer = Producer(kafka_settings, "test-validation")
+    await producer.start()
+    for sending in (Sending(world, study_uid=uid), Sending(world, study_uid=uid)):
+        for number in range(300):
+            clock.now = datetime.now(UTC)
+            facts = sending.facts(number)
+            uid_of = f"{uid}.{sending.association.int % 1000}.{number}"
+            sealed = sealer.seal(Identity(), facts["object_key"].encode())
+            (event,) = sending.accepted(
+                number, object_key=facts["object_key"], identity=sealed, sop_instance_uid=uid_of
+            )
+            await producer.send(event)
+        await producer.send(sending.over(300))
+    await producer.stop()
+    await asyncio.sleep(4 * settings.routing.quiet_s)  # by the wall's clock all of it has been quiet for long
+
+    async def closed() -> list[ManifestClosed]:
+        events = await read(kafka_settings, "manifests.bulk", uid)
+        return [event for event in events if isinstance(event, ManifestClosed)]
+
+    async with serving(settings, kafka_settings):
+        await until(lambda: _any(closed), 60)
+        await asyncio.sleep(4 * settings.routing.quiet_s)  # a second closing would have come
+        [manifest] = await closed()
+    assert (manifest.data.revision, manifest.data.instances) == (1, 600)
+
+
+async def _any(found: Callable[[], Awaitable[list[ManifestClosed]]]) -> bool:
+    return bool(await found())
 
 
 async def test_a_study_goes_from_judged_to_delivered(
