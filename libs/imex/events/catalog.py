@@ -116,6 +116,7 @@ _SHARES: tuple[EventClass, ...] = (
     shares.ShareExpired,
     shares.ShareEscalated,
     shares.ShareViewed,
+    shares.ShareResultReturned,
     shares.ShareRecalled,
     shares.ShareCorrected,
     shares.ShareCorrectionAcknowledged,

@@ -208,6 +208,23 @@ class ShareViewed(Event[ShareViewedPayload]):
     dataschema: str = schema_url("imex.share.viewed")
 
 
+class ShareResultPayload(SharePayload):
+    """What came back of it, and from whom: a share of the same study in the other direction."""
+
+    by: OdsCode
+    result: UUID = Field(description="id of the share that brought it")
+    instances: int
+
+
+class ShareResultReturned(Event[ShareResultPayload]):
+    """Its recipient has sent something of the study back, and it has arrived at the source."""
+
+    FAMILY: ClassVar[str] = "shares"
+    PRODUCER: ClassVar[str] = "routing"
+    type: Literal["imex.share.result_returned"] = "imex.share.result_returned"
+    dataschema: str = schema_url("imex.share.result_returned")
+
+
 class ShareRecalledPayload(ReasonPayload):
     """What of it was taken back, and why."""
 

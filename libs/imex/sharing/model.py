@@ -149,6 +149,8 @@ class Share:
     """When a person said that it is complete."""
     priors_due: bool = False
     """Earlier studies that travel along have not been looked for yet."""
+    result_due: bool = False
+    """It has not been looked yet whether it brings back what its source made of a share."""
     legal_hold: bool = False
     """Its payloads stay until a person says so."""
     retain_days: int | None = None

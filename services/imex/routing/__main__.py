@@ -16,6 +16,7 @@ from imex.routing.meters import Meters
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
 from imex.routing.priors import PriorsLoop
+from imex.routing.results import Results
 from imex.routing.retiring import Retiring
 from imex.routing.revocation import Revocation
 from imex.routing.settings import Settings
@@ -45,6 +46,7 @@ UPSTREAM = {f"validations.{lane}": Source(f"instances.{lane}", f"imex-validation
 
 ESCALATE_EVERY_S = 1.0
 REVOKE_EVERY_S = 0.5
+RESULTS_EVERY_S = 1.0
 PRIORS_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 UPSTREAM_EVERY_S = 0.5
@@ -145,6 +147,7 @@ def components(
         Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
         Background("escalation", escalation.turn, ESCALATE_EVERY_S),
         Background("revocation", revocation.turn, REVOKE_EVERY_S),
+        Background("results", Results(database, around).turn, RESULTS_EVERY_S),
         Background("priors", priors.turn, PRIORS_EVERY_S),
         Background("retention", retiring.turn, own.retention_every_s),
         Background("corrections", corrections.turn, own.corrections_every_s),

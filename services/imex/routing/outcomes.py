@@ -180,7 +180,7 @@ async def _settle(
             }
             moved = docket.move(share, Fact.WHOLE, cause, details=details)
             if moved is not share:
-                docket.put(replace(moved, delivered_at=cause.at))
+                docket.put(replace(moved, delivered_at=cause.at, result_due=True))
         case Fact.SHORT:
             if share.state == "partial":
                 words = await hand_over.shortfall(study, share)

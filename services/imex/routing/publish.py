@@ -89,6 +89,7 @@ _Builder = Callable[[Share, Mapping[str, Any]], tuple[type[Event[Any]], shares.S
 Announcement = Literal[
     "requested", "accepted", "refused", "first_image_received", "completed", "delivery_attempted",
     "partial", "delivered", "failed", "cancelled", "revoked", "expired", "escalated", "viewed",
+    "result_returned",
     "recalled", "corrected", "correction_acknowledged",
 ]  # fmt: skip
 
@@ -133,6 +134,12 @@ _BUILDERS: Mapping[Announcement, _Builder] = {
         shares.ShareEscalated,
         shares.ShareEscalatedPayload(
             **_said(share), reason=more["reason"], from_priority=more["from"], to_priority=more["to"]
+        ),
+    ),
+    "result_returned": lambda share, more: (
+        shares.ShareResultReturned,
+        shares.ShareResultPayload(
+            **_said(share), by=more["by"], result=more["share"], instances=more["instances"]
         ),
     ),
     "viewed": lambda share, more: (

@@ -220,6 +220,7 @@ shares = Table(
     Column("at_most_s", Integer),
     moment("completion_asked_at", nullable=True),  # a person said that it is complete
     Column("priors_due", Boolean, nullable=False, server_default="false"),  # not looked for yet
+    Column("result_due", Boolean, nullable=False, server_default="false"),  # of whose share is it a result?
     Column("legal_hold", Boolean, nullable=False, server_default="false"),  # payloads stay until lifted
     Column("retain_days", Integer),  # that payloads stay after its end; None: the usual
     moment("disposed_at", nullable=True),  # its payloads are gone
@@ -231,6 +232,7 @@ shares = Table(
         "agreement",
         postgresql_where=text("state IN ('requested', 'accepted', 'collecting', 'delivering', 'partial')"),
     ),
+    Index("ix_shares_result", "delivered_at", postgresql_where=text("result_due")),
     Index("ix_shares_priors", "created_at", postgresql_where=text("priors_due")),
     Index(
         "ix_shares_escalation",

@@ -1,0 +1,70 @@
+"""The loop that tells of results: what a recipient made of a study has arrived where the study came from."""
+
+from uuid import UUID
+
+from sqlalchemy import text, update
+
+from imex.db import Database
+from imex.db.tables import routing as tables
+from imex.events import ids
+from imex.routing import publish
+from imex.routing.docket import Docket
+from imex.routing.publish import Cause
+from imex.routing.repository import Repository
+from imex.routing.surroundings import Surroundings
+from imex.sharing.model import Share
+
+_BATCH = 50
+# the newest share that brought the study to who sends something of it back
+_DUE = text(
+    "SELECT r.id, r.source AS by, r.confirmed, r.receipt_revision, c.id AS caused_by, c.source, c.study_uid"
+    " FROM (SELECT * FROM routing.shares WHERE result_due ORDER BY delivered_at LIMIT :limit) r"
+    " LEFT JOIN LATERAL (SELECT c.id, c.source, c.study_uid FROM routing.shares c"
+    "  WHERE c.study_uid = r.study_uid AND c.source = r.recipient AND c.recipient = r.source"
+    "  AND c.parts > 0 AND c.created_at < r.created_at ORDER BY c.created_at DESC LIMIT 1) c ON true"
+)
+
+
+class Results:
+    """Looks again and again."""
+
+    def __init__(self, database: Database, around: Surroundings) -> None:
+        """The clock says when it is told."""
+        self._database = database
+        self._around = around
+
+    async def turn(self) -> bool:
+        """Tell of the shares that arrived since; true where more may be."""
+        async with self._database.unit() as unit:
+            due = list(await unit.connection.execute(_DUE, {"limit": _BATCH}))
+            returned = [row for row in due if row.caused_by is not None]
+            if returned:
+                repository = Repository(unit.connection)
+                known = await repository.lock_studies({(row.source, row.study_uid) for row in returned})
+                docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
+                for row in returned:
+                    if (share := docket.get(row.caused_by)) is not None:
+                        self._tell(docket, share, row.id, row.by, row.confirmed, row.receipt_revision or 0)
+                await docket.write()
+            if due:
+                s = tables.shares.c
+                await unit.connection.execute(
+                    update(tables.shares).where(s.id.in_([row.id for row in due])).values(result_due=False)
+                )
+        return len(due) == _BATCH
+
+    def _tell(  # noqa: PLR0917  what is told
+        self, docket: Docket, share: Share, result: UUID, by: str, instances: int, revision: int
+    ) -> None:
+        cause = Cause(
+            ids.derived("result", str(result), str(revision)), self._around.clock(), publish.institution(by)
+        )
+        images = f"{instances} image{'' if instances == 1 else 's'}"
+        docket.note(
+            share,
+            "result_returned",
+            cause,
+            reason=f"{by} has sent a result of {images}",
+            details={"share": str(result), "instances": instances},
+        )
+        docket.announce(share, "result_returned", cause, {"by": by, "share": result, "instances": instances})
