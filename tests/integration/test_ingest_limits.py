@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from imex.events import topic_named
 from imex.events.capacity import CAPACITY_TOPIC
@@ -19,7 +21,7 @@ from imex.ingest.meters import LimitMeters
 from imex.observability.metrics import Metrics
 from imex.runtime.log_follower import LogFollower
 from imex.runtime.producer import Producer
-from imex.runtime.topics import ensure_topics
+from imex.runtime.topics import connect_admin, ensure_topics
 from imex.settings import KafkaSettings
 from imex.testing.parts import KafkaPart, kafka_part
 from imex.testing.runtime import until
@@ -92,12 +94,22 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaPart]:
         yield part
 
 
+async def forget(settings: KafkaSettings) -> None:
+    """Have the topic begin anew: what limits others have reached must not decide about these."""
+    admin = await connect_admin(settings)
+    try:
+        await admin.delete_records({TopicPartition(CAPACITY_TOPIC, 0): RecordsToDelete(before_offset=-1)})
+    finally:
+        await admin.close()
+
+
 @pytest.fixture
 async def cluster(kafka: KafkaPart) -> AsyncIterator[Cluster]:
     settings = KafkaSettings.model_validate(
         {"bootstrap": kafka.bootstrap, "username": kafka.username, "password": kafka.password}
     )
     await ensure_topics(settings, [topic_named(CAPACITY_TOPIC)])
+    await forget(settings)
     async with AsyncExitStack() as stack:
         yield Cluster(settings, stack)
 
