@@ -61,7 +61,12 @@ def steps(suite: str) -> list[Step]:
         case _:
             return [
                 *_pytest("unit tests", ("tests/unit", "tests/situations", "tests/fuzz"), *WORKERS),
-                *_pytest("contract and integration tests", ("tests/contract", "tests/integration")),
+                *_pytest(
+                    "contract and integration tests",
+                    ("tests/contract", "tests/integration"),
+                    *("-m", "not alone", *WORKERS),
+                ),
+                *_pytest("integration tests that run alone", ("tests/integration",), "-m", "alone"),
                 *_pytest("end-to-end tests", ("tests/e2e",)),
             ]
 

@@ -20,6 +20,8 @@ from imex.events import Priority
 from imex.local.ports import free_ports
 from imex.testing.dicom import synthetic_study
 
+pytestmark = pytest.mark.alone
+
 DOWN = timedelta(hours=1)
 STEP = timedelta(seconds=60)
 QUEUED: dict[Priority, int] = {"routine": 150, "urgent": 40, "emergency": 10}

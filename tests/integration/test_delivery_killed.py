@@ -18,6 +18,8 @@ from imex.testing.dicom import synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
 from imex.testing.parts import MinioPart
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 async def store(minio: MinioPart) -> AsyncIterator[MinioStore]:

@@ -20,7 +20,10 @@ VERIFICATION = [("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]
 MIB = 1024 * 1024
 
 
-pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture'),
+    pytest.mark.alone,
+]
 
 
 @pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])

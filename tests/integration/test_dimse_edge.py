@@ -39,7 +39,10 @@ REQUEST = codec.encode_associate_request(
 )
 ACCEPTED, ABORTED = 2, 7
 
-pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture')
+pytestmark = [
+    pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy" fixture'),
+    pytest.mark.alone,
+]
 
 
 @pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy])

@@ -23,6 +23,8 @@ from imex.storage import MinioStore
 from imex.testing.parts import MinioPart, PostgresPart
 from imex.testing.postgres import new_database
 
+pytestmark = pytest.mark.alone
+
 FOUND = "a query found it there"
 CASES = (
     Case("dicom", "reject-transient", TRYING, "rejected for now: temporary congestion", kept=0),

@@ -14,6 +14,8 @@ from imex.local.certificates import Certificates
 from imex.testing.abuse import ABUSES, Abuse, Target, legitimate_store
 from imex.testing.bystander import Bystander
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -26,6 +26,8 @@ from imex.settings import KafkaSettings
 from imex.testing.parts import KafkaPart, kafka_part
 from imex.testing.runtime import until
 
+pytestmark = pytest.mark.alone
+
 TIMING = Timing(report_s=0.3, expire_s=3.0, wait_s=2.0, room_s=0.5, stale_s=2.0)
 
 

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
 from tests.integration.ingest_world import ingest_process
 
 from imex.dimse import Association, AssociationRejected, connect
@@ -11,6 +12,8 @@ from imex.dimse.sop_classes import VERIFICATION
 from imex.events.catalog import TOPICS
 from imex.runtime.topics import ensure_topics
 from imex.settings import KafkaSettings
+
+pytestmark = pytest.mark.alone
 
 CONTEXTS = [(VERIFICATION, ["1.2.840.10008.1.2"])]
 

@@ -14,6 +14,8 @@ from imex.dimse import connect
 from imex.dimse.sop_classes import VERIFICATION
 from imex.local.certificates import Certificates
 
+pytestmark = pytest.mark.alone
+
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"

@@ -10,7 +10,7 @@ from imex.local.secrets import SERVICES
 from imex.local.strays import strays
 from imex.testing.stack import LocalStack, running_stack, wait_until
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.alone]
 
 PARTS = ("postgres", "minio", "kafka", "zipkin", *SERVICES)
 
