@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import decisions, failures, fanout, full, lanes, queue, report, steering
+from benchmarks import before, decisions, failures, fanout, full, lanes, queue, report, steering
 from benchmarks.results import Results
 
 
@@ -23,6 +23,7 @@ def main() -> int:
     queue.add_arguments(commands.add_parser("queue", help="claims with a million instances pending"))
     fanout.add_arguments(commands.add_parser("fanout", help="delivery alone, to 100 destinations at once"))
     failures.add_arguments(commands.add_parser("failures", help="a good destination beside failing ones"))
+    before.add_arguments(commands.add_parser("before", help="this tree beside an earlier one"))
     tables = commands.add_parser("tables", help="the tables of an earlier run")
     tables.add_argument("results", type=Path, help="what --json wrote")
     tables.add_argument("document", type=Path, nargs="?", help="put them between its marks")
@@ -41,6 +42,7 @@ def main() -> int:
             "queue": queue.run,
             "fanout": fanout.run,
             "failures": failures.run,
+            "before": before.run,
         }.get(arguments.command, full.run)
         return run(arguments, Path(scratch))
 
