@@ -75,10 +75,9 @@ def _environment(tree: Path) -> None:
 
 def _measured(tree: Path, arguments: argparse.Namespace) -> tuple[float, float]:
     """Images a second and CPU milliseconds an image, the median of a turn's rounds."""
-    command = (
-        str(tree / ".venv/bin/python"), "-m", "benchmarks", "imex",
-        "--associations", str(arguments.associations), "--rounds", str(arguments.rounds), "--images", str(arguments.images), "--rule", arguments.rule,
-    )  # fmt: skip
+    command = [str(tree / ".venv/bin/python"), "-m", "benchmarks", "imex", "--rule", arguments.rule]
+    command += ["--associations", str(arguments.associations), "--rounds", str(arguments.rounds)]
+    command += ["--images", str(arguments.images)]
     done = subprocess.run(
         command,
         cwd=tree,
