@@ -30,7 +30,7 @@ from imex.events.deliveries import (
     InstanceOutcome,
 )
 from imex.events.manifests import ManifestInstance, ManifestIssued, ManifestIssuedData
-from imex.events.sealed import Sealed, SealedPerson
+from imex.events.sealed import Sealed, SealedPerson, SealedWanted
 from imex.events.validations import (
     AssociationValidated,
     AssociationValidatedData,
@@ -151,6 +151,11 @@ NHS_NUMBER = "9434765919"
 def opened_person(sealed: Sealed, _context: bytes) -> SealedPerson:
     """Whom a command names: in this world the ciphertext says it."""
     return SealedPerson(issuer="NHS", patient_id=sealed.ciphertext)
+
+
+def opened_wanted(sealed: Sealed, _context: bytes) -> SealedWanted:
+    """What a request is about: in this world the ciphertext says it, as JSON."""
+    return SealedWanted.model_validate_json(sealed.ciphertext)
 
 
 @dataclass
@@ -505,7 +510,7 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
         reader=reader,
         intake=Intake(around, opened),
         outcomes=Outcomes(around),
-        orders=Orders(around, opened_person),
+        orders=Orders(around, opened_person, opened_wanted),
         revocation=Revocation(database, around),
         priors=PriorsLoop(database, around),
         closer=closer,

@@ -5,7 +5,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.portal_world import DIRECTORY, TOKENS, World, world
+from tests.integration.portal_world import DIRECTORY, NOW, TOKENS, World, world
+
+from imex.db.tables import routing
 
 PUT = {"content-type": "text/yaml", "if-match": "*"}
 
@@ -43,7 +45,22 @@ async def _everything(portal: World) -> dict[str, Any]:
         "tested": await portal.tested(),
         "unaddressed": await portal.study(accession="SECRET-2"),
         "correction": await portal.correction(study, share),
+        "request": await _request(portal),
     }
+
+
+async def _request(portal: World) -> UUID:
+    """RT3 asks RQM for a patient's studies."""
+    request = uuid4()
+    await portal.write(
+        routing.requests,
+        {
+            "id": request, "requester": "RT3", "holder": "RQM", "purpose": "direct-care",
+            "priority": "routine", "wanted": None, "reason": "SECRET clinic", "state": "open", "made_by": "anna", "made_at": NOW,
+            "expires_at": NOW,
+        },
+    )  # fmt: skip
+    return request
 
 
 def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
@@ -51,7 +68,7 @@ def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
     ids = {"share": made["share"], "entry": made["held"], "command": uuid4(), "topic": "dead.instances.bulk",
            "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs",
            "test": made["tested"], "delivery": made["delivery"], "correction": made["correction"],
-           "subject": uuid4()}  # fmt: skip
+           "subject": uuid4(), "request": made["request"]}  # fmt: skip
     found = []
     for path, operations in openapi["paths"].items():
         if "get" in operations:
@@ -71,7 +88,7 @@ async def test_no_read_tells_another_institution_anything(portal: World) -> None
         for path in reads:
             answer = await stranger.get(path)
             assert answer.status_code in {200, 202, 403, 404, 503}, path
-            for name in ("study", "share", "held", "delivery", "unaddressed"):
+            for name in ("study", "share", "held", "delivery", "unaddressed", "request"):
                 # a command's id and what was asked for are the caller's own words
                 assert str(made[name]) not in answer.text, (path, name)
             assert "10.0.0.7" not in answer.text, path  # where an endpoint is
@@ -84,6 +101,8 @@ async def test_what_is_not_the_callers_cannot_be_changed(portal: World) -> None:
         f"/shares/{made['share']}/revoke",
         f"/quarantine/{made['held']}/release",
         f"/deliveries/{made['delivery']}/retry",
+        f"/requests/{made['request']}/grant",
+        f"/requests/{made['request']}/withdraw",
         f"/deliveries/{made['delivery']}/pause",
         "/destinations/RT3/pacs/pause",
     )

@@ -195,6 +195,7 @@ class Agreement(Part):
             "opt_out",
             "sensitive",
             "retain_days",
+            "requests",
         }
     )
 
@@ -219,6 +220,10 @@ class Agreement(Part):
     )
     sensitive: bool = Field(
         default=False, description="Whether it also covers records that are marked as sensitive"
+    )
+    requests: Literal["manual", "automatic"] = Field(
+        default="manual",
+        description="Whether people grant what a recipient asks its source for",
     )
     retain_days: Annotated[int, Field(ge=0, le=36_500)] | Literal["hold"] | None = Field(
         default=None,

@@ -98,6 +98,7 @@ _COMMANDS: tuple[EventClass, ...] = (
     commands.NumberCommanded,
     commands.ViewReported,
     commands.HoldCommanded,
+    commands.RequestCommanded,
     commands.CorrectionCommanded,
     commands.SubjectCommanded,
 )

@@ -239,6 +239,39 @@ class SubjectCommanded(Event[SubjectCommandedData]):
     dataschema: str = schema_url("imex.subject.commanded")
 
 
+class RequestCommandedData(Payload):
+    """A wish of one institution for studies of another, or what is decided of it."""
+
+    command: Literal["make", "grant", "refuse", "withdraw"]
+    request: UUID = Field(description="of this request; what `wanted` is sealed for")
+    requester: OdsCode = Field(description="who wants the studies")
+    holder: OdsCode = Field(description="who has sent them, or has them")
+    purpose: str = "direct-care"
+    priority: Priority = "routine"
+    wanted: Sealed | None = Field(
+        default=None, description="issuer and patient_id, accession or study_uid; None but when it is made"
+    )
+    modality: str | None = None
+    studied_from: str | None = Field(default=None, description="first day of a study, YYYY-MM-DD")
+    studied_until: str | None = Field(default=None, description="last day of a study, YYYY-MM-DD")
+    reason: str = ""
+    actor: str
+    actor_institution: OdsCode | None = None
+
+    def routing_key(self) -> str:
+        """What is said of one request stays in order."""
+        return f"requests/{self.request}"
+
+
+class RequestCommanded(Event[RequestCommandedData]):
+    """Somebody with the right to ask asked for another institution's studies, or decided about that."""
+
+    FAMILY: ClassVar[str] = "commands"
+    PRODUCER: ClassVar[str] = "portal"
+    type: Literal["imex.request.commanded"] = "imex.request.commanded"
+    dataschema: str = schema_url("imex.request.commanded")
+
+
 class DeliveryCommandedData(StudyPayload):
     """A wish about one delivery."""
 

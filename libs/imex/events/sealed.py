@@ -50,6 +50,17 @@ class SealedPerson(BaseModel):
     sex: str = ""
 
 
+class SealedWanted(BaseModel):
+    """Which studies a request is about, by one of these. Patient data: never log it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    issuer: str = ""
+    patient_id: str = ""
+    accession: str = ""
+    study_uid: str = ""
+
+
 def seal_context(kind: str, identifier: object) -> bytes:
     """What the sealed field of a command is bound to: the kind of thing that it is about, and its id."""
     return f"{kind}/{identifier}".encode()

@@ -35,6 +35,8 @@ from imex.events.commands import (
     NumberCommandedData,
     QuarantineCommanded,
     QuarantineCommandedData,
+    RequestCommanded,
+    RequestCommandedData,
     ShareCommanded,
     ShareCommandedData,
 )
@@ -328,6 +330,35 @@ def correct(
                 person=person,
                 recipient=recipient,
                 reason=reason,
+                **_who(caller),
+            ),
+        )
+    )
+    return identifier
+
+
+def ask_for_studies(
+    unit: UnitOfWork,
+    caller: Caller,
+    command: Literal["make", "grant", "refuse", "withdraw"],
+    *,
+    request: UUID,
+    requester: str,
+    holder: str,
+    **said: Any,
+) -> UUID:
+    """Ask routing to make a request, or to note what is decided of it; the command's id."""
+    identifier = uuid4()
+    unit.publish(
+        RequestCommanded.of(
+            id=identifier,
+            subject=f"request/{request}",
+            data=RequestCommandedData(
+                command=command,
+                request=request,
+                requester=requester,
+                holder=holder,
+                **said,
                 **_who(caller),
             ),
         )

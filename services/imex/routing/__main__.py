@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from imex.db import Database
 from imex.events import LANES, Identity, Sealed
-from imex.events.sealed import SealedPerson
+from imex.events.sealed import SealedPerson, SealedWanted
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.routing.closer import Closer
@@ -92,6 +92,9 @@ def components(
     def open_person(sealed: Sealed, context: bytes) -> SealedPerson:
         return sealer.open_as(SealedPerson, sealed, context)
 
+    def open_wanted(sealed: Sealed, context: bytes) -> SealedWanted:
+        return sealer.open_as(SealedWanted, sealed, context)
+
     precedence = Precedence()
 
     def consumer(suffix: str, topic: str, handler: Handler, policy: Policy, rank: int = 0) -> Consumer:
@@ -142,7 +145,7 @@ def components(
         urgent,
         bulk,
         consumer("deliveries", "deliveries", Outcomes(around), FACTS),
-        consumer("commands", "commands", Orders(around, open_person), ORDERS),
+        consumer("commands", "commands", Orders(around, open_person, open_wanted), ORDERS),
         Background("closer", closer.turn, settings.routing.close_every_s),
         Background("upstream", upstream.turn, UPSTREAM_EVERY_S),
         Background("escalation", escalation.turn, ESCALATE_EVERY_S),

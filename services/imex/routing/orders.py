@@ -11,6 +11,7 @@ from imex.events.commands import (
     HoldCommanded,
     LinkCommanded,
     MarkCommanded,
+    RequestCommanded,
     ShareCommanded,
     ShareCommandedData,
     SubjectCommanded,
@@ -29,6 +30,8 @@ from imex.routing.marks import OpenPerson
 from imex.routing.marks import obey as obey_mark
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.requests import OpenWanted
+from imex.routing.requests import obey as obey_requests
 from imex.routing.states import Fact, transition
 from imex.routing.subjects import obey as obey_subject
 from imex.routing.surroundings import Surroundings
@@ -51,10 +54,11 @@ class Result:
 class Orders:
     """Handles the topic `commands`; what is for others is passed over."""
 
-    def __init__(self, around: Surroundings, open_person: OpenPerson) -> None:
-        """The clock says when a command is decided; `open_person` opens whom it names."""
+    def __init__(self, around: Surroundings, open_person: OpenPerson, open_wanted: OpenWanted) -> None:
+        """The clock says when a command is decided; the others open whom it names, and what it is about."""
         self._around = around
         self._open_person = open_person
+        self._open_wanted = open_wanted
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
@@ -63,6 +67,8 @@ class Orders:
                 await obey_mark(unit, message.event, self._around, self._open_person)
             elif isinstance(message.event, LinkCommanded):
                 await obey_link(unit, message.event, self._around, self._open_person)
+        if requests := [one.event for one in messages if isinstance(one.event, RequestCommanded)]:
+            await obey_requests(unit, requests, self._around, self._open_wanted)
         if holds := [one.event for one in messages if isinstance(one.event, HoldCommanded)]:
             await obey_holds(unit, holds, self._around)
         for message in messages:

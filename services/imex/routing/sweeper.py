@@ -11,6 +11,7 @@ from imex.routing import studies
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.requests import expire as expire_requests
 from imex.routing.states import Fact
 from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
@@ -42,6 +43,7 @@ class Sweeper:
         s = tables.shares.c
         async with self._database.unit() as unit:
             await unit.connection.execute(_EXPIRED_STUDIES, {"now": now})
+            await expire_requests(unit, now)
             await unit.connection.execute(_OLD_DECISIONS, {"before": now - self._kept, "limit": _DELETED})
             rows = await unit.connection.execute(
                 select(s.source, s.study_uid)

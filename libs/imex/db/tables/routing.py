@@ -346,6 +346,41 @@ holds = Table(
 )
 """Studies under legal hold: their payloads stay, whatever their shares say."""
 
+requests = Table(
+    "requests",
+    metadata,
+    identifier(),
+    Column("requester", Text, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("priority", Text, nullable=False),
+    Column("wanted", JSONB),  # sealed: of whom, or which study; None once it has ended
+    Column("modality", Text),
+    Column("studied_from", Text),  # YYYYMMDD, as DICOM writes it
+    Column("studied_until", Text),
+    Column("reason", Text, nullable=False),
+    Column("state", Text, nullable=False),  # open | granted | refused | withdrawn | expired
+    Column("answer", Text, nullable=False, server_default=""),  # why it is so, in words
+    Column("made_by", Text, nullable=False),
+    Column("decided_by", Text),
+    moment("made_at"),
+    moment("decided_at", nullable=True),
+    moment("expires_at"),
+    Index("ix_requests_requester", "requester", "made_at", "id"),
+    Index("ix_requests_holder", "holder", "made_at", "id"),
+    Index("ix_requests_expiry", "expires_at", postgresql_where=text("state = 'open'")),
+)
+"""What one institution asks another for."""
+
+request_shares = Table(
+    "request_shares",
+    metadata,
+    Column("request", Uuid, primary_key=True),
+    Column("share", Uuid, primary_key=True),
+    Index("ix_request_shares_share", "share"),
+)
+"""What was shared in answer."""
+
 disposed = Table(
     "disposed",
     metadata,

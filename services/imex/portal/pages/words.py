@@ -55,6 +55,7 @@ STEPS = {
     "revoked": "Taken back",
     "expired": "Expired",
     "images_deleted": "Images deleted on schedule",
+    "request_granted": "Granted as it was asked for",
     "hold_placed": "Put under legal hold",
     "hold_lifted": "Legal hold lifted",
     "paused": "Paused",
