@@ -56,8 +56,8 @@ async def _request(portal: World) -> UUID:
         routing.requests,
         {
             "id": request, "requester": "RT3", "holder": "RQM", "purpose": "direct-care",
-            "priority": "routine", "wanted": None, "reason": "SECRET clinic", "state": "open", "made_by": "anna", "made_at": NOW,
-            "expires_at": NOW,
+            "priority": "routine", "wanted": None, "reason": "SECRET clinic", "state": "open",
+            "made_by": "anna", "made_at": NOW, "expires_at": NOW,
         },
     )  # fmt: skip
     return request
