@@ -125,6 +125,31 @@ async def test_only_what_is_asked_for_is_shared(
     assert result.outcome == ("done" if found else "rejected")
 
 
+async def test_nobody_is_asked_for_where_everything_is_de_identified(empty_database_url: str) -> None:
+    hidden = AGREED.replace('basis: "UK GDPR 6(1)(e)"', 'basis: "UK GDPR 6(1)(e)", deidentify: {project: p1}')
+    async with routing_world(empty_database_url, HOSPITALS + hidden) as world:
+        await studies(world, "1.2.3")
+        await said(world, "make", uuid4(), wanted=PERSON, reason="x")
+        found = await row(world)
+        assert (found.state, "de-identifies" in found.answer) == ("refused", True)
+
+
+async def test_what_may_not_be_shared_after_all_is_not_granted(world: World) -> None:
+    await studies(world, "1.2.3")
+    await world.marked(sensitive=True)
+    request = uuid4()
+    await said(world, "make", request, wanted=PERSON, reason="x")
+    result = await said(world, "grant", request, actor_institution="RQM")
+    assert (result.outcome, (await row(world)).state) == ("rejected", "open")
+    assert await world.rows(tables.request_shares) == []
+
+
+async def test_nobody_asks_in_anothers_name(world: World) -> None:
+    result = await said(world, "make", uuid4(), wanted=PERSON, reason="x", actor_institution="RW6")
+    assert result.outcome == "rejected"
+    assert await world.rows(tables.requests) == []
+
+
 async def test_what_nobody_decides_about_ends_and_names_nobody_any_more(world: World) -> None:
     await said(world, "make", uuid4(), wanted=PERSON, reason="x")
     world.clock.pass_(15 * 86_400)

@@ -54,6 +54,8 @@ class Portal:
     downloads: Downloads = field(default_factory=Downloads)
     retrievals: Downloads = field(default_factory=lambda: Downloads(total=48, each=12))
     """By DICOMweb, whose clients ask for several things at a time."""
+    headers: Downloads = field(default_factory=lambda: Downloads(total=24, each=8))
+    """Of whole studies or series, by DICOMweb: headers can be large, and several are held in memory."""
     command_wait_s: float = 5.0
     attempts: SignInAttempts = field(default_factory=SignInAttempts)
     forms: FormTokens = field(init=False)

@@ -93,6 +93,8 @@ async def _make(
     unit: UnitOfWork, command: RequestCommanded, around: Surroundings, open_wanted: OpenWanted
 ) -> Result:
     asked, now = command.data, around.clock()
+    if asked.actor_institution not in {None, asked.requester}:
+        return Result("rejected", f"only {asked.requester} can ask in its own name")
     agreement, why = _agreement(around.index(), asked.holder, asked.requester, asked.purpose, now)
     made = await unit.connection.execute(
         insert(tables.requests)
@@ -145,7 +147,8 @@ async def _decide(
     if asked.command == "grant":
         shared = await _grant(unit, row, command.id, asked.actor, asked.reason, around, open_wanted)
         if not shared:
-            return Result("rejected", "Imex holds no study that it is about; send one, and grant it then")
+            words = "Imex holds no study that it is about and that may be shared; send one, and grant it then"
+            return Result("rejected", words)
         return Result("done")
     state: State = "refused" if asked.command == "refuse" else "withdrawn"
     await _end(unit, row["id"], state, asked.actor, asked.reason, around.clock())
@@ -161,7 +164,13 @@ def _agreement(
     index: DirectoryIndex, holder: str, requester: str, purpose: str, at: datetime
 ) -> tuple[Agreement | None, str]:
     """The agreement under which anything could be shared in answer, or why there is none."""
-    covered = covering_agreement(index, holder, requester, purpose, at, clinician="anybody")
+    covered = covering_agreement(index, holder, requester, purpose, at)
+    if covered.agreement is not None and covered.agreement.deidentify is not None:
+        # what is shared in answer would tell who is behind a pseudonym
+        words = (
+            f"agreement {covered.agreement.id} de-identifies what is shared: nobody can be asked for by name"
+        )
+        return None, words
     return covered.agreement, covered.words
 
 
@@ -191,8 +200,8 @@ async def _grant(  # noqa: PLR0917  what a grant depends on
             share = now.deciding.ask_by_hand(study, wish, told) or latest(
                 now.docket.of(study), row["requester"], row["purpose"]
             )
-            if share is None:
-                continue
+            if share is None or not share.live:
+                continue  # refused after all, or it has had its time
             now.docket.note(share, "request_granted", told, reason=words, details={"request": str(row["id"])})
             now.studies[key] = studies.due_again(study, share)
             shares.append(share.id)

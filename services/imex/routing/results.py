@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from imex.db import Database
 from imex.db.tables import routing as tables
@@ -17,7 +17,7 @@ from imex.sharing.model import Share
 _BATCH = 50
 # the newest share that brought the study to who sends something of it back
 _DUE = text(
-    "SELECT r.id, r.source AS by, r.confirmed, r.receipt_revision, c.id AS caused_by, c.source, c.study_uid"
+    "SELECT r.id, r.source AS by, r.study_uid AS of_study, r.confirmed, r.receipt_revision, c.id AS caused_by, c.source, c.study_uid"
     " FROM (SELECT * FROM routing.shares WHERE result_due ORDER BY delivered_at LIMIT :limit) r"
     " LEFT JOIN LATERAL (SELECT c.id, c.source, c.study_uid FROM routing.shares c"
     "  WHERE c.study_uid = r.study_uid AND c.source = r.recipient AND c.recipient = r.source"
@@ -37,17 +37,25 @@ class Results:
         """Tell of the shares that arrived since; true where more may be."""
         async with self._database.unit() as unit:
             due = list(await unit.connection.execute(_DUE, {"limit": _BATCH}))
-            returned = [row for row in due if row.caused_by is not None]
+            # whoever changes a share has its study locked: what is read after this stays so
+            repository = Repository(unit.connection)
+            of_due = {(row.by, row.of_study) for row in due}
+            causes = {(row.source, row.study_uid) for row in due if row.caused_by is not None}
+            known = await repository.lock_studies(of_due | causes)
+            s = tables.shares.c
+            still = set(
+                await unit.connection.scalars(
+                    select(s.id).where(s.id.in_([row.id for row in due]), s.result_due)
+                )
+            )
+            returned = [row for row in due if row.caused_by is not None and row.id in still]
             if returned:
-                repository = Repository(unit.connection)
-                known = await repository.lock_studies({(row.source, row.study_uid) for row in returned})
                 docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
                 for row in returned:
                     if (share := docket.get(row.caused_by)) is not None:
                         self._tell(docket, share, row.id, row.by, row.confirmed, row.receipt_revision or 0)
                 await docket.write()
             if due:
-                s = tables.shares.c
                 await unit.connection.execute(
                     update(tables.shares).where(s.id.in_([row.id for row in due])).values(result_due=False)
                 )

@@ -1,60 +1,17 @@
 """/requests: one institution asks another for a patient's studies."""
 
-from datetime import date
-from typing import Literal, Self
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from imex.events import Priority
-from imex.events.sealed import Sealed, SealedWanted, seal_context
-from imex.portal import audit, commands
-from imex.portal.api.access import After, CallerPart, Limit, PortalPart, sealer_of
-from imex.portal.context import Portal
-from imex.portal.problems import Problem, forbidden, not_found
-from imex.portal.queries import directories, requests, shares
+from imex.portal import requesting
+from imex.portal.api.access import After, CallerPart, Limit, PortalPart
+from imex.portal.queries import requests
 from imex.portal.queries.page import Page
-from imex.portal.scope import Caller
+from imex.portal.requesting import Decided, NewRequest, Request
 
 router = APIRouter(tags=["requests"])
-
-
-class Wanted(BaseModel):
-    """Which studies: of a person, or by an accession number, or one by its UID."""
-
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-    issuer: str = Field(default="", max_length=64, description="of patient_id: `NHS`, another, or a code")
-    patient_id: str = Field(default="", max_length=64)
-    accession: str = Field(default="", max_length=64)
-    study_uid: str = Field(default="", max_length=64)
-
-
-class NewRequest(Wanted):
-    """What is asked for. Identifiers are sent in a body, so that no address or log names a patient."""
-
-    holder: str = Field(min_length=1, max_length=16, description="code of the institution that has them")
-    requester: str | None = Field(
-        default=None, max_length=16, description="in whose name; the caller's institution where left out"
-    )
-    purpose: str = Field(default="direct-care", min_length=1, max_length=64)
-    priority: Priority = "routine"
-    modality: str | None = Field(default=None, pattern=r"^[A-Z0-9 _]{1,16}$")
-    studied_from: date | None = None
-    studied_until: date | None = None
-    reason: str = Field(min_length=1, max_length=500, description="in words that name no patient")
-
-    @model_validator(mode="after")
-    def _about_something(self) -> Self:
-        said = [bool(self.patient_id), bool(self.accession), bool(self.study_uid)]
-        if sum(said) != 1:
-            raise ValueError("say exactly one of patient_id (with its issuer), accession and study_uid")
-        if bool(self.issuer) != bool(self.patient_id):
-            raise ValueError("issuer and patient_id go together")
-        if self.studied_from and self.studied_until and self.studied_until < self.studied_from:
-            raise ValueError("studied_until lies before studied_from")
-        return self
 
 
 class Decision(BaseModel):
@@ -63,12 +20,6 @@ class Decision(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
     reason: str = Field(default="", max_length=500)
-
-
-class Request(requests.Request):
-    """A request with what it is about, where that is still kept."""
-
-    wanted: Wanted | None = None
 
 
 @router.get("/requests")
@@ -88,7 +39,7 @@ async def list_requests(
 @router.get("/requests/{request}")
 async def get_request(portal: PortalPart, caller: CallerPart, request: UUID) -> Request:
     """One request, with whom or what it is about. That somebody looked is audited."""
-    return await _shown(portal, caller, request)
+    return await requesting.shown(portal, caller, request)
 
 
 @router.post("/requests", status_code=201, responses={202: {"model": requests.Pending}})
@@ -96,51 +47,12 @@ async def make_request(
     portal: PortalPart, caller: CallerPart, wanted: NewRequest, response: Response
 ) -> Request | requests.Pending:
     """Ask another institution for studies. No agreement that covers the way: `refused`, and why."""
-    requester = wanted.requester or caller.institution
-    if requester is None:
-        raise Problem(422, "Say the requester: an administrator belongs to no institution.")
-    if not caller.acts_for(requester):
-        raise forbidden(f"You cannot ask in the name of {requester}: only {requester} can.")
-    sealer = sealer_of(portal)
-    request = uuid4()
-    about = SealedWanted(**wanted.model_dump(include=set(SealedWanted.model_fields)))
-    async with portal.database.unit() as unit:
-        known = {one.code for one in (await directories.in_force(unit.connection)).directory.institutions}
-        for field, code in (("holder", wanted.holder), ("requester", requester)):
-            if code not in known:
-                raise Problem(422, f"{field}: {code!r} is no institution of the directory.")
-        if requester == wanted.holder:
-            raise Problem(422, "holder: must be another institution than the requester")
-        command = commands.ask_for_studies(
-            unit,
-            caller,
-            "make",
-            request=request,
-            requester=requester,
-            holder=wanted.holder,
-            purpose=wanted.purpose,
-            priority=wanted.priority,
-            wanted=sealer.seal(about, seal_context("request", request)),
-            modality=wanted.modality,
-            studied_from=wanted.studied_from and wanted.studied_from.isoformat(),
-            studied_until=wanted.studied_until and wanted.studied_until.isoformat(),
-            reason=wanted.reason,
-        )
-        audit.record(
-            unit,
-            caller,
-            "request_made",
-            source=wanted.holder,
-            recipient=requester,
-            purpose=wanted.purpose,
-            reason=wanted.reason,
-            details={"request": str(request)},
-        )
-    if await _result(portal, command, wanted.holder) is None:
+    request, made = await requesting.make(portal, caller, wanted)
+    if not made:
         response.status_code = 202
         return requests.Pending(id=request)
     response.headers["Location"] = f"/api/v1/requests/{request}"
-    return await _shown(portal, caller, request)
+    return await requesting.shown(portal, caller, request)
 
 
 @router.post("/requests/{request}/{command}", responses={202: {"model": requests.Pending}})
@@ -148,75 +60,12 @@ async def decide_request(  # noqa: PLR0917  what a decision says
     portal: PortalPart,
     caller: CallerPart,
     request: UUID,
-    command: Literal["grant", "refuse", "withdraw"],
+    command: Decided,
     decision: Decision,
     response: Response,
 ) -> Request | requests.Pending:
     """Grant or refuse what one's institution is asked for, or withdraw what it has asked for."""
-    async with portal.database.unit() as unit:
-        known = await requests.get(unit.connection, caller.scope, request)
-        if known is None:
-            raise not_found("request")
-        whose = known.requester if command == "withdraw" else known.holder
-        if not caller.acts_for(whose):
-            raise forbidden(f"You cannot {command} this request: only {whose} can.")
-        if command == "refuse" and not decision.reason:
-            raise Problem(422, "Say the reason: who asked is told.")
-        identifier = commands.ask_for_studies(
-            unit,
-            caller,
-            command,
-            request=request,
-            requester=known.requester,
-            holder=known.holder,
-            reason=decision.reason,
-        )
-        audit.record(
-            unit,
-            caller,
-            "request_decided",
-            source=known.holder,
-            recipient=known.requester,
-            purpose=known.purpose,
-            reason=decision.reason,
-            details={"request": str(request), "command": command},
-        )
-    result = await _result(portal, identifier, known.holder)
-    if result is None:
+    if not await requesting.decide(portal, caller, request, command, decision.reason):
         response.status_code = 202
         return requests.Pending(id=request)
-    if result.outcome == "rejected":
-        raise Problem(409, f"{result.message[:1].upper()}{result.message[1:]}.")
-    return await _shown(portal, caller, request)
-
-
-async def _result(portal: Portal, command: UUID, holder: str) -> shares.CommandResult | None:
-    async def ask() -> shares.CommandResult | None:
-        async with portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, command, holder)
-
-    return await commands.until(ask, portal.command_wait_s)
-
-
-async def _shown(portal: Portal, caller: Caller, request: UUID) -> Request:
-    async with portal.database.unit() as unit:
-        known = await requests.get(unit.connection, caller.scope, request)
-        if known is None:
-            raise not_found("request")
-        sealed = await requests.sealed(unit.connection, request)
-        audit.record(
-            unit,
-            caller,
-            "requests_viewed",
-            source=known.holder,
-            recipient=known.requester,
-            purpose=known.purpose,
-            details={"request": str(request)},
-        )
-    about = None
-    if sealed is not None:
-        opened = sealer_of(portal).open_as(
-            SealedWanted, Sealed.model_validate(sealed), seal_context("request", request)
-        )
-        about = Wanted(**opened.model_dump())
-    return Request(**known.model_dump(), wanted=about)
+    return await requesting.shown(portal, caller, request)

@@ -47,12 +47,8 @@ def known(held: HeldInstance) -> Json:
 
 async def heads_of(store: ObjectStore, held: Sequence[HeldInstance], most: int) -> AsyncIterator[Json]:
     """Heads in their order, a few read at a time."""
-    room = asyncio.Semaphore(_AT_A_TIME)
-
-    async def one(instance: HeldInstance) -> Json:
-        async with room:
-            return await head_of(store, instance, most)
-
-    for start in range(0, len(held), 4 * _AT_A_TIME):
-        for read in await asyncio.gather(*map(one, held[start : start + 4 * _AT_A_TIME])):
+    for start in range(0, len(held), _AT_A_TIME):
+        # no more of them in memory than that: one can be as large as `most`
+        some = held[start : start + _AT_A_TIME]
+        for read in await asyncio.gather(*(head_of(store, instance, most) for instance in some)):
             yield read

@@ -125,8 +125,24 @@ async def _pages(portal: Portal, caller: Caller, asked: Asked) -> AsyncGenerator
 async def _metadata(request: Request, portal: Portal, caller: Caller, asked: Asked) -> Response:
     if not json_wanted(request.headers.get("accept", "")):
         raise Problem(406, f"Metadata is answered in {DICOM_JSON}. Accept that.")
-    await _begin(portal, caller, asked, "opened", "metadata by wado-rs")
-    return await _streamed(_headers(portal, caller, asked, base_url(request, portal)), DICOM_JSON)
+    limits = ExitStack()
+    if asked.instance is None:
+        limits.enter_context(portal.headers.one(f"{caller.kind}/{caller.id}"))
+    try:
+        await _begin(portal, caller, asked, "opened", "metadata by wado-rs")
+        pieces = _headers(portal, caller, asked, base_url(request, portal))
+        return await _streamed(_limited(pieces, limits), DICOM_JSON)
+    except BaseException:
+        limits.close()
+        raise
+
+
+async def _limited(pieces: AsyncGenerator[bytes, None], limits: ExitStack) -> AsyncGenerator[bytes, None]:
+    """The same pieces; room for another is made at their end."""
+    with limits:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
 
 
 async def _headers(portal: Portal, caller: Caller, asked: Asked, base: str) -> AsyncGenerator[bytes, None]:

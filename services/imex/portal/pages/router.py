@@ -10,6 +10,7 @@ from imex.portal.pages import (
     network,
     notices,
     quarantine,
+    requests,
     shares,
     sign_in,
     studies,
@@ -22,6 +23,7 @@ def pages_router() -> APIRouter:
     for group in (
         sign_in,
         corrections,
+        requests,
         shares,
         deliveries,
         inbox,

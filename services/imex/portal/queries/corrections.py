@@ -93,7 +93,8 @@ async def listed(
         open_ = exists().where(k.correction == c.id, _outstanding(), scope.either(c.source, k.recipient))
         query = query.where(open_ if outstanding else ~open_)
     if share is not None:
-        query = query.where(exists().where(k.correction == c.id, k.share == share))
+        mine = scope.either(c.source, k.recipient)
+        query = query.where(exists().where(k.correction == c.id, k.share == share, mine))
     if after is not None:
         query = query.where(tuple_(c.at, c.id) < cursors.moment_and_id(after))
     rows = (
