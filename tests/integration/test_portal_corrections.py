@@ -83,6 +83,18 @@ async def test_nobody_else_recalls_or_acknowledges(portal: World) -> None:
     assert await portal.outbox("commands") == []
 
 
+async def test_another_institutions_share_finds_nothing(portal: World) -> None:
+    study = await portal.study()
+    own, other = await portal.share(study), await portal.share(study, recipient="RXX")
+    correction = await portal.correction(study, own)
+    concerned = {"correction": correction, "share": other, "recipient": "RXX", "state": "told", "at": NOW}
+    await portal.write(routing.corrected_shares, concerned)
+    for who, share, count in (("RT3", own, 1), ("RT3", other, 0), ("RQM", other, 1)):
+        async with portal.client(who) as api:
+            found = (await api.get(f"/api/v1/corrections?share={share}")).json()["items"]
+        assert len(found) == count
+
+
 async def test_it_is_outstanding_until_the_recipient_acknowledges(portal: World) -> None:
     study = await portal.study()
     correction = await portal.correction(study, await portal.share(study))
