@@ -18,6 +18,7 @@ from imex.dicomweb.related import PartBegun, PartPiece, RelatedReader
 from imex.directory import digest, parse
 from imex.directory.document import canonical
 from imex.events.commands import ViewReportedData
+from imex.portal.archive import Downloads
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 
 RELATED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -245,6 +246,17 @@ async def test_metadata_is_the_header_without_bulk_data(portal: World) -> None:
     assert all(head["00280010"]["Value"] == [32] for head in heads)
     assert all("7FE00010" not in head and "00020010" not in head for head in heads)
     assert heads[0]["00100010"]["Value"][0]["Alphabetic"] == "TESTPATIENT^AVERY"
+
+
+async def test_metadata_of_studies_is_asked_for_a_few_at_a_time(portal: World) -> None:
+    study = synthetic_study(1, size=32)
+    await stored(portal, study)
+    portal.portal.headers = Downloads(total=1, each=1)
+    path = f"/studies/{study.study_uid}/metadata"
+    with portal.portal.headers.one("token/another"):
+        assert (await get(portal, "RQM", path)).status_code == 503
+    for _ in range(2):
+        assert (await get(portal, "RQM", path)).status_code == 200, "room is made at its end"
 
 
 async def test_one_instance_comes_as_a_part_or_as_a_file(portal: World) -> None:
