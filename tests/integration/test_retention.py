@@ -137,9 +137,14 @@ class Both:
         while await self.disposer.turn():
             pass
 
-    async def hold(self, command: Any) -> None:
+    async def hold(self, command: Any, institution: str | None = None) -> None:
         data = HoldCommandedData(
-            source="RQM", study_uid=STUDY, command=command, reason="inquest", actor="admin"
+            source="RQM",
+            study_uid=STUDY,
+            command=command,
+            reason="inquest",
+            actor="admin",
+            actor_institution=institution,
         )
         event = HoldCommanded.of(id=uuid4(), subject=STUDY, time=self.routing.clock.now, data=data)
         await self.routing.commanded(event)
@@ -259,6 +264,21 @@ async def test_a_hold_keeps_payloads_until_it_is_lifted(world: Both) -> None:
     await world.retained()
     assert not world.store.objects
     assert {"hold_placed", "hold_lifted"} <= set(await world.routing.steps(share))
+
+
+async def test_what_the_administration_holds_the_source_cannot_lift(world: Both) -> None:
+    await delivered(world, 1)
+    await world.hold("place")
+    await world.hold("lift", "RQM")
+    await world.hold("place", "RQM")  # nor make it its own
+    pass_days(world, 400)
+    await world.retained()
+    assert world.store.objects
+    await world.hold("lift")
+    await world.hold("place", "RQM")
+    await world.hold("lift", "RQM")
+    await world.retained()
+    assert not world.store.objects
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from imex.sharing.model import Share
 _BATCH = 50
 # the newest share that brought the study to who sends something of it back
 _DUE = text(
-    "SELECT r.id, r.source AS by, r.study_uid AS of_study, r.confirmed, r.receipt_revision, c.id AS caused_by, c.source, c.study_uid"
+    "SELECT r.id, r.source AS by, r.study_uid AS of_study, r.confirmed, r.receipt_revision,"
+    " c.id AS caused_by, c.source, c.study_uid"
     " FROM (SELECT * FROM routing.shares WHERE result_due ORDER BY delivered_at LIMIT :limit) r"
     " LEFT JOIN LATERAL (SELECT c.id, c.source, c.study_uid FROM routing.shares c"
     "  WHERE c.study_uid = r.study_uid AND c.source = r.recipient AND c.recipient = r.source"

@@ -342,6 +342,7 @@ holds = Table(
     Column("study_uid", Text, primary_key=True),
     Column("reason", Text, nullable=False),
     Column("placed_by", Text, nullable=False),
+    Column("institution", Text),  # whose people placed it; None: the network's administration
     moment("at"),
 )
 """Studies under legal hold: their payloads stay, whatever their shares say."""

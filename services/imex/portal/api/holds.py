@@ -55,8 +55,10 @@ async def list_holds(
     query = select(holds).where(caller.scope.own(h.source)).order_by(h.source, h.study_uid).limit(limit + 1)
     if after is not None:
         query = query.where(tuple_(h.source, h.study_uid) > tuple(cursors.decode(after, 2)))
-    async with portal.database.engine.connect() as connection:
-        found = [Hold(**row) for row in (await connection.execute(query)).mappings()]
+    async with portal.database.unit() as unit:
+        audit.record(unit, caller, "shares_listed", details={"of": "holds"})
+        rows = (await unit.connection.execute(query)).mappings()
+        found = [Hold(**{name: row[name] for name in Hold.model_fields}) for row in rows]
     last = found[limit - 1] if len(found) > limit else None
     return Page(items=found[:limit], next=last and cursors.encode(last.source, last.study_uid))
 

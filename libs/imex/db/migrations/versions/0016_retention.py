@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("study_uid", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("placed_by", sa.Text(), nullable=False),
+        sa.Column("institution", sa.Text(), nullable=True),
         sa.Column("at", _MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("source", "study_uid"),
         schema="routing",
