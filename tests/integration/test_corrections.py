@@ -328,3 +328,15 @@ async def test_what_is_sent_anew_with_other_bytes_may_leave(world: World) -> Non
     await world.quiet()
     newest = world.parts()[-1]
     assert [one.digest for one in newest.instances] == ["sha256:" + "f" * 64]
+
+
+async def test_a_recall_of_one_reaches_a_delivery_that_had_failed(world: World) -> None:
+    sending = Sending(world)
+    await world.validated(*sending.accepted(1, 2), sending.over(2))
+    await world.quiet()
+    await world.delivered(world.ended(world.parts()[0], "failed", "nobody answers"))
+    closed = len(world.said(ManifestClosed))
+    await Correcting(world).command(instances=["1.2.3.1.1"])
+    [told] = [one for one in world.said(ManifestAnnotated) if any(i.disputes for i in one.data.instances)]
+    assert [one.sop_instance_uid for one in told.data.instances] == ["1.2.3.1.1"]
+    assert len(world.said(ManifestClosed)) == closed, "nobody had it tried again"

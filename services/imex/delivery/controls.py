@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy import Row, and_, case, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
-from imex.db.tables.delivery import controls, deliveries, destinations, instances, queues
+from imex.db.tables.delivery import controls, deliveries, destinations, instances, queues, withheld
 from imex.delivery import facts
 from imex.delivery.decide import LIFETIME
 from imex.delivery.destinations import ask_again, wake
@@ -23,6 +23,19 @@ from imex.events.commands import (
 )
 
 _PAGE: Final = 1000
+# what is in dispute, or was recalled, since it was sent or has failed does not leave again
+_WAITS_AGAIN: Final = case(
+    (
+        exists().where(
+            withheld.c.delivery == instances.c.delivery,
+            withheld.c.sop_instance_uid == instances.c.sop_instance_uid,
+            withheld.c.disputes,
+            withheld.c.status == "held",
+        ),
+        "disputed",
+    ),
+    else_="waiting",
+)
 
 
 async def steer(unit: UnitOfWork, event: DeliveryCommanded, row: Row[Any]) -> None:
@@ -120,7 +133,7 @@ async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
     again = await unit.connection.execute(
         update(instances)
         .where(instances.c.delivery == row.id, instances.c.state == "failed")
-        .values(state="waiting", reason="", status=None, attempts=0, lacked=0, confirmation=None)
+        .values(state=_WAITS_AGAIN, reason="", status=None, attempts=0, lacked=0, confirmation=None)
     )
     await know(unit, row.recipient, row.endpoint, row.source)
     await forget(unit, row.recipient, row.endpoint)
@@ -163,7 +176,7 @@ async def move(unit: UnitOfWork, row: Row[Any], endpoint: str) -> None:
     await unit.connection.execute(
         update(instances)
         .where(instances.c.delivery == row.id, instances.c.state.in_(("waiting", "sent")))
-        .values(state="waiting", attempts=0, reason="", status=None, lacked=0, confirmation=None)
+        .values(state=_WAITS_AGAIN, attempts=0, reason="", status=None, lacked=0, confirmation=None)
     )
     await know(unit, row.recipient, endpoint, row.source)
     values: dict[str, Any] = {

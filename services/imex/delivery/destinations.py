@@ -95,6 +95,20 @@ async def got_nothing_through(
     )
 
 
+async def asked_in_vain(unit: UnitOfWork, job: Job, *, now: datetime, draw: float) -> None:
+    """A probe ended with nothing, and nothing was learnt of the destination: the next one has its time."""
+    d = destinations.c
+    where = and_(_one(*job.destination), d.probe_at.is_not(None))
+    row = (
+        await unit.connection.execute(select(d.failures, d.failing_since).where(where).with_for_update())
+    ).first()
+    if row is None:
+        return
+    probes = max(row.failures - decide.BREAKER_DELIVERIES + 1, 1)
+    probe_at = now + decide.probe_wait(probes, now - (row.failing_since or now), draw)
+    await unit.connection.execute(update(destinations).where(where).values(probe_at=probe_at))
+
+
 async def reached(unit: UnitOfWork, recipient: str, endpoint: str) -> bool:
     """It is there: whoever waited because it was not goes on now. Whether it had been away."""
     changed = await unit.connection.execute(

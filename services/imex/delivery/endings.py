@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from imex.delivery import decide, facts
 from imex.delivery.confirming.commitment import is_answered
 from imex.delivery.controls import move
 from imex.delivery.decide import Tally
-from imex.delivery.destinations import got_nothing_through, reached, wake
+from imex.delivery.destinations import asked_in_vain, got_nothing_through, reached, wake
 from imex.delivery.jobs import Job, held_by
 from imex.delivery.receipt import Destination, Line, SignedReceipt, Signer, document_of
 from imex.delivery.repository import tally
@@ -93,6 +93,8 @@ class Endings:
             counts = await tally(unit, job.id)
             if row is None or counts is None:
                 return Settled("lost")
+            # a person may have had it tried again meanwhile
+            job = replace(job, expires_at=row.expires_at)
             settled, values = await self._decide(unit, job, row, counts, result)
             if result is not None:
                 await _note_destination(unit, job, result)
@@ -233,7 +235,7 @@ async def _already_answered(
     unit: UnitOfWork, job: Job, result: Result | None, now: datetime
 ) -> dict[str, Any]:
     """What is waited for has come meanwhile."""
-    if result is None or not result.waits_for or not await is_answered(unit, job.id):
+    if result is None or not result.waits_for or not await is_answered(unit, job):
         return {}
     return {"next_attempt_at": now}
 
@@ -294,6 +296,8 @@ async def _note_destination(unit: UnitOfWork, job: Job, result: Result) -> None:
         )
     elif result.confirmed or result.sent or result.failed:
         await reached(unit, *job.destination)
+    elif job.probe and not result.yielded:
+        await asked_in_vain(unit, job, now=datetime.now(UTC), draw=random.random())  # noqa: S311
 
 
 async def _as_it_is(unit: UnitOfWork, job: Job) -> Row[Any]:

@@ -188,7 +188,9 @@ class Leases:
         if standing.emergency_due or standing.probe_due:
             looks.append(and_(able, _DUE, deliveries.c.priority == "emergency"))
         if standing.probe_due:
-            failing = and_(deliveries.c.state == "waiting", deliveries.c.failures > 0)
+            # one that has only to be asked for sends nothing, and says less
+            to_send = exists().where(instances.c.delivery == deliveries.c.id, instances.c.state == "waiting")
+            failing = and_(deliveries.c.state == "waiting", deliveries.c.failures > 0, to_send)
             looks.append(and_(able, failing, deliveries.c.paused.is_(None)))
         for look in looks:
             found = await unit.connection.execute(

@@ -19,7 +19,8 @@ from imex.events import ids
 
 PAGE = 500
 
-# What a destination has confirmed is written even when the lease is lost: it is a fact.
+# What a destination has confirmed is written even when the lease is lost: it is a fact. Of what else an
+# attempt says that has lost it, what was handed over counts while the delivery goes to the same endpoint.
 _RECORD = text(
     """
     WITH changed AS (
@@ -27,14 +28,22 @@ _RECORD = text(
            SET state = v.state, status = v.status, reason = v.reason, at = v.at,
                attempts = i.attempts + v.again,
                delivered_digest = v.delivered_digest, changes = CAST(v.changes AS jsonb),
-               confirmation = v.confirmation, sent_study_uid = v.study, sent_uid = v.sent
+               confirmation = v.confirmation, sent_study_uid = v.study, sent_uid = v.sent,
+               sent_to = CASE WHEN v.state = 'confirmed' AND d.endpoint <> :endpoint
+                              THEN jsonb_build_object('endpoint', CAST(:endpoint AS text),
+                                                      'ae_title', CAST(:ae_title AS text))
+                              ELSE i.sent_to END
           FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
                       CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]),
                       CAST(:again AS int[]), CAST(:delivered AS text[]), CAST(:changes AS text[]),
                       CAST(:confirmations AS text[]), CAST(:studies AS text[]), CAST(:sent AS text[]))
                AS v(uid, digest, state, status, reason, at, again, delivered_digest, changes, confirmation,
-                    study, sent)
-         WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
+                    study, sent),
+               delivery.deliveries AS d
+         WHERE d.id = :delivery
+           AND (v.state = 'confirmed' OR (d.leased_by = :lease AND d.started_at = :started)
+                OR (v.state = 'sent' AND d.endpoint = :endpoint))
+           AND i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
            AND (i.state = 'waiting' OR i.state = 'disputed' AND v.state IN ('confirmed', 'sent'))
         RETURNING i.sop_instance_uid, i.state
     )
@@ -138,6 +147,8 @@ async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome
             "delivery": job.id,
             "lease": job.lease,
             "started": job.started_at,
+            "endpoint": job.endpoint,
+            "ae_title": job.ae_title,
             "uids": [outcome.instance.sop_instance_uid for outcome in outcomes],
             "digests": [outcome.instance.digest for outcome in outcomes],
             "states": [_STATES[outcome.answer.verdict] for outcome in outcomes],

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from sqlalchemy import Row, delete, exists, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -183,9 +183,17 @@ class Commitments:
             return rows.all()
 
 
-async def is_answered(unit: UnitOfWork, delivery: UUID) -> bool:
-    """Whether a report came that nobody has looked at; with the delivery's row locked, for certain."""
-    answered = exists().where(commitments.c.delivery == delivery, commitments.c.answered_at.is_not(None))
+async def is_answered(unit: UnitOfWork, job: Job) -> bool:
+    """Whether a report came that nobody has looked at; with the delivery's row locked, for certain.
+
+    What an endpoint reports that the delivery has left meanwhile is nothing to look at.
+    """
+    answered = exists().where(
+        commitments.c.delivery == job.id,
+        commitments.c.recipient == job.recipient,
+        commitments.c.endpoint == job.endpoint,
+        commitments.c.answered_at.is_not(None),
+    )
     return bool(await unit.connection.scalar(select(answered)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ class AskLimits:
 
     connect_s: float = 10.0
     response_s: float = 60.0
+    whole_s: float = 600.0
+    """All questions of one look together: who never comes to an end holds a delivery for no longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ class Nodes:
     def _find_all(self, node: DicomEndpoint, study_uid: str, wanted: frozenset[str]) -> set[str]:
         """Series first: the IMAGE level wants the series named (PS3.4 C.4.1.2.1)."""
         association = self._associate(node, (STUDY_ROOT_FIND, PATIENT_ROOT_FIND))
+        until = time.monotonic() + self._limits.whole_s
         try:
             model = next(
                 (one for one in (STUDY_ROOT_FIND, PATIENT_ROOT_FIND) if _accepts(association, one)), None
@@ -118,7 +122,7 @@ class Nodes:
             found: set[str] = set()
             series = self._find(
                 association, model, {"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": study_uid},
-                "SeriesInstanceUID",
+                "SeriesInstanceUID", until,
             )  # fmt: skip
             for uid in series[:_MOST_SERIES]:
                 keys = {
@@ -126,7 +130,7 @@ class Nodes:
                     "StudyInstanceUID": study_uid,
                     "SeriesInstanceUID": uid,
                 }
-                found.update(self._find(association, model, keys, "SOPInstanceUID"))
+                found.update(self._find(association, model, keys, "SOPInstanceUID", until))
                 if wanted <= found:
                     break
             return found & wanted
@@ -134,7 +138,9 @@ class Nodes:
             if association.is_established:
                 association.release()
 
-    def _find(self, association: Association, model: str, keys: dict[str, str], wanted: str) -> list[str]:
+    def _find(
+        self, association: Association, model: str, keys: dict[str, str], wanted: str, until: float
+    ) -> list[str]:
         from pydicom.dataset import Dataset
 
         query = Dataset()
@@ -145,6 +151,9 @@ class Nodes:
         for status, identifier in association.send_c_find(query, model):
             if not status or "Status" not in status:
                 raise CannotAsk("the connection was lost before the answer to a C-FIND")
+            if time.monotonic() > until:
+                association.abort()
+                raise CannotAsk(f"its answers to C-FIND do not end within {self._limits.whole_s:g} s")
             if status.Status in _PENDING:
                 if identifier is not None and (uid := identifier.get(wanted)):
                     found.append(str(uid))

@@ -18,7 +18,8 @@ from imex.events import ids
 PAGE: Final = 1000
 _STATES: Final = {Verdict.CONFIRMED: "confirmed", Verdict.FAILED: "failed", Verdict.RETRY: "waiting"}
 
-# What a destination has confirmed is written even when the lease is lost: it is a fact.
+# What a destination has confirmed is written even when the lease is lost, unless it goes to another one by
+# now, which has to be asked for itself. All else is for whoever holds the delivery to say.
 _WRITE = text(
     """
     WITH changed AS (
@@ -34,8 +35,11 @@ _WRITE = text(
           FROM unnest(CAST(:uids AS text[]), CAST(:digests AS text[]), CAST(:states AS text[]),
                       CAST(:reasons AS text[]), CAST(:ats AS timestamptz[]), CAST(:confirmations AS text[]),
                       CAST(:lacked AS int[]))
-               AS v(uid, digest, state, reason, at, confirmation, lacked)
-         WHERE i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
+               AS v(uid, digest, state, reason, at, confirmation, lacked),
+               delivery.deliveries AS d
+         WHERE d.id = :delivery AND d.endpoint = :endpoint
+           AND (v.state = 'confirmed' OR (d.leased_by = :lease AND d.started_at = :started))
+           AND i.delivery = :delivery AND i.sop_instance_uid = v.uid AND i.digest = v.digest
            AND i.state = 'sent'
         RETURNING i.sop_instance_uid, i.state
     )
@@ -91,6 +95,7 @@ class Ledger:
                         "delivery": job.id,
                         "lease": job.lease,
                         "started": job.started_at,
+                        "endpoint": job.endpoint,
                         "uids": [one.one.sop_instance_uid for one in findings],
                         "digests": [one.one.digest for one in findings],
                         "states": [_STATES[one.answer.verdict] for one in findings],

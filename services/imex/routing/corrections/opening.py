@@ -213,7 +213,7 @@ class Opening:
         self._docket.note(share, "recalled", cause, reason=words, details={"recalled": named})
         if whole and transition(share.state, Fact.TAKEN_BACK) is not None:
             share = self._docket.move(share, Fact.TAKEN_BACK, cause, reason=words)
-        elif not whole and share.live and share.parts:
+        elif not whole and share.parts and (share.live or _may_resume(share)):
             share = await self._withhold(study, share, asked, references, cause)
         told = {
             "correction": asked.id,
@@ -248,7 +248,7 @@ class Opening:
         ]
         for event in publish.manifest_annotated(share, held, cause, early=True):
             self._unit.publish(event)
-        if share.complete and share.confirmed < share.handed:
+        if share.live and share.complete and share.confirmed < share.handed:
             # delivery settles what is left, and writes a receipt that names what is not sent
             return await self._hand_over.close(study, share, cause)
         return share
@@ -269,6 +269,11 @@ class Opening:
             "reason": reason,
             "at": cause.at,
         }
+
+
+def _may_resume(share: Share) -> bool:
+    """It has failed, and goes on when a person has it tried again: without what is recalled."""
+    return share.state == "failed" and share.disposed_at is None
 
 
 _KINDS: Mapping[Kind, Literal["wrong demographics", "patients merged", "recalled"]] = {
