@@ -10,10 +10,11 @@ from imex.db import UnitOfWork
 from imex.dicom.rejection import ReasonCode
 from imex.events.sealed import seal_context
 from imex.portal import audit, commands
+from imex.portal.answers import answer_to, unless_rejected
 from imex.portal.api.access import sealer_of
 from imex.portal.context import Portal
 from imex.portal.problems import Problem, forbidden, not_found
-from imex.portal.queries import corrections, shares
+from imex.portal.queries import corrections
 from imex.portal.scope import Caller
 
 Why = Literal["wrong-patient", "quality", "patient-safety", "retention-expired"]
@@ -150,15 +151,10 @@ async def acknowledge(
 async def _answered(
     portal: Portal, caller: Caller, command: UUID, whose: str, correction: UUID
 ) -> corrections.Correction | UUID:
-    async def ask() -> shares.CommandResult | None:
-        async with portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, command, whose)
-
-    result = await commands.until(ask, portal.command_wait_s)
+    result = await answer_to(portal, command, whose)
     if result is None:
         return correction
-    if result.outcome == "rejected":
-        raise Problem(409, f"{result.message[:1].upper()}{result.message[1:]}.")
+    unless_rejected(result)
     async with portal.database.engine.connect() as connection:
         return await corrections.get(connection, caller.scope, correction) or correction
 

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from imex.events import Priority
 from imex.events.sealed import Sealed, SealedWanted, seal_context
 from imex.portal import audit, commands
+from imex.portal.answers import answer_to, unless_rejected
 from imex.portal.api.access import sealer_of
 from imex.portal.context import Portal
 from imex.portal.problems import Problem, forbidden, not_found
-from imex.portal.queries import directories, requests, shares
+from imex.portal.queries import directories, requests
 from imex.portal.scope import Caller
 
 Decided = Literal["grant", "refuse", "withdraw"]
@@ -107,7 +108,7 @@ async def make(portal: Portal, caller: Caller, wanted: NewRequest) -> tuple[UUID
             reason=wanted.reason,
             details={"request": str(request)},
         )
-    return request, await _result(portal, command, wanted.holder) is not None
+    return request, await answer_to(portal, command, wanted.holder) is not None
 
 
 async def decide(portal: Portal, caller: Caller, request: UUID, command: Decided, reason: str) -> bool:
@@ -144,10 +145,11 @@ async def decide(portal: Portal, caller: Caller, request: UUID, command: Decided
             reason=reason,
             details={"request": str(request), "command": command},
         )
-    result = await _result(portal, identifier, known.holder)
-    if result is not None and result.outcome == "rejected":
-        raise Problem(409, f"{result.message[:1].upper()}{result.message[1:]}.")
-    return result is not None
+    result = await answer_to(portal, identifier, known.holder)
+    if result is None:
+        return False
+    unless_rejected(result)
+    return True
 
 
 async def shown(portal: Portal, caller: Caller, request: UUID) -> Request:
@@ -173,11 +175,3 @@ async def shown(portal: Portal, caller: Caller, request: UUID) -> Request:
         )
         about = Wanted(**opened.model_dump())
     return Request(**known.model_dump(), wanted=about)
-
-
-async def _result(portal: Portal, command: UUID, holder: str) -> shares.CommandResult | None:
-    async def ask() -> shares.CommandResult | None:
-        async with portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, command, holder)
-
-    return await commands.until(ask, portal.command_wait_s)

@@ -8,10 +8,11 @@ from sqlalchemy import select, tuple_
 
 from imex.db.tables.routing import holds, studies
 from imex.portal import audit, commands
+from imex.portal.answers import answer_to, unless_rejected
 from imex.portal.api.access import After, CallerPart, Limit, PortalPart
 from imex.portal.context import Portal
-from imex.portal.problems import Problem, forbidden, not_found
-from imex.portal.queries import cursors, shares
+from imex.portal.problems import forbidden, not_found
+from imex.portal.queries import cursors
 from imex.portal.queries.page import Page
 from imex.portal.scope import Caller
 
@@ -102,15 +103,10 @@ async def _command(
             reason=wanted.reason,
         )
 
-    async def ask() -> shares.CommandResult | None:
-        async with portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, identifier, wanted.source)
-
-    result = await commands.until(ask, portal.command_wait_s)
+    result = await answer_to(portal, identifier, wanted.source)
     about = {"source": wanted.source, "study_uid": wanted.study_uid}
     if result is None:
         response.status_code = 202
         return Done(**about, state="pending")
-    if result.outcome == "rejected":
-        raise Problem(409, f"{result.message[:1].upper()}{result.message[1:]}.")
+    unless_rejected(result)
     return Done(**about, state="placed" if command == "place" else "lifted")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from imex.events import Sealed, study_key
 from imex.events.shares import FINAL_STATES, ShareState
 from imex.portal import commands
+from imex.portal.answers import answer_to
 from imex.portal.api.access import CallerPart, PortalPart
 from imex.portal.commands import NewShare, ShareCommand
 from imex.portal.context import Portal
@@ -66,11 +67,7 @@ async def create_share(
         command = await commands.command_id(unit, caller, idempotency_key, wanted)
         commands.create_share(unit, caller, command, wanted, sealed_note(portal, wanted))
 
-    async def ask() -> shares.CommandResult | None:
-        async with portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, command, wanted.recipient)
-
-    result = await commands.until(ask, portal.command_wait_s)
+    result = await answer_to(portal, command, wanted.recipient)
     if result is not None and result.share is None and not known:
         raise not_found("study")
     share = await _share_of(portal, caller, result)
@@ -168,11 +165,7 @@ async def change_share(
         reason = body.reason if body else ""
         made = commands.change_share(unit, caller, command, share=share, study=study, reason=reason)
 
-    async def ask() -> shares.CommandResult | None:
-        async with portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, made, found.recipient)
-
-    result = await commands.until(ask, portal.command_wait_s)
+    result = await answer_to(portal, made, found.recipient)
     if result is None:
         response.status_code = 202
     elif result.outcome == "rejected":

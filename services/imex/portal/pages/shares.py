@@ -8,6 +8,7 @@ from fastapi.responses import RedirectResponse
 from starlette.responses import Response
 
 from imex.portal import audit, commands
+from imex.portal.answers import answer_to
 from imex.portal.api.share_commands import check_change
 from imex.portal.api.shares import record_listing
 from imex.portal.commands import ShareCommand
@@ -164,10 +165,6 @@ async def carry_out(who: SignedIn, share: UUID, command: ShareCommand, reason: s
             unit, who.caller, command, share=share, study=study, reason=reason.strip()
         )
 
-    async def ask() -> shares.CommandResult | None:
-        async with who.portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, made, found.recipient)
-
-    result = await commands.until(ask, who.portal.command_wait_s)
+    result = await answer_to(who.portal, made, found.recipient)
     if result is not None and result.outcome == "rejected":
         raise Problem(409, result.message)

@@ -9,13 +9,14 @@ from starlette.responses import Response
 
 from imex.directory import Institution
 from imex.portal import audit, commands
+from imex.portal.answers import answer_to
 from imex.portal.api.share_commands import check_new
 from imex.portal.api.studies import record_studies
 from imex.portal.commands import NewShare
 from imex.portal.pages.render import render
 from imex.portal.pages.visitors import OwnForm, SignedIn, SignedInPart
 from imex.portal.problems import Problem, forbidden, not_found
-from imex.portal.queries import directories, shares, studies
+from imex.portal.queries import directories, studies
 
 router = APIRouter(include_in_schema=False)
 
@@ -106,11 +107,7 @@ async def share(
         command = await commands.command_id(unit, who.caller, None, wanted)
         commands.create_share(unit, who.caller, command, wanted, None)
 
-    async def ask() -> shares.CommandResult | None:
-        async with who.portal.database.engine.connect() as connection:
-            return await shares.result_of(connection, command, wanted.recipient)
-
-    result = await commands.until(ask, who.portal.command_wait_s)
+    result = await answer_to(who.portal, command, wanted.recipient)
     if result is None:
         return RedirectResponse("/shares", 303)
     if result.share is None:
