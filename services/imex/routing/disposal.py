@@ -11,7 +11,7 @@ from imex.events.validations import StudyDisposed, StudyKept
 from imex.routing import publish
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
-from imex.routing.repository import Repository
+from imex.routing.sitting import locked
 from imex.routing.states import SETTLED_STATES
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import Share, Study
@@ -36,22 +36,18 @@ _FORGET_ASSOCIATIONS = text(
 
 async def take_note(unit: UnitOfWork, answers: Sequence[Answer], around: Surroundings) -> None:
     """Do what the answers say, in their order."""
-    repository = Repository(unit.connection)
-    known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in answers})
-    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
-    now = around.clock()
-    for answer in answers:
-        key = (answer.data.source, answer.data.study_uid)
-        study = known.get(key)
-        if study is None:
-            continue
-        match answer:
-            case StudyKept():
-                known[key] = replace(study, retiring_at=None, retention_at=now + _AGAIN)
-            case StudyDisposed():
-                known[key] = await _dispose(unit, docket, study, answer, now)
-    await repository.save_studies(list(known.values()))
-    await docket.write()
+    at = around.clock()
+    async with locked(unit, around, {(one.data.source, one.data.study_uid) for one in answers}) as now:
+        for answer in answers:
+            key = (answer.data.source, answer.data.study_uid)
+            study = now.studies.get(key)
+            if study is None:
+                continue
+            match answer:
+                case StudyKept():
+                    now.studies[key] = replace(study, retiring_at=None, retention_at=at + _AGAIN)
+                case StudyDisposed():
+                    now.studies[key] = await _dispose(unit, now.docket, study, answer, at)
 
 
 async def _dispose(

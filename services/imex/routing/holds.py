@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
@@ -9,67 +10,56 @@ from sqlalchemy.dialects.postgresql import insert
 from imex.db import UnitOfWork
 from imex.db.tables.routing import holds
 from imex.events.commands import HoldCommanded
-from imex.routing import publish
-from imex.routing.docket import Docket
+from imex.routing import command_results, publish
+from imex.routing.command_results import Result
 from imex.routing.publish import Cause
-from imex.routing.repository import Repository
+from imex.routing.sitting import Locked, locked
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import StudyKey
 
 
 async def obey(unit: UnitOfWork, commands: Sequence[HoldCommanded], around: Surroundings) -> None:
     """Place and lift holds, in the order of the commands; the timelines of all shares tell of it."""
-    repository = Repository(unit.connection)
-    known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in commands})
-    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
-    now = around.clock()
-    results = []
-    for command in commands:
-        asked = command.data
-        key = (asked.source, asked.study_uid)
-        study = known.get(key)
-        outcome, message = "done", ""
-        if study is None:
-            outcome, message = "rejected", f"{asked.source} has sent no study with this UID"
-        elif asked.actor_institution is not None and await _is_the_administrations(unit, key):
-            outcome, message = "rejected", "the network's administration holds it: ask them to lift it"
-        elif asked.command == "place" and (study.retiring_at or study.disposed_at):
-            outcome, message = "rejected", "its images are deleted already"
-        else:
-            whose = publish.person(asked.actor, asked.actor_institution)
-            cause = Cause(command.id, now, whose)
-            if asked.command == "place":
-                values = {
-                    "reason": asked.reason,
-                    "placed_by": asked.actor,
-                    "institution": asked.actor_institution,
-                    "at": now,
-                }
-                new = insert(holds).values(source=asked.source, study_uid=asked.study_uid, **values)
-                await unit.connection.execute(
-                    new.on_conflict_do_update(index_elements=["source", "study_uid"], set_=values)
-                )
-                words = "under legal hold"
-            else:
-                await unit.connection.execute(
-                    delete(holds).where(holds.c.source == asked.source, holds.c.study_uid == asked.study_uid)
-                )
-                known[key] = replace(study, hold_lifted_at=now, retention_at=None)
-                words = "nothing holds it any more"
-            for share in docket.of(study):
-                docket.note(share, f"hold_{_DONE[asked.command]}", cause, reason=f"{words}: {asked.reason}")
-        results.append(
-            {
-                "command_id": command.id,
-                "recipient": asked.source,
-                "share": None,
-                "outcome": outcome,
-                "message": message,
-            }
+    async with locked(unit, around, {(one.data.source, one.data.study_uid) for one in commands}) as now:
+        results = [
+            (command.id, command.data.source, await _obey(unit, now, command, around.clock()))
+            for command in commands
+        ]
+    await command_results.tell(unit.connection, results)
+
+
+async def _obey(unit: UnitOfWork, now: Locked, command: HoldCommanded, at: datetime) -> Result:
+    asked = command.data
+    key = (asked.source, asked.study_uid)
+    study = now.studies.get(key)
+    if study is None:
+        return Result("rejected", f"{asked.source} has sent no study with this UID")
+    if asked.actor_institution is not None and await _is_the_administrations(unit, key):
+        return Result("rejected", "the network's administration holds it: ask them to lift it")
+    if asked.command == "place" and (study.retiring_at or study.disposed_at):
+        return Result("rejected", "its images are deleted already")
+    if asked.command == "place":
+        values = {
+            "reason": asked.reason,
+            "placed_by": asked.actor,
+            "institution": asked.actor_institution,
+            "at": at,
+        }
+        new = insert(holds).values(source=asked.source, study_uid=asked.study_uid, **values)
+        await unit.connection.execute(
+            new.on_conflict_do_update(index_elements=["source", "study_uid"], set_=values)
         )
-    await repository.save_studies(list(known.values()))
-    await docket.write()
-    await repository.add_command_results(results)
+        step, words = "hold_placed", "under legal hold"
+    else:
+        await unit.connection.execute(
+            delete(holds).where(holds.c.source == asked.source, holds.c.study_uid == asked.study_uid)
+        )
+        now.studies[key] = replace(study, hold_lifted_at=at, retention_at=None)
+        step, words = "hold_lifted", "nothing holds it any more"
+    cause = Cause(command.id, at, publish.person(asked.actor, asked.actor_institution))
+    for share in now.docket.of(study):
+        now.docket.note(share, step, cause, reason=f"{words}: {asked.reason}")
+    return Result("done")
 
 
 async def _is_the_administrations(unit: UnitOfWork, key: StudyKey) -> bool:
@@ -79,6 +69,3 @@ async def _is_the_administrations(unit: UnitOfWork, key: StudyKey) -> bool:
     )
     row = found.one_or_none()
     return row is not None and row.institution is None
-
-
-_DONE = {"place": "placed", "lift": "lifted"}

@@ -1,9 +1,7 @@
 """What people ask of shares: create, accept, refuse, cancel, revoke; and what came of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
-from uuid import UUID
+from dataclasses import replace
 
 from imex.db import UnitOfWork
 from imex.events.commands import (
@@ -19,7 +17,8 @@ from imex.events.commands import (
 )
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
-from imex.routing import publish, studies
+from imex.routing import command_results, publish, studies
+from imex.routing.command_results import Result
 from imex.routing.corrections.orders import obey as obey_corrections
 from imex.routing.deciding import Deciding
 from imex.routing.docket import Docket
@@ -40,15 +39,6 @@ from imex.runtime import Message
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study
 from imex.sharing.wishes import latest
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a command, for whoever sent it."""
-
-    outcome: Literal["done", "noted", "rejected"]
-    message: str = ""
-    share: UUID | None = None
 
 
 class Orders:
@@ -118,17 +108,9 @@ class Orders:
         )
         await docket.write()
         await deciding.write(unit.connection)
-        await repository.add_command_results(
-            [
-                {
-                    "command_id": command.id,
-                    "recipient": command.data.recipient,
-                    "share": result.share,
-                    "outcome": result.outcome,
-                    "message": result.message,
-                }
-                for command, result in results
-            ]
+        await command_results.tell(
+            unit.connection,
+            [(command.id, command.data.recipient, result) for command, result in results],
         )
 
 

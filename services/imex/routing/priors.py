@@ -12,6 +12,7 @@ from imex.directory import Priors
 from imex.directory.temporary import is_temporary
 from imex.events import ids
 from imex.routing import publish, studies
+from imex.routing.patients import studies_of
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.sitting import sitting
@@ -25,10 +26,6 @@ from imex.sharing.wishes import latest, rule_wish
 _BATCH = 50
 _DUE = text(
     "SELECT id, source, study_uid FROM routing.shares WHERE priors_due ORDER BY created_at LIMIT :limit"
-)
-_OF_PATIENT = text(
-    "SELECT source, study_uid FROM routing.studies WHERE source = :source"
-    " AND regexp_replace(patient_id, '[ -]', '', 'g') = :written AND validated > 0"
 )
 
 _log = structlog.get_logger(__name__)
@@ -89,8 +86,8 @@ class PriorsLoop:
         return replace(rule_wish(rule, share.recipient), clinician=share.clinician, endpoint=share.endpoint)
 
     async def _earlier(self, repository: Repository, current: Study, person: Person) -> dict[str, Study]:
-        rows = await repository.studies_by(_OF_PATIENT, source=current.source, written=person.written)
-        return {study.study_uid: study for study in rows if person_of(study) == person}
+        found = await studies_of(repository, current.source, person)
+        return {study.study_uid: study for study in found}
 
     @staticmethod
     def _chosen(priors: Priors, current: Study, earlier: dict[str, Study]) -> list[Study]:

@@ -205,6 +205,37 @@ def audit_of(share: Share, cause: Cause) -> AuditRecorded | None:
     if audited is None:
         return None
     action, outcome = audited
+    return share_audited(
+        share,
+        action,
+        cause,
+        outcome=outcome,
+        legal_basis=share.legal_basis,
+        agreement=share.agreement,
+        reason=share.reason,
+        counts={"confirmed": share.confirmed, "handed": share.handed} if share.handed else {},
+        details={
+            "directory_version": share.directory_version,
+            **({"rule": share.rule} if share.rule else {}),
+        },
+    )
+
+
+def escalation_audited(share: Share, before: Priority, reason: str, cause: Cause) -> AuditRecorded:
+    """The audit record of a share's having become more urgent, or of people's having been told."""
+    details = {"from": before, "to": share.current_priority}
+    return share_audited(share, "share_escalated", cause, reason=reason, details=details)
+
+
+def share_audited(
+    share: Share,
+    action: AuditAction,
+    cause: Cause,
+    *,
+    outcome: Literal["success", "refused", "failure"] = "success",
+    **said: Any,
+) -> AuditRecorded:
+    """The audit record of something that was done to a share; `said` beside whose it is and what for."""
     return AuditRecorded.of(
         id=ids.derived("audit", str(cause.id), action, str(share.id)),
         subject=f"share/{share.id}",
@@ -219,36 +250,7 @@ def audit_of(share: Share, cause: Cause) -> AuditRecorded | None:
             recipient=share.recipient,
             share=share.id,
             purpose=share.purpose,
-            legal_basis=share.legal_basis,
-            agreement=share.agreement,
-            reason=share.reason,
-            counts={"confirmed": share.confirmed, "handed": share.handed} if share.handed else {},
-            details={
-                "directory_version": share.directory_version,
-                **({"rule": share.rule} if share.rule else {}),
-            },
-        ),
-    )
-
-
-def escalation_audited(share: Share, before: Priority, reason: str, cause: Cause) -> AuditRecorded:
-    """The audit record of a share's having become more urgent, or of people's having been told."""
-    return AuditRecorded.of(
-        id=ids.derived("audit", str(cause.id), "share_escalated", str(share.id)),
-        subject=f"share/{share.id}",
-        time=cause.at,
-        traceparent=_traceparent(share, cause),
-        data=AuditRecordedData(
-            action="share_escalated",
-            outcome="success",
-            actor=cause.actor,
-            study_uid=share.study_uid,
-            source=share.source,
-            recipient=share.recipient,
-            share=share.id,
-            purpose=share.purpose,
-            reason=reason,
-            details={"from": before, "to": share.current_priority},
+            **said,
         ),
     )
 

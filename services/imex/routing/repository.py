@@ -454,13 +454,6 @@ class Repository:
         modalities, classes, parts = (frozenset(row[i] for row in rows if row[i]) for i in range(3))
         return modalities, classes, parts
 
-    async def add_command_results(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """What became of commands."""
-        if rows:
-            await self._connection.execute(
-                insert(tables.command_results).on_conflict_do_nothing(), [dict(row) for row in rows]
-            )
-
 
 _STUDY_KEY = frozenset({"source", "study_uid"})
 

@@ -1,7 +1,6 @@
 """Requests: one institution asks another for studies; what is granted becomes shares."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -15,7 +14,9 @@ from imex.directory import Agreement, DirectoryIndex, covering_agreement
 from imex.events import Sealed, ids
 from imex.events.commands import RequestCommanded, RequestCommandedData
 from imex.events.sealed import SealedWanted, seal_context
-from imex.routing import publish, studies
+from imex.routing import command_results, publish, studies
+from imex.routing.command_results import Result
+from imex.routing.patients import studies_of
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.sitting import sitting
@@ -23,7 +24,7 @@ from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Study, StudyKey
-from imex.sharing.persons import person, person_of
+from imex.sharing.persons import person
 from imex.sharing.wishes import latest
 
 OpenWanted = Callable[[Sealed, bytes], SealedWanted]
@@ -34,10 +35,6 @@ State = Literal["open", "granted", "refused", "withdrawn", "expired"]
 MOST_STUDIES: Final = 50
 """That one request is answered with, the newest."""
 
-_OF_PATIENT = text(
-    "SELECT source, study_uid FROM routing.studies WHERE source = :holder"
-    " AND regexp_replace(patient_id, '[ -]', '', 'g') = :written AND validated > 0"
-)
 _OF_ACCESSION = text(
     "SELECT source, study_uid FROM routing.studies"
     " WHERE source = :holder AND accession = :accession AND validated > 0"
@@ -52,14 +49,6 @@ _EXPIRE = text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a command."""
-
-    outcome: Literal["done", "rejected"]
-    message: str = ""
-
-
 async def expire(unit: UnitOfWork, now: datetime) -> None:
     """Let requests end that nobody has decided about."""
     await unit.connection.execute(_EXPIRE, {"now": now})
@@ -69,24 +58,13 @@ async def obey(
     unit: UnitOfWork, commands: Sequence[RequestCommanded], around: Surroundings, open_wanted: OpenWanted
 ) -> None:
     """Make and decide requests, in the order of the commands."""
-    repository = Repository(unit.connection)
     for command in commands:
         asked = command.data
         if asked.command == "make":
             result = await _make(unit, command, around, open_wanted)
         else:
             result = await _decide(unit, command, around, open_wanted)
-        await repository.add_command_results(
-            [
-                {
-                    "command_id": command.id,
-                    "recipient": asked.holder,
-                    "share": None,
-                    "outcome": result.outcome,
-                    "message": result.message,
-                }
-            ]
-        )
+        await command_results.tell(unit.connection, [(command.id, asked.holder, result)])
 
 
 async def _make(
@@ -228,8 +206,7 @@ async def _matching(repository: Repository, row: RowMapping, open_wanted: OpenWa
         whose = person(holder, wanted.issuer, wanted.patient_id)
         if whose is None:
             return []
-        of_number = await repository.studies_by(_OF_PATIENT, holder=holder, written=whose.written)
-        found = [study for study in of_number if person_of(study) == whose]
+        found = await studies_of(repository, holder, whose)
     fitting = [study for study in found if _fits(study, row)]
     fitting.sort(key=lambda study: study.first_received_at, reverse=True)
     return [study.key for study in fitting[:MOST_STUDIES]]

@@ -1,4 +1,4 @@
-"""Studies locked, with what it takes to decide about them, and everything written at the end."""
+"""Studies locked, with what it takes to change or decide about them, and everything written at the end."""
 
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
@@ -18,30 +18,47 @@ from imex.sharing.model import Study, StudyKey
 
 
 @dataclass(frozen=True, slots=True)
-class Sitting:
+class Locked:
     """Those of the studies that are known; an entry may be replaced, and is written as it then is."""
 
     studies: dict[StudyKey, Study]
     docket: Docket
+    repository: Repository
+
+    def finish(self, at: datetime) -> None:
+        """Bring what shares say about their studies up to date."""
+        for key, study in self.studies.items():
+            self.studies[key] = studies.finished(study, self.docket.of(study), at)
+
+
+@dataclass(frozen=True, slots=True)
+class Sitting(Locked):
+    """The same, with what decides about them."""
+
     deciding: Deciding
+
+
+@asynccontextmanager
+async def locked(unit: UnitOfWork, around: Surroundings, keys: Collection[StudyKey]) -> AsyncIterator[Locked]:
+    """Lock studies; on a clean end, what has become of them is written in the unit's transaction."""
+    repository = Repository(unit.connection)
+    known = await repository.lock_studies(keys)
+    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
+    yield Locked(known, docket, repository)
+    await repository.save_studies(list(known.values()))
+    await docket.write()
 
 
 @asynccontextmanager
 async def sitting(
     unit: UnitOfWork, around: Surroundings, keys: Collection[StudyKey]
 ) -> AsyncIterator[Sitting]:
-    """Lock studies; on a clean end, what has become of them is written in the unit's transaction."""
-    repository = Repository(unit.connection)
-    known = await repository.lock_studies(keys)
-    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
-    backgrounds = await around.backgrounds.around(unit.connection, list(known.values()))
-    deciding = Deciding(docket, around.index(), backgrounds)
-    yield Sitting(known, docket, deciding)
-    now = around.clock()
-    await repository.save_studies(
-        [studies.finished(study, docket.of(study), now) for study in known.values()]
-    )
-    await docket.write()
+    """Lock studies to decide about them; on a clean end they are finished and written, decisions too."""
+    async with locked(unit, around, keys) as now:
+        backgrounds = await around.backgrounds.around(unit.connection, list(now.studies.values()))
+        deciding = Deciding(now.docket, around.index(), backgrounds)
+        yield Sitting(now.studies, now.docket, now.repository, deciding)
+        now.finish(around.clock())
     await deciding.write(unit.connection)
 
 

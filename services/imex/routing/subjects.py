@@ -12,11 +12,10 @@ from imex.db.tables.routing import common, marks, subject_findings
 from imex.events.commands import SubjectCommanded
 from imex.events.sealed import Sealed, seal_context
 from imex.routing import publish
-from imex.routing.docket import Docket
 from imex.routing.marks import OpenPerson
 from imex.routing.publish import Cause
-from imex.routing.repository import Repository
 from imex.routing.retiring import retention_ended
+from imex.routing.sitting import locked
 from imex.routing.states import SETTLED_STATES, Fact
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import StudyKey
@@ -82,22 +81,19 @@ async def _erase(
     unit: UnitOfWork, command: SubjectCommanded, gone: list[StudyKey], around: Surroundings
 ) -> None:
     """Nothing more of it leaves, nobody is named any more, and validation hears that nobody needs it."""
-    repository = Repository(unit.connection)
-    known = await repository.lock_studies(gone)
-    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
-    now = around.clock()
+    at = around.clock()
     who = publish.person(command.data.actor, command.data.actor_institution)
-    cause = Cause(command.id, now, who)
-    for key, study in known.items():
-        for share in docket.of(study):
-            if share.state not in SETTLED_STATES:
-                docket.move(share, Fact.TAKEN_BACK, cause, reason=_ERASED)
-            docket.note(share, "erased", cause, reason=_ERASED)
-        if study.disposed_at is None:
-            known[key] = replace(study, retiring_at=now, due_at=None, settled_at=study.settled_at or now)
-            unit.publish(retention_ended(known[key], now))
-    await repository.save_studies(list(known.values()))
-    await docket.write()
+    cause = Cause(command.id, at, who)
+    async with locked(unit, around, gone) as now:
+        for key, study in now.studies.items():
+            for share in now.docket.of(study):
+                if share.state not in SETTLED_STATES:
+                    now.docket.move(share, Fact.TAKEN_BACK, cause, reason=_ERASED)
+                now.docket.note(share, "erased", cause, reason=_ERASED)
+            if study.disposed_at is None:
+                retired = replace(study, retiring_at=at, due_at=None, settled_at=study.settled_at or at)
+                now.studies[key] = retired
+                unit.publish(retention_ended(retired, at))
     await unit.connection.execute(_BLANK_STUDIES, _pairs(gone))
 
 

@@ -18,12 +18,12 @@ from imex.events.manifests import (
     ManifestIssued,
     ManifestIssuedData,
 )
-from imex.routing import notices, publish, studies
+from imex.routing import notices, publish
 from imex.routing.corrections.hearing import heard
 from imex.routing.corrections.opening import CannotCorrect, Opening, note_delivery, note_name
-from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.sitting import locked
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import Share, Study, more_urgent
 from imex.storage import ObjectNotFound, ObjectStore
@@ -89,24 +89,19 @@ class Notes:
             ).one_or_none()
             if row is None:
                 return False
-            repository = Repository(unit.connection)
-            known = await repository.lock_studies([(row.source, row.study_uid)])
-            docket = Docket(unit, repository, await repository.shares_of(known), self._around.moved)
-            opening = Opening(unit, repository, docket, self._around.index())
-            now = self._around.clock()
-            cause = Cause(row.id, now, publish.institution(row.source))
-            for key, study in known.items():
-                try:
-                    known[key] = await opening.open(study, await heard(unit, row), cause)
-                except CannotCorrect as error:
-                    _log.info("a rejection note takes nothing back", source=row.source, reason=str(error))
+            at = self._around.clock()
+            cause = Cause(row.id, at, publish.institution(row.source))
+            async with locked(unit, self._around, [(row.source, row.study_uid)]) as now:
+                opening = Opening(unit, now.repository, now.docket, self._around.index())
+                for key, study in now.studies.items():
+                    try:
+                        now.studies[key] = await opening.open(study, await heard(unit, row), cause)
+                    except CannotCorrect as error:
+                        _log.info("a rejection note takes nothing back", source=row.source, reason=str(error))
+                now.finish(at)
             await unit.connection.execute(
                 update(corrections).where(c.id == row.id, c.state == "heard").values(state="open")
             )
-            await repository.save_studies(
-                [studies.finished(study, docket.of(study), now) for study in known.values()]
-            )
-            await docket.write()
         return True
 
     async def _send(self) -> bool:

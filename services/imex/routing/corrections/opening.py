@@ -13,7 +13,7 @@ from imex.db.tables.routing import corrected_instances, corrected_shares, correc
 from imex.dicom.rejection import MOST_REFERENCES, TITLES, Reference, uid_of
 from imex.directory import DirectoryIndex
 from imex.events import ids
-from imex.events.audit import AuditAction, AuditRecorded, AuditRecordedData
+from imex.events.audit import AuditAction, AuditRecorded
 from imex.events.manifests import HeldInstance
 from imex.routing import publish
 from imex.routing.corrections.decide import (
@@ -298,22 +298,11 @@ def _note_uid(asked: Correction) -> str:
 
 
 def _audited(share: Share, action: AuditAction, asked: Correction, cause: Cause) -> AuditRecorded:
-    return AuditRecorded.of(
-        id=ids.derived("audit", str(cause.id), action, str(share.id)),
-        subject=f"share/{share.id}",
-        time=cause.at,
-        traceparent=cause.traceparent or ids.root_traceparent(share.source, share.study_uid),
-        data=AuditRecordedData(
-            action=action,
-            outcome="success",
-            actor=cause.actor,
-            study_uid=share.study_uid,
-            source=share.source,
-            recipient=share.recipient,
-            share=share.id,
-            purpose=share.purpose,
-            agreement=share.agreement,
-            reason=asked.words or asked.reason,
-            details={"correction": str(asked.id), "kind": asked.kind},
-        ),
+    return publish.share_audited(
+        share,
+        action,
+        cause,
+        agreement=share.agreement,
+        reason=asked.words or asked.reason,
+        details={"correction": str(asked.id), "kind": asked.kind},
     )

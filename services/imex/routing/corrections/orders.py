@@ -8,53 +8,41 @@ from sqlalchemy import func, select, update
 from imex.db import UnitOfWork
 from imex.db.tables.routing import corrected_shares
 from imex.events.commands import CorrectionCommanded, CorrectionCommandedData
-from imex.routing import publish, studies
+from imex.routing import command_results, publish
+from imex.routing.command_results import Result
 from imex.routing.corrections.opening import CannotCorrect, Correction, Opening
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
-from imex.routing.repository import Repository
+from imex.routing.sitting import locked
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import Study
 
 
 async def obey(unit: UnitOfWork, commands: Sequence[CorrectionCommanded], around: Surroundings) -> None:
     """Do what the commands say, in their order."""
-    repository = Repository(unit.connection)
-    known = await repository.lock_studies({(one.data.source, one.data.study_uid) for one in commands})
-    docket = Docket(unit, repository, await repository.shares_of(known), around.moved)
-    opening = Opening(unit, repository, docket, around.index())
-    now = around.clock()
+    at = around.clock()
     results = []
-    for command in commands:
-        asked = command.data
-        key = (asked.source, asked.study_uid)
-        cause = Cause(command.id, now, publish.person(asked.actor, asked.actor_institution))
-        outcome, message = "done", ""
-        try:
-            if key not in known:
-                raise CannotCorrect(f"{asked.source} has sent no study with this UID")
-            if not _may(asked):
-                raise CannotCorrect(f"only {asked.source} can recall or correct its studies")
-            if asked.command == "open":
-                known[key] = await opening.open(known[key], _correction(asked), cause)
-            else:
-                await _acknowledge(unit, docket, known[key], asked, cause)
-        except CannotCorrect as error:
-            outcome, message = "rejected", str(error)
-        results.append(
-            {
-                "command_id": command.id,
-                "recipient": asked.recipient or asked.source,
-                "share": None,
-                "outcome": outcome,
-                "message": message,
-            }
-        )
-    await repository.save_studies(
-        [studies.finished(study, docket.of(study), now) for study in known.values()]
-    )
-    await docket.write()
-    await repository.add_command_results(results)
+    async with locked(unit, around, {(one.data.source, one.data.study_uid) for one in commands}) as now:
+        opening = Opening(unit, now.repository, now.docket, around.index())
+        for command in commands:
+            asked = command.data
+            key = (asked.source, asked.study_uid)
+            cause = Cause(command.id, at, publish.person(asked.actor, asked.actor_institution))
+            result = Result("done")
+            try:
+                if key not in now.studies:
+                    raise CannotCorrect(f"{asked.source} has sent no study with this UID")
+                if not _may(asked):
+                    raise CannotCorrect(f"only {asked.source} can recall or correct its studies")
+                if asked.command == "open":
+                    now.studies[key] = await opening.open(now.studies[key], _correction(asked), cause)
+                else:
+                    await _acknowledge(unit, now.docket, now.studies[key], asked, cause)
+            except CannotCorrect as error:
+                result = Result("rejected", str(error))
+            results.append((command.id, asked.recipient or asked.source, result))
+        now.finish(at)
+    await command_results.tell(unit.connection, results)
 
 
 def _may(asked: CorrectionCommandedData) -> bool:
