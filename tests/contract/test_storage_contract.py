@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from imex.settings import S3Settings
-from imex.storage import MinioStore, ObjectNotFound, ObjectStore, StoreRefused, StoreTuning
+from imex.storage import MinioStore, ObjectNotFound, ObjectStore, StoreRefused, StoreTuning, delete_all
 from imex.testing.parts import MinioPart, minio_part
 from imex.testing.storage import MemoryStore
 
@@ -89,6 +89,14 @@ async def test_deleting_twice_is_no_error(store: ObjectStore) -> None:
     await store.delete("k")
     with pytest.raises(ObjectNotFound):
         await store.get("k")
+
+
+async def test_many_are_deleted_and_others_stay(store: ObjectStore) -> None:
+    keys = [f"RQM/{number}" for number in range(20)]
+    for key in [*keys, "RQM/stays"]:
+        await store.put(key, b"x")
+    assert await delete_all(store, [*keys, "RQM/never-there"]) == {*keys, "RQM/never-there"}
+    assert [info.key async for info in store.list("RQM/")] == ["RQM/stays"]
 
 
 async def test_listing_is_by_prefix_and_in_order(store: ObjectStore) -> None:

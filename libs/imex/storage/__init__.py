@@ -8,6 +8,7 @@ from imex.storage.capacity import (
     MinioCapacity,
     Unmeasured,
 )
+from imex.storage.deletion import delete_all
 from imex.storage.minio_store import MinioStore
 from imex.storage.port import (
     ObjectInfo,
@@ -40,4 +41,5 @@ __all__ = [
     "Stored",
     "Unmeasured",
     "Upload",
+    "delete_all",
 ]

@@ -1,19 +1,14 @@
 """Clears inboxes of what was written for them, once nothing of it may be read any more."""
 
-import asyncio
 from typing import Final
 
-import structlog
 from sqlalchemy import delete, select, tuple_
 
 from imex.db import Database
 from imex.db.tables.delivery import deliveries, inbox_instances, inbox_shares
-from imex.storage import ObjectStore, StoreRefused
-
-log = structlog.get_logger(__name__)
+from imex.storage import ObjectStore, delete_all
 
 BATCH: Final = 200
-_AT_A_TIME: Final = 8
 
 
 class Clearing:
@@ -30,17 +25,6 @@ class Clearing:
         Raises what the store raises when it is away.
         """
         i = inbox_instances.c
-        turns = asyncio.Semaphore(_AT_A_TIME)
-
-        async def remove(key: str) -> bool:
-            async with turns:
-                try:
-                    await self._store.delete(key)
-                except StoreRefused as error:
-                    log.error("an object cannot be deleted", object_key=key, reason=str(error))
-                    return False
-            return True
-
         async with self._database.unit() as unit:
             found = await unit.connection.execute(
                 select(i.share, i.sop_instance_uid, i.object_key)
@@ -51,10 +35,8 @@ class Clearing:
                 .with_for_update(of=inbox_instances, skip_locked=True)
             )
             rows = list(found)
-            done = await asyncio.gather(*(remove(row.object_key) for row in rows))
-            gone = [
-                (row.share, row.sop_instance_uid) for row, is_gone in zip(rows, done, strict=True) if is_gone
-            ]
+            done = await delete_all(self._store, [row.object_key for row in rows])
+            gone = [(row.share, row.sop_instance_uid) for row in rows if row.object_key in done]
             if gone:
                 await unit.connection.execute(
                     delete(inbox_instances).where(tuple_(i.share, i.sop_instance_uid).in_(gone))

@@ -1,10 +1,8 @@
 """Payloads that nobody needs any more: given up in one transaction, deleted from the store after it."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import structlog
 from sqlalchemy import delete, select, text
 
 from imex.db import Database, UnitOfWork
@@ -14,12 +12,9 @@ from imex.events.ids import caused_id, root_traceparent
 from imex.events.retention import RetentionEnded
 from imex.events.validations import StudyDisposed, StudyDisposedData, StudyKept, StudyKeptData
 from imex.runtime import Message
-from imex.storage import ObjectStore, StoreRefused
-
-log = structlog.get_logger(__name__)
+from imex.storage import ObjectStore, delete_all
 
 BATCH: Final = 200
-_AT_A_TIME: Final = 8
 
 # the order matters: who relies on a copy holds it, so that what it judged is seen by the look after this
 _FORGET = text(
@@ -121,18 +116,7 @@ class Disposer:
                 select(d).order_by(disposals.c.at, d).limit(BATCH).with_for_update(skip_locked=True)
             )
             keys = list(rows.scalars())
-            turns = asyncio.Semaphore(_AT_A_TIME)
-
-            async def remove(key: str) -> str | None:
-                async with turns:
-                    try:
-                        await self._payloads.delete(key)
-                    except StoreRefused as error:
-                        log.error("an object cannot be deleted", object_key=key, reason=str(error))
-                        return None
-                return key
-
-            gone = [key for key in await asyncio.gather(*(remove(key) for key in keys)) if key is not None]
+            gone = await delete_all(self._payloads, keys)
             await unit.connection.execute(delete(disposals).where(d.in_(gone)))
         self._deleted(len(gone))
         return bool(gone) and len(keys) == BATCH
