@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from dataclasses import dataclass
 from typing import Final
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.213927374834019652207149216093405718312"
@@ -10,6 +11,25 @@ _PREFIX_END: Final = 132
 _LONG_VRS: Final = frozenset(
     {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedInstance:
+    """One instance: its identifiers and its encoded data set, without preamble and meta."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax: str
+    dataset: bytes
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and the hex of the encoded data set, as receipts state it."""
+        return f"sha256:{hashlib.sha256(self.dataset).hexdigest()}"
+
+    def file(self) -> bytes:
+        """A Part-10 file."""
+        return file_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax) + self.dataset
 
 
 def file_meta(sop_class: str, sop_instance: str, transfer_syntax: str, source_ae: str = "") -> bytes:

@@ -1,13 +1,12 @@
 """A small study of nobody, for tests of a connection: whoever meets it sees at once that it is no patient."""
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from imex.dicom.part10 import file_meta
+from imex.dicom.part10 import EncodedInstance
 
 PATIENT_NAME: Final = "ZZZTEST^IMEX CONNECTION TEST"
 PATIENT_ID: Final = "IMEX-CONNECTION-TEST"
@@ -18,30 +17,11 @@ EXPLICIT: Final = "1.2.840.10008.1.2.1"
 
 
 @dataclass(frozen=True, slots=True)
-class SpecimenInstance:
-    """One image: its identifiers and its encoded data set, without preamble and meta."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax: str
-    dataset: bytes
-
-    @property
-    def digest(self) -> str:
-        """`sha256:` and the hex of the encoded data set."""
-        return f"sha256:{hashlib.sha256(self.dataset).hexdigest()}"
-
-    def file(self) -> bytes:
-        """A Part-10 file."""
-        return file_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax) + self.dataset
-
-
-@dataclass(frozen=True, slots=True)
 class Specimen:
     """A study with its images."""
 
     study_uid: str
-    instances: Sequence[SpecimenInstance]
+    instances: Sequence[EncodedInstance]
 
 
 def specimen(
@@ -67,7 +47,7 @@ def specimen(
 
 def _image(  # noqa: PLR0917  what one image is made of
     number: int, study: str, series: str, transfer_syntax: str, patient_id: str, patient_name: str, side: int
-) -> SpecimenInstance:
+) -> EncodedInstance:
     from pydicom import Dataset
     from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_dataset
@@ -93,7 +73,7 @@ def _image(  # noqa: PLR0917  what one image is made of
     out = DicomBytesIO()
     out.is_little_endian, out.is_implicit_VR = True, transfer_syntax != EXPLICIT
     write_dataset(out, image)
-    return SpecimenInstance(SECONDARY_CAPTURE, str(image.SOPInstanceUID), transfer_syntax, out.getvalue())
+    return EncodedInstance(SECONDARY_CAPTURE, str(image.SOPInstanceUID), transfer_syntax, out.getvalue())
 
 
 def _uid() -> str:

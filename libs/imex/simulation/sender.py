@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from imex.dicom.part10 import dataset_offset, transfer_syntax_of
-from imex.dicom.specimen import SpecimenInstance, specimen
+from imex.dicom.part10 import EncodedInstance, dataset_offset, transfer_syntax_of
+from imex.dicom.specimen import specimen
 from imex.dimse import Association, DimseError, Limits, connect
 from imex.dimse.statuses import words
 
@@ -74,7 +74,7 @@ class Answered:
     answer: str
 
 
-def study_of_nobody(images: int, failures: frozenset[str]) -> list[SpecimenInstance]:
+def study_of_nobody(images: int, failures: frozenset[str]) -> list[EncodedInstance]:
     """The study that is sent where no files are given."""
     made = specimen(images)
     if "wrong-identifiers" not in failures:
@@ -85,7 +85,7 @@ def study_of_nobody(images: int, failures: frozenset[str]) -> list[SpecimenInsta
     return [*made.instances[:-1], *stranger.instances]
 
 
-def read_files(paths: Sequence[Path]) -> list[SpecimenInstance]:
+def read_files(paths: Sequence[Path]) -> list[EncodedInstance]:
     """Part-10 files, those in folders too. Raises ValueError for what is none, OSError."""
     from pydicom.filereader import read_file_meta_info
 
@@ -100,7 +100,7 @@ def read_files(paths: Sequence[Path]) -> list[SpecimenInstance]:
             raise ValueError(f"{file} is no DICOM file")
         meta = read_file_meta_info(file)
         found.append(
-            SpecimenInstance(
+            EncodedInstance(
                 str(meta.MediaStorageSOPClassUID),
                 str(meta.MediaStorageSOPInstanceUID),
                 transfer_syntax_of(data),
@@ -110,7 +110,7 @@ def read_files(paths: Sequence[Path]) -> list[SpecimenInstance]:
     return found
 
 
-async def send(instances: Sequence[SpecimenInstance], how: Sending) -> AsyncIterator[Answered]:
+async def send(instances: Sequence[EncodedInstance], how: Sending) -> AsyncIterator[Answered]:
     """Send; what was answered, one by one. Raises DimseError where there is no association at all."""
     if "late-instances" in how.failures:
         half = (len(instances) + 1) // 2
@@ -124,7 +124,7 @@ async def send(instances: Sequence[SpecimenInstance], how: Sending) -> AsyncIter
         yield answered
 
 
-async def _over_one(instances: Sequence[SpecimenInstance], how: Sending) -> AsyncIterator[Answered]:
+async def _over_one(instances: Sequence[EncodedInstance], how: Sending) -> AsyncIterator[Answered]:
     if not instances:
         return
     contexts = list(dict.fromkeys((one.sop_class_uid, (one.transfer_syntax,)) for one in instances))
@@ -143,7 +143,7 @@ async def _over_one(instances: Sequence[SpecimenInstance], how: Sending) -> Asyn
                 yield await _store(association, one, how)
 
 
-async def _store(association: Association, one: SpecimenInstance, how: Sending) -> Answered:
+async def _store(association: Association, one: EncodedInstance, how: Sending) -> Answered:
     pace = how.rate if "slow-writer" in how.failures else 0.0
     try:
         response = await association.store(
@@ -166,7 +166,7 @@ async def _slowly(data: bytes, rate: float) -> AsyncIterator[bytes]:
         await asyncio.sleep(step / rate)
 
 
-async def _aborted(association: Association, one: SpecimenInstance) -> Answered:
+async def _aborted(association: Association, one: EncodedInstance) -> Answered:
     async def half() -> AsyncIterator[bytes]:
         yield one.dataset[: len(one.dataset) // 2]
         await asyncio.sleep(0.2)

@@ -5,7 +5,6 @@ NHS numbers are from the range that begins with 999, which is never issued.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import uuid
 from collections.abc import Mapping, Sequence
@@ -19,28 +18,12 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from imex.dicom.part10 import file_meta
+from imex.dicom.part10 import EncodedInstance
 
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 
 
-@dataclass(frozen=True)
-class SyntheticInstance:
-    """One instance: its identifiers and its encoded data set, without preamble and meta."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax: str
-    dataset: bytes
-
-    @property
-    def digest(self) -> str:
-        """`sha256:` and the hex of the encoded data set, as receipts state it."""
-        return f"sha256:{hashlib.sha256(self.dataset).hexdigest()}"
-
-    def file(self) -> bytes:
-        """A Part-10 file."""
-        return file_meta(self.sop_class_uid, self.sop_instance_uid, self.transfer_syntax) + self.dataset
+SyntheticInstance = EncodedInstance
 
 
 @dataclass(frozen=True)

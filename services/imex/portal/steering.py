@@ -14,7 +14,6 @@ from imex.portal.scope import Caller
 DeliveryWish = Literal["retry", "cancel", "pause", "resume", "reroute"]
 DestinationWish = Literal["pause", "resume", "retry"]
 DELIVERY_WISHES: tuple[DeliveryWish, ...] = get_args(DeliveryWish)
-DESTINATION_WISHES: tuple[DestinationWish, ...] = get_args(DestinationWish)
 
 
 def check_wish(caller: Caller, delivery: deliveries.Delivery, wish: DeliveryWish) -> None:
