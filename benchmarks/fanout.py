@@ -24,6 +24,7 @@ from benchmarks.ends import Arrived, Receiver
 from imex.db import Database
 from imex.db.migrate import upgrade
 from imex.db.schemas import OWNED
+from imex.delivery.__main__ import pace_of
 from imex.delivery.attempt import Means
 from imex.delivery.carrying import Carrying
 from imex.delivery.changing.changer import Changers
@@ -31,7 +32,6 @@ from imex.delivery.changing.keys import Keys
 from imex.delivery.changing.ledger import Ledger
 from imex.delivery.confirming import ledger as confirming_ledger
 from imex.delivery.confirming.confirm import Confirming
-from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.handler import apply
 from imex.delivery.leases import Leases
@@ -45,7 +45,7 @@ from imex.delivery.settings import DeliverySettings
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.dicom import DicomTarget
 from imex.delivery.wake import Arrivals, Bell
-from imex.delivery.worker import Pace, Worker
+from imex.delivery.worker import Worker
 from imex.dicom import file_meta
 from imex.dicom.part10 import dataset_digest
 from imex.dimse import Limits
@@ -259,20 +259,7 @@ class _Made:
             lambda: self._directory,
             bell=self._bell,
             meters=meters,
-            pace=Pace(
-                PoolLimits(
-                    own.concurrency,
-                    own.emergency_reserve,
-                    own.per_destination,
-                    own.urgent_reserve,
-                    own.routine_reserve,
-                    own.destination_reserve,
-                ),
-                default_associations=own.default_associations,
-                associations_per_delivery=own.associations_per_delivery,
-                lease_s=own.lease_s,
-                poll_s=own.poll_s,
-            ),
+            pace=pace_of(own),
         )
 
     async def close(self) -> None:

@@ -31,7 +31,7 @@ from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
 from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
-from imex.delivery.settings import Settings
+from imex.delivery.settings import DeliverySettings, Settings
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.certificates import Certificates
 from imex.delivery.targets.dicom import DicomTarget
@@ -232,20 +232,26 @@ def _worker(
         directory,
         bell=bell,
         meters=meters,
-        pace=Pace(
-            PoolLimits(
-                own.concurrency,
-                own.emergency_reserve,
-                own.per_destination,
-                own.urgent_reserve,
-                own.routine_reserve,
-                own.destination_reserve,
-            ),
-            default_associations=own.default_associations,
-            associations_per_delivery=own.associations_per_delivery,
-            lease_s=own.lease_s,
-            poll_s=own.poll_s,
-        ),
+        pace=pace_of(own),
+    )
+
+
+def pace_of(own: DeliverySettings) -> Pace:
+    """How many deliveries at a time, and how often to look, as the settings say."""
+    limits = PoolLimits(
+        own.concurrency,
+        own.emergency_reserve,
+        own.per_destination,
+        own.urgent_reserve,
+        own.routine_reserve,
+        own.destination_reserve,
+    )
+    return Pace(
+        limits,
+        default_associations=own.default_associations,
+        associations_per_delivery=own.associations_per_delivery,
+        lease_s=own.lease_s,
+        poll_s=own.poll_s,
     )
 
 

@@ -61,12 +61,16 @@ class Part:
                 await self._sink.write(piece)
             elif self._opening is not None and self._opening.feed(piece):
                 await self._opened(self._opening)
-        except NotDicom as error:
+        except (NotDicom, Refused) as error:
+            await self._give_up(error)
+
+    async def _give_up(self, error: NotDicom | Refused) -> None:
+        if isinstance(error, Refused):
+            self._failed = StoreResponse(error.status, error.comment)
+            await self.abort()
+        else:
             self._opening = None
             self._fail(outcome.NOT_UNDERSTOOD, str(error))
-        except Refused as refused:
-            self._failed = StoreResponse(refused.status, refused.comment)
-            await self.abort()
 
     async def _opened(self, opening: Opening) -> None:
         self._opening = None
@@ -99,12 +103,8 @@ class Part:
             if self._failed is None and self._opening is not None:
                 self._opening.finish()
                 await self._opened(self._opening)
-        except NotDicom as error:
-            self._opening = None
-            self._fail(outcome.NOT_UNDERSTOOD, str(error))
-        except Refused as refused:
-            self._failed = StoreResponse(refused.status, refused.comment)
-            await self.abort()
+        except (NotDicom, Refused) as error:
+            await self._give_up(error)
         if self._failed is None and self._refusing():
             # one that waited for its turn while those before it found no room
             self._fail(outcome.OUT_OF_RESOURCES, NOT_TRIED)
