@@ -1,5 +1,6 @@
 """A portal over a real PostgreSQL, with shares, studies and what else there is written into its tables."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -324,3 +325,25 @@ async def world(database_url: str, command_wait_s: float = 0.2) -> AsyncIterator
         yield made
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def signed_in(portal: World, username: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A browser of somebody who has signed in."""
+    transport = httpx2.ASGITransport(app=portal.app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://portal.test") as browser:
+        form = {
+            "csrf": csrf_of(await browser.get("/")),
+            "username": username,
+            "password": PASSWORD,
+            "next": "",
+        }
+        await browser.post("/sign-in", data=form)
+        yield browser
+
+
+def csrf_of(page: httpx2.Response) -> str:
+    """What a form of the page has to send back."""
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found is not None
+    return found[1]

@@ -1,12 +1,9 @@
 """The page of recalls, the button of a share, and the banner of an inbox."""
 
-import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import httpx2
 import pytest
-from tests.integration.portal_world import DIRECTORY, PASSWORD, World, world
+from tests.integration.portal_world import DIRECTORY, World, csrf_of, signed_in, world
 
 
 @pytest.fixture
@@ -19,27 +16,12 @@ async def portal(migrated_database_url: str) -> AsyncIterator[World]:
         yield made
 
 
-@asynccontextmanager
-async def _signed_in(portal: World, username: str) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=portal.app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://portal.test") as browser:
-        form = {"csrf": _csrf(await browser.get("/")), "username": username, "password": PASSWORD, "next": ""}
-        await browser.post("/sign-in", data=form)
-        yield browser
-
-
-def _csrf(page: httpx2.Response) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
-    assert found is not None
-    return found[1]
-
-
 async def test_a_sender_recalls_from_the_page_of_a_share(portal: World) -> None:
     share = await portal.share(await portal.study())
-    async with _signed_in(portal, "rqm-sender") as browser:
+    async with signed_in(portal, "rqm-sender") as browser:
         page = await browser.get(f"/shares/{share}")
         assert f'action="/shares/{share}/recall"' in page.text
-        form = {"csrf": _csrf(page), "why": "quality", "reason": "moved"}
+        form = {"csrf": csrf_of(page), "why": "quality", "reason": "moved"}
         assert (await browser.post(f"/shares/{share}/recall", data=form)).status_code == 303
         wrong = await browser.post(f"/shares/{share}/recall", data={**form, "why": "because"})
         assert wrong.status_code == 422
@@ -50,14 +32,14 @@ async def test_a_sender_recalls_from_the_page_of_a_share(portal: World) -> None:
 async def test_what_is_outstanding_is_shown_to_both_sides(portal: World) -> None:
     study = await portal.study()
     correction = await portal.correction(study, await portal.share(study))
-    async with _signed_in(portal, "rqm-sender") as browser:
+    async with signed_in(portal, "rqm-sender") as browser:
         page = await browser.get("/corrections")
         for words in ("Recalled by RQM", "Outstanding since", "The rejection note is there"):
             assert words in page.text
         assert f"/corrections/{correction}/acknowledge" not in page.text, "the recipient's to say"
         assert "Nothing was recalled" in (await browser.get("/corrections?show=acknowledged")).text
         assert "nobody here has seen to" not in (await browser.get("/inbox")).text
-    async with _signed_in(portal, "rt3-viewer") as browser:
+    async with signed_in(portal, "rt3-viewer") as browser:
         assert "nobody here has seen to" in (await browser.get("/inbox")).text
         page = await browser.get("/corrections")
         assert "Outstanding since" in page.text

@@ -1,13 +1,10 @@
 """The pages of deliveries and destinations: what is shown to whom, and that the buttons ask."""
 
-import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
-import httpx2
 import pytest
-from tests.integration.portal_world import DIRECTORY, NOW, PASSWORD, World, world
+from tests.integration.portal_world import DIRECTORY, NOW, World, csrf_of, signed_in, world
 
 from imex.db.tables import delivery
 
@@ -21,21 +18,6 @@ async def portal(migrated_database_url: str) -> AsyncIterator[World]:
         yield made
 
 
-@asynccontextmanager
-async def _signed_in(portal: World, username: str) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = httpx2.ASGITransport(app=portal.app)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://portal.test") as browser:
-        form = {"csrf": _csrf(await browser.get("/")), "username": username, "password": PASSWORD, "next": ""}
-        await browser.post("/sign-in", data=form)
-        yield browser
-
-
-def _csrf(page: httpx2.Response) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
-    assert found is not None
-    return found[1]
-
-
 async def test_a_sender_sees_why_nothing_goes_and_pauses_a_delivery(portal: World) -> None:
     study = await portal.study()
     one = await portal.delivery(await portal.share(study, state="delivering"), study)
@@ -43,7 +25,7 @@ async def test_a_sender_sees_why_nothing_goes_and_pauses_a_delivery(portal: Worl
     paused = {"paused": uuid4(), "paused_by": "kim", "paused_at": NOW, "paused_reason": "new storage"}
     await portal.write(delivery.destinations, place | paused)
     await portal.write(delivery.queues, place | {"source": "RQM"})
-    async with _signed_in(portal, "rqm-sender") as browser:
+    async with signed_in(portal, "rqm-sender") as browser:
         for path in ("/deliveries", "/notices", "/network"):
             page = await browser.get(path)
             assert page.status_code == 200, path
@@ -52,7 +34,7 @@ async def test_a_sender_sees_why_nothing_goes_and_pauses_a_delivery(portal: Worl
         page = await browser.get(f"/deliveries/{one}")
         assert "The destination is paused" in page.text
         assert f"/deliveries/{one}/reroute" not in page.text, "the recipient's to say"
-        form = {"csrf": _csrf(page), "reason": "the wrong week"}
+        form = {"csrf": csrf_of(page), "reason": "the wrong week"}
         assert (await browser.post(f"/deliveries/{one}/pause", data=form)).status_code == 303
         assert (await browser.post("/destinations/RT3/pacs/resume", data=form)).status_code == 403
         assert (await browser.post(f"/deliveries/{one}/pause", data={"reason": "x"})).status_code == 403
@@ -68,10 +50,10 @@ async def test_the_administration_resumes_a_destination(portal: World) -> None:
     place = {"recipient": "RT3", "endpoint": "pacs"}
     paused = {"paused": uuid4(), "paused_by": "kim", "paused_at": NOW, "paused_reason": "new storage"}
     await portal.write(delivery.destinations, place | paused)
-    async with _signed_in(portal, "admin") as browser:
+    async with signed_in(portal, "admin") as browser:
         page = await browser.get("/deliveries")
         assert 'action="/destinations/RT3/pacs/resume"' in page.text
-        form = {"csrf": _csrf(page), "reason": ""}
+        form = {"csrf": csrf_of(page), "reason": ""}
         assert (await browser.post("/destinations/RT3/pacs/resume", data=form)).status_code == 303
     [command] = await portal.outbox("commands")
     assert (command.type, command.data.command) == ("imex.destination.commanded", "resume")
@@ -80,7 +62,7 @@ async def test_the_administration_resumes_a_destination(portal: World) -> None:
 async def test_a_viewer_has_no_buttons(portal: World) -> None:
     study = await portal.study()
     one = await portal.delivery(await portal.share(study, state="delivering"), study)
-    async with _signed_in(portal, "rt3-viewer") as browser:
+    async with signed_in(portal, "rt3-viewer") as browser:
         page = await browser.get(f"/deliveries/{one}")
         assert page.status_code == 200
         assert f"/deliveries/{one}/" not in page.text
