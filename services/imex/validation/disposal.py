@@ -13,26 +13,14 @@ from imex.events.retention import RetentionEnded
 from imex.events.validations import StudyDisposed, StudyDisposedData, StudyKept, StudyKeptData
 from imex.runtime import Message
 from imex.storage import ObjectStore, delete_all
+from imex.validation.giving_up import forget, give_up
 
 BATCH: Final = 200
 
-# the order matters: who relies on a copy holds it, so that what it judged is seen by the look after this
-_FORGET = text(
-    "DELETE FROM validation.instances i USING (SELECT DISTINCT sop_instance_uid FROM validation.judgements"
-    " WHERE source = :source AND study_uid = :study_uid) j"
-    " WHERE i.source = :source AND i.study_uid = :study_uid AND i.sop_instance_uid = j.sop_instance_uid"
-)
 _NEWER = text(
     "SELECT EXISTS (SELECT 1 FROM validation.judgements WHERE source = :source AND study_uid = :study_uid"
     " AND received_at > :through) AS more, EXISTS (SELECT 1 FROM validation.quarantine"
     " WHERE source = :source AND study_uid = :study_uid AND state = 'waiting') AS waiting"
-)
-_GIVE_UP = text(
-    "WITH given AS (UPDATE validation.judgements SET disposed_at = now() WHERE source = :source"
-    "  AND study_uid = :study_uid AND disposed_at IS NULL RETURNING object_key),"
-    " put AS (INSERT INTO validation.disposals (object_key) SELECT object_key FROM given"
-    "  ON CONFLICT DO NOTHING)"
-    " SELECT count(*) FROM given"
 )
 _FORGET_STUDY = text("DELETE FROM validation.studies WHERE source = :source AND study_uid = :study_uid")
 
@@ -50,9 +38,11 @@ class RetentionHandler:
 async def _give_up(unit: UnitOfWork, event: RetentionEnded) -> None:
     data = event.data
     where = {"source": data.source, "study_uid": data.study_uid}
+    study = {"sources": [data.source], "uids": [data.study_uid]}
     traceparent = root_traceparent(data.source, data.study_uid)
     async with unit.connection.begin_nested() as attempt:
-        await unit.connection.execute(_FORGET, where)
+        # first: who relies on a copy holds it, so that what it judged is seen by the look after this
+        await forget(unit.connection, study)
         newer = (await unit.connection.execute(_NEWER, {**where, "through": data.received_through})).one()
         if newer.more or newer.waiting:
             await attempt.rollback()
@@ -67,7 +57,7 @@ async def _give_up(unit: UnitOfWork, event: RetentionEnded) -> None:
             )
         )
         return
-    given = await unit.connection.scalar(_GIVE_UP, where) or 0
+    given = await give_up(unit.connection, study)
     await unit.connection.execute(_FORGET_STUDY, where)
     unit.publish(
         StudyDisposed.of(

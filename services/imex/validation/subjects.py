@@ -13,20 +13,13 @@ from imex.dicom import compact, is_nhs_issuer, qualified
 from imex.events.commands import QuarantineCommanded, QuarantineCommandedData, SubjectCommanded
 from imex.events.ids import derived
 from imex.events.sealed import Sealed, SealedPerson, seal_context
+from imex.validation.giving_up import forget, give_up
 
 OpenPerson = Callable[[Sealed, bytes], SealedPerson]
 
 _KEYS: Final = "unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
 _MINE: Final = "t.source = k.source AND t.study_uid = k.study_uid"
 _PAYLOADS = f"SELECT count(*) FROM validation.judgements t, {_KEYS} WHERE {_MINE} AND t.disposed_at IS NULL"
-_GIVE_UP = text(
-    f"WITH given AS (UPDATE validation.judgements t SET disposed_at = now() FROM {_KEYS}"
-    f"  WHERE {_MINE} AND t.disposed_at IS NULL RETURNING t.object_key),"
-    " put AS (INSERT INTO validation.disposals (object_key) SELECT object_key FROM given"
-    "  ON CONFLICT DO NOTHING)"
-    " SELECT count(*) FROM given"
-)
-_FORGET = text(f"DELETE FROM validation.instances t USING {_KEYS} WHERE {_MINE}")
 _OTHER_OBJECTS = text(
     "INSERT INTO validation.disposals (object_key) SELECT * FROM unnest(CAST(:objects AS text[]))"
     " ON CONFLICT DO NOTHING"
@@ -101,8 +94,8 @@ async def _erase(  # noqa: PLR0917  whose, and what
     run = unit.connection.execute
     for entry in (await run(_WAITING, gone)).all():
         await discard(_discarding(command, entry))
-    done = {"the object store": int(await unit.connection.scalar(_GIVE_UP, gone) or 0)}
-    await run(_FORGET, gone)
+    done = {"the object store": await give_up(unit.connection, gone)}
+    await forget(unit.connection, gone)
     if command.data.objects:
         await run(_OTHER_OBJECTS, {"objects": list(command.data.objects)})
     done["validation.quarantine"] = (await run(_UNSEAL, gone)).rowcount
