@@ -1,4 +1,4 @@
-"""Giving studies' payloads up: what was accepted of them is forgotten, and their objects are to be deleted."""
+"""Giving up studies' payloads: what was accepted is forgotten, and the objects are to be deleted."""
 # ruff: noqa: S608  statements are made of constants of this file alone
 
 from collections.abc import Mapping, Sequence
