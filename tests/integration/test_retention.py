@@ -254,6 +254,38 @@ async def test_no_share_is_made_of_what_is_gone(world: Both) -> None:
         await world.routing_reads()
 
 
+async def test_a_retry_of_what_had_failed_keeps_the_payloads_until_it_has_ended(world: Both) -> None:
+    await world.send(1, 2)
+    await world.routing_reads()
+    await world.routing.quiet(200)
+    [part] = world.routing.parts()
+    one, two = part.instances
+    refused = {two.sop_instance_uid: "A900 data set does not match SOP class"}
+    await world.routing.delivered(
+        world.routing.progressed(part, [one, two], refused), world.routing.completed(part, 1, 1)
+    )
+    pass_days(world, 29)
+    await world.routing.delivered(world.routing.steered(part, "retry"))
+    assert (await world.routing.share()).state == "delivering"
+    pass_days(world, 5)
+    await world.retained()
+    assert len(world.store.objects) == 2
+    await world.routing.delivered(
+        world.routing.progressed(part, [two], refused), world.routing.completed(part, 1, 1)
+    )
+    assert (await world.routing.share()).state == "partial"
+    pass_days(world, 31)
+    await world.retained()
+    assert not world.store.objects
+
+
+async def test_a_retry_of_what_lacks_only_what_is_held_changes_nothing(world: Both) -> None:
+    await delivered(world, 1)
+    [part] = world.routing.parts()
+    await world.routing.delivered(world.routing.steered(part, "retry"))
+    assert (await world.routing.share()).state == "delivered"
+
+
 async def test_a_hold_keeps_payloads_until_it_is_lifted(world: Both) -> None:
     share = await delivered(world, 1)
     await world.hold("place")

@@ -281,7 +281,7 @@ async def test_what_the_destination_does_not_take_makes_the_share_partial(world:
     assert (await world.share()).state == "delivered"
 
 
-async def test_what_a_person_has_done_to_a_delivery_is_a_step_and_moves_nothing(world: World) -> None:
+async def test_what_a_person_has_done_to_a_delivery_is_a_step_and_a_retry_resumes_it(world: World) -> None:
     sending = Sending(world)
     await world.validated(*sending.accepted(1), sending.over(1))
     await world.quiet()
@@ -298,7 +298,7 @@ async def test_what_a_person_has_done_to_a_delivery_is_a_step_and_moves_nothing(
     assert (await world.share()).state == "delivering"
     await world.delivered(world.ended(part, "failed", "destination unknown"))
     await world.delivered(world.steered(part, "retry"))
-    assert (await world.share()).state == "failed", "until an attempt says that it goes on"
+    assert (await world.share()).state == "delivering", "its payloads stay meanwhile"
 
 
 async def test_a_delivery_given_up_ends_the_share_and_a_resend_opens_an_episode(world: World) -> None:

@@ -19,7 +19,7 @@ from imex.routing.docket import DELIVERY, Docket
 from imex.routing.handover import HandOver
 from imex.routing.publish import Cause
 from imex.routing.repository import Outcome, Repository
-from imex.routing.states import Fact
+from imex.routing.states import Fact, transition
 from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
 from imex.runtime import Message
@@ -63,7 +63,7 @@ class Outcomes:
         self, docket: Docket, hand_over: HandOver, study: Study, share: Share, fact: DeliveryFact
     ) -> None:
         if isinstance(fact, DeliverySteered):
-            _steered(docket, share, fact)
+            _steered(docket, study, share, fact)
             return
         cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
         if share.state == "failed" and share.disposed_at is None and not isinstance(fact, DeliveryEnded):
@@ -99,16 +99,19 @@ class Outcomes:
                 docket.move(share, _ENDINGS[data.outcome], cause, reason=data.reason)
 
 
-def _steered(docket: Docket, share: Share, fact: DeliverySteered) -> None:
-    """What a person had done is a step of the timeline, and changes nothing of the share."""
+def _steered(docket: Docket, study: Study, share: Share, fact: DeliverySteered) -> None:
+    """What a person had done is a step of the timeline; what is tried again is under way again."""
     data = fact.data
     cause = Cause(fact.id, fact.time, publish.person(data.actor, data.actor_institution))
     of_all = {"destination": f"{data.recipient}/{data.endpoint}"} if data.whole_destination else {}
     before = {"from_endpoint": data.from_endpoint} if data.from_endpoint else {}
     details = {"endpoint": data.endpoint, **of_all, **before}
     docket.note(share, _STEPS[data.command], cause, reason=data.reason, details=details)
+    if data.command in _TRY_AGAIN and not data.whole_destination and share.disposed_at is None:
+        _resume(docket, study, share, cause)
 
 
+_TRY_AGAIN = frozenset({"retry", "reroute"})
 _STEPS = {"pause": "paused", "resume": "resumed", "retry": "retried", "reroute": "rerouted"}
 _ENDINGS = {"failed": Fact.GIVEN_UP, "expired": Fact.TIMED_OUT, "cancelled": Fact.CALLED_OFF}
 
@@ -138,8 +141,15 @@ async def _count(repository: Repository, docket: Docket, facts: Iterable[Deliver
 
 
 def _resume(docket: Docket, study: Study, share: Share, cause: Cause) -> Share:
-    """A failed delivery goes on: somebody had it tried again, unless a later episode has taken over."""
-    if latest(docket.of(study), share.recipient, share.purpose) != share:
+    """A delivery goes on that had failed, or of which something had: somebody had it tried again.
+
+    So its payloads stay. One that failed as a whole is withdrawn where a later episode has taken over.
+    """
+    if share.state == "failed" and latest(docket.of(study), share.recipient, share.purpose) != share:
+        return share
+    if share.state == "partial" and not share.failed:
+        return share  # what it lacks is not with delivery
+    if transition(share.state, Fact.RESUMED) is None:
         return share
     resumed = docket.move(share, Fact.RESUMED, cause, reason="the delivery was tried again")
     return docket.put(replace(resumed, expires_at=cause.at + STUDY_KEPT))

@@ -27,7 +27,7 @@ class Fact(StrEnum):
     TIMED_OUT = "its time ran out"
     CALLED_OFF = "it was called off"
     TAKEN_BACK = "it was taken back"
-    RESUMED = "a person had a failed delivery tried again"
+    RESUMED = "a person had tried again what had failed"
 
 
 _BEFORE_THE_END: Mapping[Fact, ShareState] = {
@@ -65,6 +65,7 @@ _TABLE: Mapping[ShareState, Mapping[Fact, ShareState]] = {
         Fact.UNCOVERED: "refused",
         Fact.WHOLE: "delivered",
         Fact.MORE: "delivering",
+        Fact.RESUMED: "delivering",
     },
     "delivered": {Fact.SHORT: "partial", Fact.MORE: "delivering", Fact.TAKEN_BACK: "revoked"},
     "refused": {},
