@@ -1,5 +1,6 @@
 """QIDO-RS and WADO-RS over a real PostgreSQL: what is found, handed out, and kept of it."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +10,7 @@ import httpx2
 import pytest
 import yaml
 from sqlalchemy import update
-from tests.integration.portal_world import DIRECTORY, NOW, World, world
+from tests.integration.portal_world import DIRECTORY, NOW, TOKENS, World, world
 
 from imex.db.tables import routing
 from imex.db.tables.directory import versions
@@ -257,6 +258,49 @@ async def test_metadata_of_studies_is_asked_for_a_few_at_a_time(portal: World) -
         assert (await get(portal, "RQM", path)).status_code == 503
     for _ in range(2):
         assert (await get(portal, "RQM", path)).status_code == 200, "room is made at its end"
+
+
+async def test_searches_are_made_a_few_at_a_time(portal: World) -> None:
+    portal.portal.searches = Downloads(total=1, each=1)
+    for path in ("/studies", "/series", "/instances"):
+        with portal.portal.searches.one("token/another"):
+            assert (await get(portal, "RQM", path)).status_code == 503
+        assert (await get(portal, "RQM", path)).status_code == 204
+
+
+async def test_a_reader_that_goes_away_leaves_how_far_it_came_in_the_audit_record(portal: World) -> None:
+    study = synthetic_study(3, size=32)
+    await stored(portal, study)
+    gone, bodies = asyncio.Event(), 0
+
+    async def send(message: Any) -> None:
+        nonlocal bodies
+        if message["type"] == "http.response.body":
+            bodies += 1
+            if bodies > 1:
+                gone.set()
+                await asyncio.Event().wait()
+
+    async def receive() -> Any:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    headers = {"authorization": f"Bearer {TOKENS['RQM']}", "accept": RELATED, "host": "portal.test"}
+    scope = {
+        "type": "http",
+        "asgi": {"spec_version": "2.3"},
+        "method": "GET",
+        "scheme": "http",
+        "path": f"/dicom-web/studies/{study.study_uid}",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    await portal.app(scope, receive, send)
+    kept = [record for record in await portal.audited() if record.action == "instances_exported"]
+    assert [(record.outcome, record.reason) for record in kept] == [
+        ("success", ""),
+        ("failure", "broken off: the reader went away"),
+    ]
 
 
 async def test_one_instance_comes_as_a_part_or_as_a_file(portal: World) -> None:

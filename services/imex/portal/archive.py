@@ -41,7 +41,7 @@ class Gone(Broken):
 
 
 class Downloads:
-    """How many copies are handed out at a time, by the process and for one caller."""
+    """How many answers that cost something are made at a time, by the process and for one caller."""
 
     def __init__(self, total: int = 12, each: int = 3) -> None:
         """None yet."""
@@ -58,10 +58,10 @@ class Downloads:
         """
         mine = self._running.get(caller, 0)
         if mine >= self._each:
-            words = f"You are downloading {mine} studies already. Wait until one has come."
+            words = f"You have {mine} of these under way already. Wait until one has ended."
             raise Problem(429, words, headers={"Retry-After": "10"})
         if sum(self._running.values()) >= self._total:
-            words = "Too many studies are being downloaded at this moment. Try again."
+            words = "Too many of these are under way at this moment. Try again."
             raise Problem(503, words, headers={"Retry-After": "10"})
         self._running[caller] = mine + 1
         try:

@@ -56,6 +56,10 @@ class Portal:
     """By DICOMweb, whose clients ask for several things at a time."""
     headers: Downloads = field(default_factory=lambda: Downloads(total=24, each=8))
     """Of whole studies or series, by DICOMweb: headers can be large, and several are held in memory."""
+    images: Downloads = field(default_factory=lambda: Downloads(total=48, each=12))
+    """And headers, one by one."""
+    searches: Downloads = field(default_factory=lambda: Downloads(total=24, each=8))
+    """By DICOMweb: each reads headers from the object store."""
     command_wait_s: float = 5.0
     attempts: SignInAttempts = field(default_factory=SignInAttempts)
     forms: FormTokens = field(init=False)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, aclosing
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from uuid import UUID
 
-import structlog
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from imex.portal import reading
-from imex.portal.archive import Archive, Broken, Gone, file_name, whole_pieces
+from imex.portal.archive import Archive, Gone, file_name, whole_pieces
 from imex.portal.context import Portal
 from imex.portal.problems import Problem, not_found
 from imex.portal.queries import inbox
 from imex.portal.queries.inbox import Lying
 from imex.portal.reading import Reading
 from imex.portal.scope import Caller
-from imex.storage import StoreError
+from imex.portal.streaming import BrokenOff, HandedOut, begun
 
 PAGE = 200
 """After so many images a download asks again whether it may go on."""
-
-_log = structlog.get_logger(__name__)
 
 
 async def archive(portal: Portal, caller: Caller, share: UUID) -> Response:
@@ -31,81 +28,67 @@ async def archive(portal: Portal, caller: Caller, share: UUID) -> Response:
     Raises:
         Problem: it cannot be read, or there are too many downloads.
     """
-    limits = ExitStack()
-    limits.enter_context(portal.downloads.one(f"{caller.kind}/{caller.id}"))
+    room = ExitStack()
+    room.enter_context(portal.downloads.one(f"{caller.kind}/{caller.id}"))
     try:
         async with portal.database.unit() as unit:
             read = await reading.begin(unit, caller, share, "downloaded", "archive")
         if isinstance(read, Problem):
             raise read
         made = Archive(portal.payloads)
-        pieces = _told(portal, caller, read, made, limits)
-        first = await _first(pieces)
+        pieces = made.pieces(_pages(portal, caller, read.facts.id))
+        told = _told(portal, caller, read, "archive", made)
+        first = await begun(pieces, told)
     except BaseException:
-        limits.close()
+        room.close()
         raise
-    return StreamingResponse(
-        _joined(first, pieces),
-        media_type="application/zip",
-        headers={"Content-Disposition": f'attachment; filename="{file_name(share)}"'},
-    )
+    headers = {
+        "Content-Type": "application/zip",
+        "Content-Disposition": f'attachment; filename="{file_name(share)}"',
+    }
+    return HandedOut(first, pieces, room, told, headers)
 
 
 async def instance(portal: Portal, caller: Caller, share: UUID, uid: str) -> Response:
     """One image of a share as a file (PS3.10).
 
     Raises:
-        Problem: it cannot be read, or there is no such image.
+        Problem: it cannot be read, there is no such image, or there are too many downloads.
     """
-    async with portal.database.unit() as unit:
-        lying = await inbox.lying_one(unit.connection, caller.scope, share, uid)
-        read = await reading.begin(unit, caller, share, "downloaded", "instance", images=1 if lying else 0)
-    if isinstance(read, Problem):
-        raise read
-    if lying is None:
-        raise not_found("image")
-    pieces = whole_pieces(portal.payloads, lying)
-    first = await _first(pieces)
-    return StreamingResponse(
-        _joined(first, pieces),
-        media_type="application/dicom",
-        headers={"Content-Disposition": f'attachment; filename="{uid}.dcm"'},
-    )
-
-
-async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
-    """The first piece, so that what is wrong at once is an answer of its own."""
+    room = ExitStack()
+    room.enter_context(portal.images.one(f"{caller.kind}/{caller.id}"))
     try:
-        return await anext(pieces, b"")
-    except Gone as error:
-        raise Problem(410, f"It cannot be handed out: {error}. Ask for the study again.") from error
-    except Broken as error:
-        raise Problem(500, f"It cannot be handed out: {error}. Tell the network's administration.") from error
-
-
-async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece
-
-
-async def _told(
-    portal: Portal, caller: Caller, read: Reading, made: Archive, limits: ExitStack
-) -> AsyncGenerator[bytes, None]:
-    """The pieces of an archive; one that is broken off is kept in the audit record."""
-    try:
-        async with aclosing(made.pieces(_pages(portal, caller, read.facts.id))) as pieces:
-            async for piece in pieces:
-                yield piece
-    except (Broken, StoreError) as error:
-        reason = str(error) if isinstance(error, Broken) else "the object store failed"
-        _log.warning("download broken off", share=str(read.facts.id), images=made.files, reason=reason)
         async with portal.database.unit() as unit:
-            reading.broken_off(unit, caller, read, "archive", images=made.files, reason=reason)
+            lying = await inbox.lying_one(unit.connection, caller.scope, share, uid)
+            read = await reading.begin(
+                unit, caller, share, "downloaded", "instance", images=1 if lying else 0
+            )
+        if isinstance(read, Problem):
+            raise read
+        if lying is None:
+            raise not_found("image")
+        pieces = whole_pieces(portal.payloads, lying)
+        told = _told(portal, caller, read, "instance")
+        first = await begun(pieces, told)
+    except BaseException:
+        room.close()
         raise
-    finally:
-        limits.close()
+    headers = {
+        "Content-Type": "application/dicom",
+        "Content-Disposition": f'attachment; filename="{uid}.dcm"',
+    }
+    return HandedOut(first, pieces, room, told, headers)
+
+
+def _told(portal: Portal, caller: Caller, read: Reading, part: str, made: Archive | None = None) -> BrokenOff:
+    """Keeps in the audit record that it was broken off, and how much of it had left."""
+
+    async def told(reason: str) -> None:
+        images = made.files if made is not None else 0
+        async with portal.database.unit() as unit:
+            reading.broken_off(unit, caller, read, part, images=images, reason=reason)
+
+    return told
 
 
 async def _pages(portal: Portal, caller: Caller, share: UUID) -> AsyncGenerator[list[Lying], None]:

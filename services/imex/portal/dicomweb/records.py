@@ -1,10 +1,11 @@
 """What is kept and told when somebody searches or retrieves; put into a unit before anything is shown."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from imex.db import UnitOfWork
+from imex.events.audit import AuditAction
 from imex.portal import audit, reading
 from imex.portal.queries import shares
 from imex.portal.queries.holdings import Amount
@@ -15,6 +16,7 @@ Study = tuple[str, str]
 Share = UUID | None
 """None of what is the caller's own, or seen by the administration."""
 How = Literal["opened", "downloaded"]
+_ACTIONS: Final[dict[How, AuditAction]] = {"opened": "share_viewed", "downloaded": "instances_exported"}
 
 
 def searched(unit: UnitOfWork, caller: Caller, found: Iterable[Study], by: Mapping[Study, UUID]) -> None:
@@ -45,7 +47,7 @@ async def retrieved(unit: UnitOfWork, caller: Caller, about: Sequence[Amount], h
         audit.record(
             unit,
             caller,
-            "share_viewed" if how == "opened" else "instances_exported",
+            _ACTIONS[how],
             source=source,
             study_uid=study_uid,
             recipient=facts.recipient if facts else None,
@@ -60,17 +62,19 @@ async def retrieved(unit: UnitOfWork, caller: Caller, about: Sequence[Amount], h
             reading.report(unit, caller, share, (source, study_uid, facts.recipient), how)
 
 
-def broken_off(unit: UnitOfWork, caller: Caller, about: Amount, *, images: int) -> None:
-    """A retrieval did not come to its end."""
+def broken_off(
+    unit: UnitOfWork, caller: Caller, about: Amount, how: How, part: str, *, images: int, reason: str
+) -> None:
+    """A retrieval did not come to its end: after how many images, and why."""
     audit.record(
         unit,
         caller,
-        "instances_exported",
+        _ACTIONS[how],
         source=about.source,
         study_uid=about.study_uid,
         share=about.share,
         outcome="failure",
-        reason="broken off",
+        reason=f"broken off: {reason}",
         counts={"images": images},
-        details={"part": "wado-rs"},
+        details={"part": part},
     )

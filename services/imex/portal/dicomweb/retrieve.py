@@ -1,22 +1,21 @@
 """WADO-RS (PS3.18 section 10.4): studies, series and instances as they are stored, and their metadata."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
-import structlog
 from fastapi import APIRouter, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from imex.db import UnitOfWork
 from imex.dicomweb.elements import element
 from imex.dicomweb.media import DICOM, DICOM_JSON, RELATED, MediaType, accepted, json_wanted
 from imex.dicomweb.related import closing, part_head
 from imex.portal.api.access import CallerPart, PortalPart
-from imex.portal.archive import Broken, Gone, whole_pieces
+from imex.portal.archive import whole_pieces
 from imex.portal.context import Portal
 from imex.portal.dicomweb import records
 from imex.portal.dicomweb.heads import METADATA_BYTES, heads_of
@@ -27,13 +26,12 @@ from imex.portal.queries import holdings
 from imex.portal.queries.holdings import Amount, HeldInstance, Narrow, View
 from imex.portal.queries.inbox import InboxInstance, Lying
 from imex.portal.scope import Caller
-from imex.storage import StoreError
+from imex.portal.streaming import BrokenOff, HandedOut, begun
 
 router = APIRouter(tags=["dicomweb"])
 
 PAGE: Final = 500
 """After so many images a retrieval asks again whether it may go on."""
-_log = structlog.get_logger(__name__)
 
 
 @router.get("/studies/{study}", include_in_schema=False)
@@ -125,27 +123,24 @@ async def _pages(portal: Portal, caller: Caller, asked: Asked) -> AsyncGenerator
 async def _metadata(request: Request, portal: Portal, caller: Caller, asked: Asked) -> Response:
     if not json_wanted(request.headers.get("accept", "")):
         raise Problem(406, f"Metadata is answered in {DICOM_JSON}. Accept that.")
-    limits = ExitStack()
-    if asked.instance is None:
-        limits.enter_context(portal.headers.one(f"{caller.kind}/{caller.id}"))
+    room = ExitStack()
+    rooms = portal.headers if asked.instance is None else portal.images
+    room.enter_context(rooms.one(f"{caller.kind}/{caller.id}"))
     try:
-        await _begin(portal, caller, asked, "opened", "metadata by wado-rs")
-        pieces = _headers(portal, caller, asked, base_url(request, portal))
-        return await _streamed(_limited(pieces, limits), DICOM_JSON)
+        part = "metadata by wado-rs"
+        found = await _begin(portal, caller, asked, "opened", part)
+        progress = _Progress(found[0])
+        pieces = _headers(portal, caller, asked, base_url(request, portal), progress)
+        told = _told(portal, caller, progress, "opened", part)
+        return HandedOut(await begun(pieces, told), pieces, room, told, {"Content-Type": DICOM_JSON})
     except BaseException:
-        limits.close()
+        room.close()
         raise
 
 
-async def _limited(pieces: AsyncGenerator[bytes, None], limits: ExitStack) -> AsyncGenerator[bytes, None]:
-    """The same pieces; room for another is made at their end."""
-    with limits:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
-
-
-async def _headers(portal: Portal, caller: Caller, asked: Asked, base: str) -> AsyncGenerator[bytes, None]:
+async def _headers(
+    portal: Portal, caller: Caller, asked: Asked, base: str, progress: "_Progress"
+) -> AsyncGenerator[bytes, None]:
     """A JSON array, header by header."""
     before = b"["
     async with aclosing(_pages(portal, caller, asked)) as pages:
@@ -158,22 +153,25 @@ async def _headers(portal: Portal, caller: Caller, asked: Asked, base: str) -> A
                 told = head | {"00081190": element("UR", url)}
                 yield before + json.dumps(told, allow_nan=False).encode()
                 before = b","
+                progress.images += 1
     yield b"]" if before == b"," else b"[]"
 
 
 async def _images(request: Request, portal: Portal, caller: Caller, asked: Asked) -> Response:
     form = _form(request.headers.get("accept", ""), single=asked.instance is not None)
-    limits = ExitStack()
-    limits.enter_context(portal.retrievals.one(f"{caller.kind}/{caller.id}"))
+    room = ExitStack()
+    room.enter_context(portal.retrievals.one(f"{caller.kind}/{caller.id}"))
     try:
         found = await _begin(portal, caller, asked, "downloaded", "wado-rs")
         _syntax_fits(form, found)
         boundary = uuid4().hex if form.name == RELATED else None
-        pieces = _told(portal, caller, asked, _Progress(found[0]), boundary, limits)
+        progress = _Progress(found[0])
+        pieces = _bodies(portal, caller, asked, progress, boundary)
         kind = f'{RELATED}; type="{DICOM}"; boundary={boundary}' if boundary else DICOM
-        return await _streamed(pieces, kind)
+        told = _told(portal, caller, progress, "downloaded", "wado-rs")
+        return HandedOut(await begun(pieces, told), pieces, room, told, {"Content-Type": kind})
     except BaseException:
-        limits.close()
+        room.close()
         raise
 
 
@@ -200,24 +198,6 @@ def _syntax_fits(form: MediaType, found: Sequence[Amount]) -> None:
         )
 
 
-async def _streamed(pieces: AsyncGenerator[bytes, None], media_type: str) -> Response:
-    """With its first piece read, so that what is wrong at once is an answer of its own."""
-    try:
-        first = await anext(pieces, b"")
-    except Gone as error:
-        raise Problem(410, f"It cannot be handed out: {error}. Ask for the study again.") from error
-    except Broken as error:
-        raise Problem(500, f"It cannot be handed out: {error}. Tell the network's administration.") from error
-
-    async def joined() -> AsyncIterator[bytes]:
-        async with aclosing(pieces):
-            yield first
-            async for piece in pieces:
-                yield piece
-
-    return StreamingResponse(joined(), headers={"Content-Type": media_type})
-
-
 @dataclass
 class _Progress:
     """How far a retrieval has come."""
@@ -226,28 +206,29 @@ class _Progress:
     images: int = 0
 
 
-async def _told(  # noqa: PLR0917  what one retrieval is made of
-    portal: Portal, caller: Caller, asked: Asked, progress: _Progress, boundary: str | None, limits: ExitStack
+def _told(portal: Portal, caller: Caller, progress: _Progress, how: records.How, part: str) -> BrokenOff:
+    """Keeps in the audit record that a retrieval was broken off, and how far it had come."""
+
+    async def told(reason: str) -> None:
+        async with portal.database.unit() as unit:
+            records.broken_off(unit, caller, progress.first, how, part, images=progress.images, reason=reason)
+
+    return told
+
+
+async def _bodies(
+    portal: Portal, caller: Caller, asked: Asked, progress: _Progress, boundary: str | None
 ) -> AsyncGenerator[bytes, None]:
-    """The body; one that breaks off has no end of its own, and is kept in the audit record."""
-    try:
-        async with aclosing(_pages(portal, caller, asked)) as pages:
-            async for page in pages:
-                for held in page:
-                    async with aclosing(_part(portal, held, boundary, first=not progress.images)) as pieces:
-                        async for piece in pieces:
-                            yield piece
-                    progress.images += 1
-        if boundary is not None:
-            yield closing(boundary)
-    except (Broken, StoreError) as error:
-        _log.warning("retrieval broken off", images=progress.images, kind=type(error).__name__)
-        if progress.images:
-            async with portal.database.unit() as unit:
-                records.broken_off(unit, caller, progress.first, images=progress.images)
-        raise
-    finally:
-        limits.close()
+    """The body; one that breaks off has no end of its own."""
+    async with aclosing(_pages(portal, caller, asked)) as pages:
+        async for page in pages:
+            for held in page:
+                async with aclosing(_part(portal, held, boundary, first=not progress.images)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                progress.images += 1
+    if boundary is not None:
+        yield closing(boundary)
 
 
 async def _part(

@@ -44,6 +44,11 @@ async def studies(request: Request, portal: PortalPart, caller: CallerPart) -> R
     """Studies, the last to come in first."""
     wanted = _wanted(request, "studies", MOST_STUDIES)
     base = base_url(request, portal)
+    with portal.searches.one(f"{caller.kind}/{caller.id}"):
+        return await _studies(portal, caller, wanted, base)
+
+
+async def _studies(portal: Portal, caller: Caller, wanted: Wanted, base: str) -> Response:
     async with portal.database.unit() as unit:
         view = await view_for(unit, caller)
         found = await holdings.found_studies(
@@ -78,6 +83,13 @@ async def series_of_study(request: Request, portal: PortalPart, caller: CallerPa
 async def _series(request: Request, portal: Portal, caller: Caller, study: str | None) -> Response:
     wanted = _wanted(request, "series", MOST_SERIES)
     base = base_url(request, portal)
+    with portal.searches.one(f"{caller.kind}/{caller.id}"):
+        return await _found_series(portal, caller, wanted, base, study)
+
+
+async def _found_series(
+    portal: Portal, caller: Caller, wanted: Wanted, base: str, study: str | None
+) -> Response:
     async with portal.database.unit() as unit:
         view = await view_for(unit, caller)
         about = await _about(unit, view, wanted, study)
@@ -126,6 +138,13 @@ async def _instances(
 ) -> Response:
     wanted = _wanted(request, "instances", MOST_INSTANCES)
     base = base_url(request, portal)
+    with portal.searches.one(f"{caller.kind}/{caller.id}"):
+        return await _found_instances(portal, caller, wanted, base, study, of_series)
+
+
+async def _found_instances(  # noqa: PLR0917  what one search is made of
+    portal: Portal, caller: Caller, wanted: Wanted, base: str, study: str | None, of_series: str | None
+) -> Response:
     async with portal.database.unit() as unit:
         view = await view_for(unit, caller)
         about = await _about(unit, view, wanted, study)
