@@ -2,14 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import func, update
+from sqlalchemy.dialects.postgresql import insert
 from tests.integration.delivery_world import Passage, World, delivery_world, until
 
+from imex.db.tables import delivery as tables
+from imex.delivery.confirming.commitment import is_answered
 from imex.delivery.decide import Answer, Verdict
-from imex.delivery.jobs import Due, Instance, Job, Outcome
+from imex.delivery.endings import Endings, Result
+from imex.delivery.jobs import Due, Instance, Job, Outcome, job_of
 from imex.delivery.leases import Leases
 from imex.delivery.repository import Repository
 from imex.dimse import StoreResponse
@@ -100,3 +106,107 @@ async def test_a_late_answer_is_not_believed_of_another_endpoint(world: World) -
         async with world.working():
             await world.until_outcome(passage, "delivered")
     assert second.stored
+
+
+async def test_a_report_of_an_endpoint_that_was_left_ends_no_waiting(world: World) -> None:
+    passage, _, job = await lost_and_moved(world)
+    row = await world.row(passage)
+    async with world.database.unit() as unit:
+        left = {"transaction_uid": "1.2.3", "delivery": passage.id, "recipient": "RT3", "endpoint": "pacs"}
+        answered = {"uids": [], "until": func.now(), "answered_at": func.now()}
+        await unit.connection.execute(insert(tables.commitments).values(**left, **answered))
+        assert await is_answered(unit, job)
+        assert not await is_answered(unit, job_of(row)), "it would ask the archive again and again"
+
+
+async def test_what_was_recalled_after_it_was_sent_goes_to_no_other_endpoint(world: World) -> None:
+    sent = synthetic_study(2, size=32)
+    passage, second = Passage("RT3", sent.study_uid), DimseRecorder()
+    bad = sent.instances[0].sop_instance_uid
+    async with acceptor(second) as node, world.working():
+        world.endpoint("RT3", node.port)
+        world.another_endpoint("RT3", "archive", node.port)
+        await world.steer("RT3", "pause")
+        await world.issue(passage, sent.instances)
+        async with world.database.unit() as unit:
+            handed_over = {"state": "sent", "confirmation": "answer", "at": func.now()}
+            await unit.connection.execute(update(tables.instances).values(handed_over))
+        await world.hand_in(recalled(passage, bad))
+        await world.hand_in(world.command(passage, "reroute", "archive"))
+        await until(lambda: world.row(passage), lambda row: row.state == "ended")
+    assert set(second.stored) == {sent.instances[1].sop_instance_uid}
+
+
+async def test_a_delivery_that_was_tried_again_while_it_ran_does_not_expire(world: World) -> None:
+    passage, sent = Passage("RT3"), synthetic_study(1, size=32)
+    world.endpoint("RT3", free_ports(1)[0])
+    await world.issue(passage, sent.instances)
+    async with world.database.unit() as unit:
+        soon = datetime.now(UTC) + timedelta(seconds=0.2)
+        await unit.connection.execute(update(tables.deliveries).values(expires_at=soon))
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    [job] = await leases.claim(Due("RT3", "pacs", False), lambda _used, _priority: 1)
+    await world.hand_in(world.command(passage, "retry"))
+    settled = await Endings(world.database, world.signer).settle(
+        replace(job, expires_at=datetime.now(UTC)), Result(reason="connection refused")
+    )
+    assert settled.state == "waiting"
+
+
+async def test_a_probe_that_learnt_nothing_leaves_its_destination_alone_for_a_while(world: World) -> None:
+    passage, sent = Passage("RT3"), synthetic_study(1, size=32)
+    world.endpoint("RT3", free_ports(1)[0])
+    await world.issue(passage, sent.instances)
+    now = datetime.now(UTC)
+    async with world.database.unit() as unit:
+        away = {"failures": 9, "failing_since": now - timedelta(hours=5), "failed_at": now, "probe_at": now}
+        await unit.connection.execute(update(tables.destinations).values(away))
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    [job] = await leases.claim(Due("RT3", "pacs", False), lambda _used, _priority: 1)
+    assert job.probe
+    await Endings(world.database, world.signer).settle(job, Result(reason="it knows nothing of it"))
+    assert (await world.destination("RT3")).probe_at > datetime.now(UTC) + timedelta(minutes=5)
+
+
+async def test_a_reroute_takes_along_what_was_refused_before_the_attempt_could_stop(world: World) -> None:
+    """Every image fails while the reroute waits for the attempt to end: there is nothing left to send."""
+    passage, sent = Passage("RT3"), synthetic_study(2, size=32)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def refusing(_: object) -> StoreResponse:
+        asked.set()
+        await go_on.wait()
+        return StoreResponse(0x0122, "no")
+
+    second = DimseRecorder()
+    async with acceptor(DimseRecorder(on_commit=refusing)) as one, acceptor(second) as two, world.working():
+        world.endpoint("RT3", one.port)
+        world.another_endpoint("RT3", "archive", two.port)
+        await world.issue(passage, sent.instances)
+        await asked.wait()
+        await world.hand_in(world.command(passage, "reroute", "archive"))
+        go_on.set()
+        row = await world.until_outcome(passage, "delivered")
+    assert (row.endpoint, row.reroute_to) == ("archive", None)
+    assert len(second.stored) == 2
+    assert len(await world.receipts(passage)) == 1
+
+
+async def test_a_reroute_of_what_is_delivered_meanwhile_is_forgotten(world: World) -> None:
+    passage, sent = Passage("RT3"), synthetic_study(1, size=32)
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: object) -> StoreResponse:
+        asked.set()
+        await go_on.wait()
+        return StoreResponse()
+
+    async with acceptor(DimseRecorder(on_commit=slow)) as one, world.working():
+        world.endpoint("RT3", one.port)
+        world.another_endpoint("RT3", "archive", free_ports(1)[0])
+        await world.issue(passage, sent.instances)
+        await asked.wait()
+        await world.hand_in(world.command(passage, "reroute", "archive"))
+        go_on.set()
+        row = await world.until_outcome(passage, "delivered")
+    assert (row.endpoint, row.reroute_to) == ("pacs", None)

@@ -130,11 +130,7 @@ async def _tell_all(unit: UnitOfWork, event: DestinationCommanded) -> None:
 
 async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
     """Try now, failed instances and an ended delivery too; what routing has withdrawn stays ended."""
-    again = await unit.connection.execute(
-        update(instances)
-        .where(instances.c.delivery == row.id, instances.c.state == "failed")
-        .values(state=_WAITS_AGAIN, reason="", status=None, attempts=0, lacked=0, confirmation=None)
-    )
+    await try_failed_again(unit, row.id)
     await know(unit, row.recipient, row.endpoint, row.source)
     await forget(unit, row.recipient, row.endpoint)
     await ask_again(unit, row.recipient, row.endpoint)
@@ -145,8 +141,6 @@ async def _retry(unit: UnitOfWork, row: Row[Any]) -> None:
         "only_to_settle": False,
         "expires_at": func.now() + LIFETIME,
     }
-    if again.rowcount:  # a receipt that says failed gets a successor
-        values["receipt_due"] = True
     if row.state != "running":
         values |= {"state": "waiting", "outcome": None, "next_attempt_at": func.now()}
     await _set(unit, row, **values)
@@ -178,6 +172,7 @@ async def move(unit: UnitOfWork, row: Row[Any], endpoint: str) -> None:
         .where(instances.c.delivery == row.id, instances.c.state.in_(("waiting", "sent")))
         .values(state=_WAITS_AGAIN, attempts=0, reason="", status=None, lacked=0, confirmation=None)
     )
+    failed = await try_failed_again(unit, row.id)
     await know(unit, row.recipient, endpoint, row.source)
     values: dict[str, Any] = {
         "endpoint": endpoint,
@@ -186,9 +181,28 @@ async def move(unit: UnitOfWork, row: Row[Any], endpoint: str) -> None:
         "failures": 0,
         "failing_since": None,
     }
-    if row.state == "waiting":
+    if failed and row.state in {"waiting", "idle"}:
+        values |= {"state": "waiting", "only_to_settle": False}
+    if row.state == "waiting" or (failed and row.state == "idle"):
         values["next_attempt_at"] = func.now()
     await _set(unit, row, **values)
+
+
+async def try_failed_again(unit: UnitOfWork, delivery: UUID) -> int:
+    """What of it has failed waits to be sent as if never tried; how many instances that are.
+
+    A receipt that says failed gets a successor.
+    """
+    again = await unit.connection.execute(
+        update(instances)
+        .where(instances.c.delivery == delivery, instances.c.state == "failed")
+        .values(state=_WAITS_AGAIN, reason="", status=None, attempts=0, lacked=0, confirmation=None)
+    )
+    if again.rowcount:
+        await unit.connection.execute(
+            update(deliveries).where(deliveries.c.id == delivery).values(receipt_due=True)
+        )
+    return again.rowcount
 
 
 async def know(unit: UnitOfWork, recipient: str, endpoint: str, source: str) -> None:

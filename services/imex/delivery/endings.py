@@ -14,7 +14,7 @@ from imex.db.tables.delivery import attempts, deliveries, instances, receipts, s
 from imex.db.tables.delivery import kept as kept_table
 from imex.delivery import decide, facts
 from imex.delivery.confirming.commitment import is_answered
-from imex.delivery.controls import move
+from imex.delivery.controls import move, try_failed_again
 from imex.delivery.decide import Tally
 from imex.delivery.destinations import asked_in_vain, got_nothing_through, reached, wake
 from imex.delivery.jobs import Job, held_by
@@ -90,8 +90,13 @@ class Endings:
             row = (
                 await unit.connection.execute(select(deliveries).where(held_by(job)).with_for_update())
             ).first()
+            if row is None:
+                return Settled("lost")
+            if _goes_elsewhere(row):
+                # what its endpoint refused is for the next one to say
+                await try_failed_again(unit, job.id)
             counts = await tally(unit, job.id)
-            if row is None or counts is None:
+            if counts is None:
                 return Settled("lost")
             # a person may have had it tried again meanwhile
             job = replace(job, expires_at=row.expires_at)
@@ -107,6 +112,7 @@ class Endings:
                     lease_until=None,
                     associations=0,
                     only_to_settle=False,
+                    reroute_to=None,
                     **values,
                 )
             )
@@ -298,6 +304,12 @@ async def _note_destination(unit: UnitOfWork, job: Job, result: Result) -> None:
         await reached(unit, *job.destination)
     elif job.probe and not result.yielded:
         await asked_in_vain(unit, job, now=datetime.now(UTC), draw=random.random())  # noqa: S311
+
+
+def _goes_elsewhere(row: Row[Any]) -> bool:
+    """Whether its attempt was to end so that another endpoint gets the rest."""
+    ends = row.withdrawn or row.cancelled or datetime.now(UTC) >= row.expires_at
+    return row.reroute_to is not None and not ends
 
 
 async def _as_it_is(unit: UnitOfWork, job: Job) -> Row[Any]:
