@@ -32,6 +32,7 @@ from imex.validation.rejections import Rejections
 from imex.validation.repository import Repository
 from imex.validation.rules import DirectoryRules
 from imex.validation.settings import Settings
+from imex.validation.undecided import Undecided
 
 NAME = "validation"
 EXPRESS = Policy(batch_records=32, linger_s=0.0, concurrency=2, pace_least_s=0.02, pace_s_per_record=0.002)
@@ -39,6 +40,7 @@ URGENT = Policy(batch_records=64, linger_s=0.005, concurrency=2)
 BULK = Policy(batch_records=128, linger_s=0.01, concurrency=3)
 COMMANDS = Policy(batch_records=32, linger_s=0.0, concurrency=1)
 COUNT_EVERY_S = 15.0
+UNDECIDED_EVERY_S = 600.0
 
 
 def main() -> None:
@@ -107,6 +109,7 @@ def components(
         found=found.inc,
     )
 
+    undecided = Undecided(database, lambda: datetime.now(UTC), days=own.quarantine_days)
     precedence = Precedence()
 
     def consumer(suffix: str, topic: str, handler: Handler, policy: Policy, rank: int = 0) -> Consumer:
@@ -139,6 +142,7 @@ def components(
         consumer("retention", "retention", RetentionHandler(), COMMANDS),
         Background("deletion", disposer.turn, own.delete_every_s),
         Background("orphans", orphans.turn, own.orphans_every_s),
+        Background("quarantine's end", undecided.turn, UNDECIDED_EVERY_S),
         Background("quarantine gauge", count_waiting, COUNT_EVERY_S),
     )
 

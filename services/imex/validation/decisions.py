@@ -45,9 +45,9 @@ class CommandsHandler:
         for message in messages:
             match message.event:
                 case QuarantineCommanded():
-                    await _settle(message.event, repository, unit, self._tell_rejections)
+                    await settle(message.event, repository, unit, self._tell_rejections)
                 case SubjectCommanded():
-                    discard = partial(_settle, repository=repository, unit=unit)
+                    discard = partial(settle, repository=repository, unit=unit)
                     await obey_subject(unit, message.event, self._open_person, discard)
                 case LinkCommanded():
                     await link(unit, message.event, self._open_person)
@@ -55,12 +55,13 @@ class CommandsHandler:
                     await trace(unit, message.event, self._open_number)
 
 
-async def _settle(
+async def settle(
     command: QuarantineCommanded,
     repository: Repository,
     unit: UnitOfWork,
     tell_rejections: TellRejections | None = None,
 ) -> None:
+    """Release or discard one entry, if it still waits."""
     data = command.data
     entry = await repository.entry(data.quarantine)
     if entry is None or entry.state != "waiting":

@@ -35,6 +35,11 @@ class ValidationSettings(BaseSettings):
     orphans_every_s: float = Field(
         default=3600.0, gt=0.0, description="seconds between looks for such objects"
     )
+    quarantine_days: float = Field(
+        default=90.0,
+        ge=1.0,
+        description="days after which what waits in quarantine, and nobody has decided about, is discarded",
+    )
     delete_every_s: float = Field(
         default=5.0, gt=0.0, description="seconds between looks for payloads that are to be deleted"
     )
