@@ -1,6 +1,18 @@
-"""Schema `portal`: who may sign in or call the API."""
+"""Schema `portal`: who may sign in or call the API, and what senders ask of it."""
 
-from sqlalchemy import Boolean, Column, LargeBinary, MetaData, Table, Text, Uuid
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment
@@ -78,3 +90,30 @@ subjects = Table(
     moment("at", now=True),
 )
 """What was asked in the name of a person: reports, erasures, rectifications."""
+
+commitments = Table(
+    "commitments",
+    metadata,
+    identifier(),  # of institution and transaction
+    Column("institution", Text, nullable=False),  # who sent what it asks about
+    Column("transaction_uid", Text, nullable=False),
+    Column("ae_title", Text, nullable=False),  # of the sender that asked, which is reported to
+    Column("called_ae", Text, nullable=False),  # as which Imex was asked, and reports
+    Column("instances", JSONB, nullable=False),  # pairs of SOP Class UID and SOP Instance UID
+    # open | decided: it is to be reported | reported | unreported: given up
+    Column("state", Text, nullable=False, server_default="open"),
+    moment("asked_at"),
+    moment("due_at"),  # what is not committed by then is no
+    Column("refused", JSONB),  # once decided: position in `instances`, failure reason, words
+    moment("decided_at", nullable=True),
+    moment("reported_at", nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),  # to report
+    Column("reason", Text, nullable=False, server_default=""),  # why it waits, or was given up
+    moment("next_at", nullable=True),  # when to look next
+    Column("leased_by", Text),
+    moment("lease_until", nullable=True),
+    UniqueConstraint("institution", "transaction_uid", name="uq_commitments_transaction"),
+    Index("ix_commitments_asked", "institution", "asked_at", "id"),
+    Index("ix_commitments_next", "next_at", postgresql_where=text("next_at IS NOT NULL")),
+)
+"""Storage commitments that senders ask of Imex, and what they were told."""

@@ -1,0 +1,1 @@
+"""Storage commitment for senders: yes only for what a receiving archive has itself committed."""
