@@ -61,6 +61,8 @@ CODINGS: dict[AuditAction, Coding] = {
     "request_made": Coding(*_ORDER, "C"),
     "request_decided": Coding(*_ORDER, "U"),
     "requests_viewed": Coding(*_QUERY, "E"),
+    "studies_queried": Coding(*_QUERY, "E"),
+    "studies_retrieved": Coding(*_TRANSFERRED, "C"),
     "hold_placed": Coding(*_ADMINISTRATION, "U"),
     "hold_lifted": Coding(*_ADMINISTRATION, "U"),
     "payloads_deleted": Coding("110105", "DICOM Study Deleted", "D"),

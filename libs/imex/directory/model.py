@@ -72,7 +72,7 @@ class Accepts(Part):
 class DicomEndpoint(Part):
     """A DICOM node that takes C-STORE."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"identity", "confirm"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"identity", "confirm", "query", "query_issuer"})
 
     name: fields.Token
     type: Literal["dicom"]
@@ -87,13 +87,21 @@ class DicomEndpoint(Part):
         description="What has to say that an instance is there: the answer to the C-STORE; a C-FIND "
         "afterwards; a storage commitment",
     )
+    query: bool = Field(
+        default=False,
+        description="Whether Imex asks it for studies that somebody requests of the institution: C-FIND, C-MOVE",
+    )
+    query_issuer: fields.Text | None = Field(
+        default=None,
+        description="Who issued Patient IDs that it tells without an issuer; the institution where left out",
+    )
 
 
 class DicomwebEndpoint(Part):
     """A DICOMweb server that takes STOW-RS at its base URL (PS3.18)."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"identity", "confirm", "oauth2", "request_instances", "request_mb"}
+        {"identity", "confirm", "oauth2", "request_instances", "request_mb", "query", "query_issuer"}
     )
 
     name: fields.Token
@@ -112,6 +120,15 @@ class DicomwebEndpoint(Part):
     )
     request_mb: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=64, description="Megabytes in one request, at most; a larger instance goes alone"
+    )
+    query: bool = Field(
+        default=False,
+        description="Whether Imex asks it for studies that somebody requests of the institution: QIDO-RS, "
+        "WADO-RS",
+    )
+    query_issuer: fields.Text | None = Field(
+        default=None,
+        description="Who issued Patient IDs that it tells without an issuer; the institution where left out",
     )
 
 
@@ -196,6 +213,7 @@ class Agreement(Part):
             "sensitive",
             "retain_days",
             "requests",
+            "returns",
         }
     )
 
@@ -224,6 +242,12 @@ class Agreement(Part):
     requests: Literal["manual", "automatic"] = Field(
         default="manual",
         description="Whether people grant what a recipient asks its source for",
+    )
+    returns: Literal["automatic", "addressed"] | None = Field(
+        default=None,
+        description="Of results that recipients make: they go back by themselves (and the share is refused "
+        "where no agreement covers the way back), or only where addressed; left out: by themselves where an "
+        "agreement covers the way back",
     )
     retain_days: Annotated[int, Field(ge=0, le=36_500)] | Literal["hold"] | None = Field(
         default=None,

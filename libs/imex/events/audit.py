@@ -21,6 +21,7 @@ AuditAction = Literal[
     "share_recalled", "share_corrected", "correction_acknowledged", "corrections_viewed",
     "subject_reported", "subject_erased", "subject_rectified",  # the rights of a person
     "request_made", "request_decided", "requests_viewed",  # one institution asking another for studies
+    "studies_queried", "studies_retrieved",  # a holder's archive was asked, or sent what was asked for
     "hold_placed", "hold_lifted", "payloads_deleted",  # legal hold, and the end of retention
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",

@@ -15,6 +15,7 @@ from imex.events import (
     instances,
     manifests,
     retention,
+    retrievals,
     shares,
     validations,
 )
@@ -85,6 +86,8 @@ _DELIVERIES: tuple[EventClass, ...] = (
     deliveries.DeliveryCompleted,
     deliveries.DeliveryEnded,
     deliveries.DeliverySteered,
+    retrievals.RetrievalMatched,
+    retrievals.RetrievalProgressed,
 )
 _COMMANDS: tuple[EventClass, ...] = (
     commands.ShareCommanded,
@@ -172,6 +175,12 @@ TOPICS: tuple[Topic, ...] = (
         name="retention", family="retention", owner="routing", events=(retention.RetentionEnded,),
         key="study", consumers=("validation",), partitions=STUDY_PARTITIONS, retention_ms=7 * _DAY_MS,
         description="Studies whose payloads nobody needs any more.",
+    ),
+    Topic(
+        name="retrievals", family="retrievals", owner="routing",
+        events=(retrievals.RetrievalOrdered, retrievals.RetrievalWithdrawn),
+        key="study", consumers=("delivery",), partitions=4, retention_ms=7 * _DAY_MS, identifying=True,
+        description="What is to be fetched from holders, to answer requests.",
     ),
     Topic(
         name="commands", family="commands", owner="portal", events=_COMMANDS, key="study",

@@ -242,7 +242,7 @@ class SubjectCommanded(Event[SubjectCommandedData]):
 class RequestCommandedData(Payload):
     """A wish of one institution for studies of another, or what is decided of it."""
 
-    command: Literal["make", "grant", "refuse", "withdraw"]
+    command: Literal["make", "grant", "refuse", "withdraw", "retry"]
     request: UUID = Field(description="of this request; what `wanted` is sealed for")
     requester: OdsCode = Field(description="who wants the studies")
     holder: OdsCode = Field(description="who has sent them, or has them")

@@ -30,6 +30,8 @@ class Origin:
     called: Called
     calling_ae: str
     called_ae: str
+    retrieved: bool = False
+    """Imex has fetched all of it itself (PS3.18 10.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Stored:
     size: int
     digest: str
     received_at: datetime
+    retrieved: bool = False
+    """It answers what Imex asked for: nobody addressed it."""
 
 
 def object_key(source: str, instance: UUID, at: datetime) -> str:
@@ -65,6 +69,7 @@ def metadata(origin: Origin, stored: Stored) -> dict[str, str]:
         "transfer-syntax": stored.transfer_syntax,
         "received-at": stored.received_at.isoformat(),
         "digest": stored.digest,
+        "retrieved": "yes" if stored.retrieved else "",
     }
     return {name: _NOT_PRINTABLE.sub("?", value).strip() for name, value in facts.items() if value}
 
@@ -136,6 +141,7 @@ def received_data(
         conformance=_conformance(header),
         burned_in=clean(elements.burned_in, _SHORT_CHARS),
         stated_instances=_count(elements.study_instances),
+        retrieved=stored.retrieved,
     )
 
 

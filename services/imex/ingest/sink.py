@@ -15,7 +15,7 @@ from imex.events.ids import root_traceparent
 from imex.events.instances import InstanceReceived
 from imex.ingest.association import Carried, TooManyStudies
 from imex.ingest.budget import BudgetExhausted
-from imex.ingest.decide import lane_of, study_of
+from imex.ingest.decide import is_retrieved, lane_of, study_of
 from imex.ingest.meters import LimitName
 from imex.ingest.ports import Surroundings
 from imex.ingest.received import Origin, Stored, identity_of, metadata, object_key, received_data
@@ -75,6 +75,7 @@ class InstanceSink:
             size=0,
             digest="",
             received_at=now,
+            retrieved=origin.retrieved or is_retrieved(command, around.own_ae_title),
         )
         self._scanner = HeaderScanner(command.transfer_syntax)
         self._dataset_hash = hashlib.sha256()
@@ -115,8 +116,14 @@ class InstanceSink:
         lane = self._around.lanes.known(source, header.elements.study_uid)
         if lane is None:
             sop_class = self._stored.sop_class_uid
-            lane = lane_of(self._index, source, self._origin.called, header, sop_class)
+            lane = self._chosen(header, sop_class)
         return lane == "express"
+
+    def _chosen(self, header: Header, sop_class: str) -> Lane:
+        """Earlier studies that were asked for keep nobody's emergency waiting."""
+        if self._stored.retrieved:
+            return "bulk"
+        return lane_of(self._index, self._origin.source, self._origin.called, header, sop_class)
 
     async def _stream(self, chunk: memoryview | bytes) -> None:
         """From here on the data set is too large for one PUT."""
@@ -203,7 +210,7 @@ class InstanceSink:
         lane = self._lane = around.lanes.lane(
             source,
             study_uid,
-            lambda: lane_of(self._index, source, self._origin.called, header, self._stored.sop_class_uid),
+            lambda: self._chosen(header, self._stored.sop_class_uid),
         )
         words = around.fill.refusal(lane)
         if words is not None:

@@ -32,7 +32,8 @@ def heard(study: Study, facts: InstanceFacts, recorded_at: datetime, *, by_new_a
     """Any event of one of its instances: activity, and how it was addressed.
 
     A new association after the study was closed is a new passage: somebody sends it once more. Once its
-    payloads are gone it begins anew.
+    payloads are gone it begins anew. What Imex has fetched itself nobody sent: it is addressed to no
+    rule, and opens no passage.
     """
     again = by_new_association and study.closed_at is not None and study.due_at is None
     anew = study.disposed_at is not None
@@ -42,10 +43,10 @@ def heard(study: Study, facts: InstanceFacts, recorded_at: datetime, *, by_new_a
         first_validated_at=None if anew else study.first_validated_at,
         last_activity_at=max(study.last_activity_at, facts.received_at),
         seen_at=max(study.seen_at, recorded_at),
-        standing=study.standing or facts.recipient is None,
+        standing=study.standing or (facts.recipient is None and not facts.retrieved),
         recipients=study.recipients | ({facts.recipient} if facts.recipient else frozenset()),
         called_ae=study.called_ae or facts.called_ae,
-        passage=study.passage + 1 if again else study.passage,
+        passage=study.passage + 1 if again and not facts.retrieved else study.passage,
         closed_at=None if again else study.closed_at,
         expired_at=None if again else study.expired_at,
         expires_at=recorded_at + STUDY_KEPT if again else study.expires_at,
@@ -137,7 +138,7 @@ def due(study: Study, shares: Collection[Share], default_quiet_s: float) -> date
 
 def due_again(study: Study, share: Share) -> Study:
     """A closed study is looked at once more, so that a new share of it is handed over."""
-    if share.state != "collecting" or study.due_at is not None:
+    if share.complete or not share.live or share.state == "requested" or study.due_at is not None:
         return study
     return replace(study, due_at=study.seen_at)
 
@@ -176,14 +177,15 @@ def whole(study: Study, share: Share, default_quiet_s: float, *, series_there: b
 def finished(study: Study, shares: Collection[Share], at: datetime) -> Study:
     """What a study's shares say about it, after anything has happened to them.
 
-    A study expires only while nothing addresses it; its passage has ended once it is closed and nothing
-    is under way for any of its shares.
+    A study expires only while nothing addresses it, or nothing but its results; its passage has ended once it
+    is closed and nothing is under way for any of its shares.
     """
+    addressed = any(share.origin != "return" or not share.left_out for share in shares)
     ended = study.due_at is None and all(share.state in SETTLED_STATES for share in shares)
     return replace(
         study,
-        expires_at=None if shares else study.expires_at,
-        expired_at=None if shares else study.expired_at,
+        expires_at=None if addressed else study.expires_at or study.first_received_at + STUDY_KEPT,
+        expired_at=None if addressed else study.expired_at,
         settled_at=(study.settled_at or at) if ended else None,
     )
 

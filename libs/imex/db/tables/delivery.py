@@ -399,5 +399,53 @@ endpoint_tests = Table(
 )
 """Tests of endpoints, one at a time for each; the newest few are kept."""
 
+retrievals = Table(
+    "retrievals",
+    metadata,
+    identifier(),  # of the request
+    Column("order_number", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("endpoints", JSONB, nullable=False),  # names, in the order in which they are asked
+    Column(
+        "asked", JSONB, nullable=False, server_default="[]"
+    ),  # of these, those that have answered
+    Column("wanted", JSONB),  # sealed: of whom, or which study; None once it has ended
+    Column("modality", Text),
+    Column("studied_from", Text),
+    Column("studied_until", Text),
+    Column("modalities", JSONB),  # the only ones to fetch; None: any
+    Column("most", Integer, nullable=False),
+    Column("held", JSONB, nullable=False),  # study to the number of its instances that are here
+    Column("priority", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting | running | ended
+    Column("outcome", Text),  # complete | partial | failed | nothing found
+    Column(
+        "said", JSONB, nullable=False, server_default="[]"
+    ),  # in words, what archives could not
+    Column("failures", Integer, nullable=False, server_default="0"),  # in a row, without progress
+    moment("failing_since", nullable=True),
+    moment("next_attempt_at", nullable=True),
+    Column("leased_by", Text),
+    moment("lease_until", nullable=True),
+    moment("ordered_at", now=True),
+    moment("expires_at"),
+    Index("ix_retrievals_due", "next_attempt_at", postgresql_where=text("state <> 'ended'")),
+)
+"""What is fetched from holders' archives to answer requests: one durable job for each request."""
+
+retrieval_studies = Table(
+    "retrieval_studies",
+    metadata,
+    Column("request", Uuid, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    Column("studied", Text, nullable=False, server_default=""),  # YYYYMMDD: the newest come first
+    Column("state", Text, nullable=False),  # waiting | fetched | held | failed
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("instances", Integer, nullable=False, server_default="0"),
+    Column("failed", Integer, nullable=False, server_default="0"),
+)
+"""What archives have of what was asked for, and what became of it."""
+
 subject_findings = subject_findings_table(metadata)
 """What was found, erased, rectified and kept of persons, for whoever asked."""

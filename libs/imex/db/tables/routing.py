@@ -181,7 +181,7 @@ shares = Table(
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
     Column("priority", Text, nullable=False),
-    Column("origin", Text, nullable=False),  # rule | called | command
+    Column("origin", Text, nullable=False),  # rule | called | command | prior | return
     Column("rule", Text),
     Column("agreement", Text),
     Column("legal_basis", Text),
@@ -221,12 +221,20 @@ shares = Table(
     moment("completion_asked_at", nullable=True),  # a person said that it is complete
     Column("priors_due", Boolean, nullable=False, server_default="false"),  # not looked for yet
     Column("result_due", Boolean, nullable=False, server_default="false"),  # of whose share is it a result?
+    Column("left_out", JSONB),  # what of its study it does not carry, counted; None: nothing
+    Column("given_study_uid", Text),  # how its recipient knows a study that it gets de-identified
     Column("legal_hold", Boolean, nullable=False, server_default="false"),  # payloads stay until lifted
     Column("retain_days", Integer),  # that payloads stay after its end; None: the usual
     moment("disposed_at", nullable=True),  # its payloads are gone
     Column("at_disposal", JSONB),  # what was counted of its study then
+    Column("reached", ARRAY(Text), nullable=False, server_default="{}"),  # endpoints that have some
     UniqueConstraint("source", "study_uid", "recipient", "purpose", "episode"),
     Index("ix_shares_study_uid", "study_uid"),
+    Index(
+        "ix_shares_given_study_uid",
+        "given_study_uid",
+        postgresql_where=text("given_study_uid IS NOT NULL"),
+    ),
     Index(
         "ix_shares_agreement",
         "agreement",
@@ -367,6 +375,19 @@ requests = Table(
     moment("made_at"),
     moment("decided_at", nullable=True),
     moment("expires_at"),
+    Column("granted_by", Text),  # while it waits for its first share, too; for the holder's people alone
+    moment("granted_at", nullable=True),
+    Column("grant_words", Text, nullable=False, server_default=""),
+    moment("looked_at", nullable=True),  # when studies for it were last looked for
+    Column("retrieval", Text),  # asking | retrieving | complete | partial | failed | nothing found
+    Column("retrieval_words", Text, nullable=False, server_default=""),
+    Column("retrieval_order", Integer, nullable=False, server_default=text("0")),
+    Index(
+        "ix_requests_waiting",
+        "looked_at",
+        postgresql_where=text("state = 'open' AND granted_at IS NOT NULL"),
+    ),
+    Index("ix_requests_wanted", "expires_at", postgresql_where=text("wanted IS NOT NULL")),
     Index("ix_requests_requester", "requester", "made_at", "id"),
     Index("ix_requests_holder", "holder", "made_at", "id"),
     Index("ix_requests_expiry", "expires_at", postgresql_where=text("state = 'open'")),
@@ -381,6 +402,19 @@ request_shares = Table(
     Index("ix_request_shares_share", "share"),
 )
 """What was shared in answer."""
+
+request_studies = Table(
+    "request_studies",
+    metadata,
+    Column("request", Uuid, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("study_uid", Text, primary_key=True),
+    Column("endpoint", Text, nullable=False),
+    moment("looked_at", nullable=True),
+    moment("shared_at", nullable=True),  # when it was decided about, whatever came of it
+    Index("ix_request_studies_due", "source", "study_uid", postgresql_where=text("shared_at IS NULL")),
+)
+"""What holders' archives said they have of what was asked for: shared once it is here."""
 
 disposed = Table(
     "disposed",
@@ -453,6 +487,19 @@ corrected_instances = Table(
 )
 """Which instances a recall takes back."""
 
+note_deliveries = Table(
+    "note_deliveries",
+    metadata,
+    Column("delivery", Uuid, primary_key=True),
+    Column("correction", Uuid, nullable=False),
+    Column("share", Uuid, nullable=False),
+    # notifying: it is under way | notified: the note is there | unreached: it could not be delivered
+    Column("state", Text, nullable=False, server_default="notifying"),
+    Column("reason", Text, nullable=False, server_default=""),
+    Index("ix_note_deliveries_share", "share", "correction"),
+)
+"""Deliveries that carry a rejection note alone: one to each endpoint that has images of the share."""
+
 corrected_shares = Table(
     "corrected_shares",
     metadata,
@@ -463,7 +510,7 @@ corrected_shares = Table(
     # told: where no note can go, people read of it | unreached: it could not be delivered
     Column("state", Text, nullable=False),
     Column("reason", Text, nullable=False, server_default=""),
-    Column("delivery", Uuid),  # that carries the note alone; None: with the share's own
+    Column("delivery", Uuid),  # that carries the note alone, or the first of them; None: with the share's own
     moment("at"),
     moment("notified_at", nullable=True),
     moment("acknowledged_at", nullable=True),
