@@ -340,3 +340,36 @@ async def test_a_recall_of_one_reaches_a_delivery_that_had_failed(world: World) 
     [told] = [one for one in world.said(ManifestAnnotated) if any(i.disputes for i in one.data.instances)]
     assert [one.sop_instance_uid for one in told.data.instances] == ["1.2.3.1.1"]
     assert len(world.said(ManifestClosed)) == closed, "nobody had it tried again"
+
+
+async def test_notes_go_to_every_endpoint_that_has_images(empty_database_url: str) -> None:
+    """One image went to the first endpoint, then the rest was rerouted to another one."""
+    more = "{name: archive, type: dicom, ae_title: RT3_ARCHIVE, host: 127.0.0.1, port: 4244}"
+    pacs = "{name: pacs, type: dicom, ae_title: RT3_PACS, host: 127.0.0.1, port: 4243}"
+    directory = HOSPITALS + AGREED + TO_B
+    assert pacs in directory
+    async with routing_world(empty_database_url, directory.replace(pacs, f"{pacs}, {more}")) as world:
+        sending = Sending(world)
+        await world.validated(*sending.accepted(1, 2), sending.over(2))
+        await world.quiet()
+        (there,) = world.parts()
+        one, two = there.instances
+        await world.delivered(world.progressed(there, [one], {}))
+        elsewhere = there.model_copy(update={"endpoint": "archive"})
+        await world.delivered(world.steered(elsewhere, "reroute", from_endpoint="pacs"))
+        await world.delivered(world.progressed(elsewhere, [two], {}), world.completed(elsewhere, 2))
+        assert (await world.share()).state == "delivered"
+        source = Correcting(world)
+        await source.command()
+        await source.turn()
+        notes = {part.endpoint: part for part in source.of_notes()}
+        assert set(notes) == {"pacs", "archive"}
+        assert notes["pacs"].delivery != notes["archive"].delivery
+        archive = notes["archive"]
+        await world.delivered(world.progressed(archive, archive.instances, {}), world.completed(archive, 1))
+        assert (await source.concerned())["RT3"].state == "notifying"
+        await world.delivered(world.ended(notes["pacs"], "expired", "nobody answers"))
+        assert (await source.concerned())["RT3"].reason == "nobody answers"
+        await world.delivered(world.progressed(notes["pacs"], notes["pacs"].instances, {}))
+        assert (await source.concerned())["RT3"].state == "notified"
+        assert (await world.share()).confirmed == 2, "the notes are none of the share's images"

@@ -163,6 +163,8 @@ class Share:
     @property
     def study(self) -> StudyKey:
         """The study it carries."""
+    reached: tuple[str, ...] = ()
+    """The recipient's endpoints that have confirmed some of it, and those it was rerouted to."""
         return self.source, self.study_uid
 
     @property

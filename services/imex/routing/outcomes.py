@@ -108,10 +108,16 @@ def _steered(docket: Docket, study: Study, share: Share, fact: DeliverySteered) 
     details = {"endpoint": data.endpoint, **of_all, **before}
     docket.note(share, _STEPS[data.command], cause, reason=data.reason, details=details)
     if data.command in _TRY_AGAIN and not data.whole_destination and share.disposed_at is None:
+    if data.command == "reroute" and share.state != "delivered":
+        share = docket.put(replace(share, reached=_with(share.reached, data.endpoint)))
         _resume(docket, study, share, cause)
 
 
 _TRY_AGAIN = frozenset({"retry", "reroute"})
+def _with(endpoints: Sequence[str], another: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*endpoints, another)))
+
+
 _STEPS = {"pause": "paused", "resume": "resumed", "retry": "retried", "reroute": "rerouted"}
 _ENDINGS = {"failed": Fact.GIVEN_UP, "expired": Fact.TIMED_OUT, "cancelled": Fact.CALLED_OFF}
 
@@ -161,7 +167,13 @@ def _images(docket: Docket, share: Share, fact: DeliveryProgressed, cause: Cause
     if not confirmed:
         return
     newest = max(confirmed)
-    share = docket.put(replace(share, last_image_at=max(share.last_image_at or newest, newest)))
+    share = docket.put(
+        replace(
+            share,
+            last_image_at=max(share.last_image_at or newest, newest),
+            reached=_with(share.reached, fact.data.endpoint),
+        )
+    )
     if share.first_image_at is not None or not share.live:
         return
     share = docket.put(replace(share, first_image_at=min(confirmed)))

@@ -24,7 +24,7 @@ PART_INSTANCES = 200
 _STUDY_FIELDS = tuple(field.name for field in fields(Study))
 _STUDY_SETS = frozenset({"modalities", "sop_classes", "body_parts", "recipients", "series_descriptions"})
 _SHARE_FIELDS = tuple(field.name for field in fields(Share))
-_SHARE_LISTS = ("controllers", "processors")
+_SHARE_LISTS = ("controllers", "processors", "reached")
 _INSTANCE_COLUMNS = (
     "source", "sop_instance_uid", "study_uid", "series_uid", "sop_class_uid", "transfer_syntax", "modality",
     "object_key", "size", "digest", "directory_version", "received_at",

@@ -8,7 +8,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import receipts
-from imex.db.tables.routing import corrected_shares, shares
+from imex.db.tables.routing import corrected_shares, note_deliveries, shares
 from imex.portal.queries.veil import unveiled
 from imex.portal.scope import Scope
 
@@ -67,6 +67,7 @@ async def of_share(connection: AsyncConnection, scope: Scope, share: UUID) -> di
             .where(scope.either(shares.c.source, shares.c.recipient))
             # one of a rejection note alone is none of the images'
             .where(~exists().where(corrected_shares.c.delivery == receipts.c.delivery))
+            .where(~exists().where(note_deliveries.c.delivery == receipts.c.delivery))
             .order_by(receipts.c.at.desc(), receipts.c.revision.desc())
             .limit(1)
         )

@@ -8,7 +8,8 @@ import structlog
 from sqlalchemy import Row, exists, func, select, text, update
 
 from imex.db import Database, UnitOfWork
-from imex.db.tables.routing import corrected_instances, corrected_shares, corrections
+from imex.db.bulk import insert_rows
+from imex.db.tables.routing import corrected_instances, corrected_shares, corrections, note_deliveries
 from imex.dicom.rejection import EXPLICIT, KEY_OBJECT_SELECTION, About, Reference, write_note
 from imex.events import ids
 from imex.events.manifests import (
@@ -20,7 +21,7 @@ from imex.events.manifests import (
 )
 from imex.routing import notices, publish
 from imex.routing.corrections.hearing import heard
-from imex.routing.corrections.opening import CannotCorrect, Opening, note_delivery, note_name
+from imex.routing.corrections.opening import CannotCorrect, Opening, note_delivery, note_name, where_it_is
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.sitting import locked
@@ -185,21 +186,28 @@ class Notes:
     async def _hand_over(
         self, unit: UnitOfWork, due: Row[Any], share: Share, instance: ManifestInstance
     ) -> None:
-        delivery = note_delivery(due.id, share.id)
-        endpoint = self._around.index().endpoint_for(share.recipient, share.endpoint)
         k = corrected_shares.c
         mine = (k.correction == due.id, k.share == share.id)
-        if endpoint is None:
-            words = f"{share.recipient} has no endpoint {share.endpoint} in the directory any more"
-            await unit.connection.execute(
-                update(corrected_shares).where(*mine).values(state="unreached", reason=words)
-            )
-            return
-        for event in manifest_of_note(share, due.id, endpoint.name, instance, self._agreement(share), due.at):
-            unit.publish(event)
-        await unit.connection.execute(
-            update(corrected_shares).where(*mine).values(state="notifying", delivery=delivery)
-        )
+        rows = []
+        for name in where_it_is(share):
+            endpoint = self._around.index().endpoint_for(share.recipient, name)
+            delivery = note_delivery(due.id, share, endpoint.name if endpoint else name or "")
+            row = {"delivery": delivery, "correction": due.id, "share": share.id}
+            if endpoint is None:
+                words = f"{share.recipient} has no endpoint {name} in the directory any more"
+                rows.append({**row, "state": "unreached", "reason": words})
+            elif endpoint.type != "inbox":
+                rows.append({**row, "state": "notifying", "reason": ""})
+                agreement = self._agreement(share)
+                for event in manifest_of_note(share, due.id, endpoint.name, instance, agreement, due.at):
+                    unit.publish(event)
+        await insert_rows(unit.connection, note_deliveries, rows, conflict="skip")
+        under_way = [row for row in rows if row["state"] == "notifying"]
+        told = under_way or rows
+        values = {name: told[0][name] for name in ("state", "reason")} if told else {"state": "told"}
+        if under_way:
+            values["delivery"] = under_way[0]["delivery"]
+        await unit.connection.execute(update(corrected_shares).where(*mine).values(values))
 
     def _agreement(self, share: Share) -> str | None:
         """The share's, as long as it can be found: it says how what leaves is changed.
@@ -269,7 +277,7 @@ def manifest_of_note(  # noqa: PLR0917  what it says
     share: Share, correction: Any, endpoint: str, instance: ManifestInstance, agreement: str | None, at: Any
 ) -> tuple[ManifestIssued, ManifestClosed]:
     """A delivery of one note. Pure."""
-    delivery = note_delivery(correction, share.id)
+    delivery = note_delivery(correction, share, endpoint)
     about: dict[str, Any] = {
         "source": share.source,
         "study_uid": share.study_uid,

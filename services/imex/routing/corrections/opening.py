@@ -188,8 +188,9 @@ class Opening:
         await insert_rows(self._unit.connection, corrected_instances, rows, conflict="skip")
 
     def _is_inbox(self, share: Share) -> bool:
-        endpoint = self._index.endpoint_for(share.recipient, share.endpoint)
-        return endpoint is not None and endpoint.type == "inbox"
+        """Whether no endpoint that has some of it takes a note."""
+        endpoints = [self._index.endpoint_for(share.recipient, name) for name in where_it_is(share)]
+        return all(endpoint is not None and endpoint.type == "inbox" for endpoint in endpoints)
 
     async def _tell(
         self,
@@ -250,7 +251,7 @@ class Opening:
             self._unit.publish(event)
         if share.live and share.complete and share.confirmed < share.handed:
             # delivery settles what is left, and writes a receipt that names what is not sent
-            return await self._hand_over.close(study, share, cause)
+            return await self._hand_over.close(share, cause)
         return share
 
     def _row(
@@ -260,7 +261,7 @@ class Opening:
         if asked.kind == "recall" and state == "told":
             reason = NO_NOTE_THERE if inbox else TOO_MANY
         now = self._docket.get(share.id) or share  # it may just have been revoked
-        by_itself = state == "due" and goes_with_share(now, sent_by_source=asked.heard)
+        by_itself = state == "due" and goes_with_share(now, sent_by_source=asked.heard) and not elsewhere(now)
         return {
             "correction": asked.id,
             "share": share.id,
@@ -288,9 +289,20 @@ def note_name(correction: UUID) -> UUID:
     return ids.derived("rejection note", str(correction))
 
 
-def note_delivery(correction: UUID, share: UUID) -> UUID:
-    """The delivery that carries a note alone."""
-    return ids.derived("note delivery", str(correction), str(share))
+def note_delivery(correction: UUID, share: Share, endpoint: str) -> UUID:
+    """The delivery that carries a note alone to an endpoint."""
+    elsewhere = () if endpoint == (share.endpoint or endpoint) else (endpoint,)
+    return ids.derived("note delivery", str(correction), str(share.id), *elsewhere)
+
+
+def elsewhere(share: Share) -> bool:
+    """Whether an endpoint has some of it to which nothing more of it goes."""
+    return len(share.reached) > 1
+
+
+def where_it_is(share: Share) -> tuple[str | None, ...]:
+    """The endpoints that have images of it or are about to; while none has, the one it was meant for."""
+    return share.reached or (share.endpoint,)
 
 
 def _note_uid(asked: Correction) -> str:

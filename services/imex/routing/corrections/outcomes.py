@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
-from imex.db.tables.routing import corrected_shares
+from imex.db.tables.routing import corrected_shares, note_deliveries
 from imex.events import ids
 from imex.events.deliveries import (
     DeliveryAttempted,
@@ -28,8 +29,11 @@ async def of_notes(unit: UnitOfWork, docket: Docket, facts: Sequence[DeliveryFac
     strange = {fact.data.delivery for fact in facts if not _is_own(docket, fact)}
     if not strange:
         return {}
+    k, n = corrected_shares.c, note_deliveries.c
     rows = await unit.connection.execute(
-        select(corrected_shares).where(corrected_shares.c.delivery.in_(strange))
+        select(n.delivery, n.correction, n.share)
+        .where(n.delivery.in_(strange))
+        .union(select(k.delivery, k.correction, k.share).where(k.delivery.in_(strange)))
     )
     return {row.delivery: row for row in rows}
 
@@ -43,13 +47,19 @@ def _is_own(docket: Docket, fact: DeliveryFact) -> bool:
 async def take_note(
     unit: UnitOfWork, docket: Docket, notes: dict[UUID, Row[Any]], facts: Iterable[DeliveryFact]
 ) -> None:
-    """Write how far the notes have come; a confirmed one stays so."""
+    """Write how far the notes have come; a confirmed one stays so.
+
+    A share whose images went to several endpoints has been notified when all of them have the note.
+    """
     for fact in facts:
         row = notes[fact.data.delivery]
         state, reason = said(fact)
         if state is None:
             continue
+        if not await _put(unit, row, state, reason):
+            continue
         c = corrected_shares.c
+        state, reason = await _come_to(unit, row)
         values: dict[str, Any] = {"state": state, "reason": reason}
         if state == "notified":
             values["notified_at"] = fact.time
@@ -63,6 +73,34 @@ async def take_note(
             cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
             step = "recall_notified" if state == "notified" else "recall_unreached"
             docket.note(share, step, cause, reason=reason)
+
+
+async def _put(unit: UnitOfWork, row: Row[Any], state: str, reason: str) -> bool:
+    """Whether it is news of that delivery."""
+    n = note_deliveries.c
+    names = {"delivery": row.delivery, "correction": row.correction, "share": row.share}
+    await unit.connection.execute(insert(note_deliveries).values(names).on_conflict_do_nothing())
+    changed = await unit.connection.execute(
+        update(note_deliveries)
+        .where(n.delivery == row.delivery, n.state != "notified")
+        .values(state=state, reason=reason)
+    )
+    return changed.rowcount == 1
+
+
+async def _come_to(unit: UnitOfWork, row: Row[Any]) -> tuple[str, str]:
+    """What the deliveries of one note to one recipient have come to together, and why no further."""
+    n = note_deliveries.c
+    found = await unit.connection.execute(
+        select(n.state, n.reason).where(n.correction == row.correction, n.share == row.share)
+    )
+    reasons: dict[str, str] = {}
+    for one in found:
+        reasons[one.state] = reasons.get(one.state) or one.reason
+    return next((state, reasons[state]) for state in _LEAST_FIRST if state in reasons)
+
+
+_LEAST_FIRST = ("notifying", "unreached", "notified")
 
 
 def said(fact: DeliveryFact) -> tuple[str | None, str]:

@@ -1,5 +1,9 @@
 """delivery mends."""
 
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
 revision = "0028"
 down_revision = "0027"
 branch_labels = None
@@ -8,3 +12,19 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    op.add_column(
+        "shares",
+        sa.Column("reached", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
+        schema="routing",
+    )
+    op.create_table(
+        "note_deliveries",
+        sa.Column("delivery", sa.Uuid(), nullable=False),
+        sa.Column("correction", sa.Uuid(), nullable=False),
+        sa.Column("share", sa.Uuid(), nullable=False),
+        sa.Column("state", sa.Text(), server_default="notifying", nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("delivery"),
+        schema="routing",
+    )
+    op.create_index("ix_note_deliveries_share", "note_deliveries", ["share", "correction"], schema="routing")
