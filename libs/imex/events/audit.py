@@ -22,6 +22,7 @@ AuditAction = Literal[
     "subject_reported", "subject_erased", "subject_rectified",  # the rights of a person
     "request_made", "request_decided", "requests_viewed",  # one institution asking another for studies
     "studies_queried", "studies_retrieved",  # a holder's archive was asked, or sent what was asked for
+    "commitment_asked", "commitment_told", "commitments_viewed",  # storage commitments asked of Imex
     "hold_placed", "hold_lifted", "payloads_deleted",  # legal hold, and the end of retention
     "instances_sent",         # an attempt carried images to a recipient
     "share_delivered",
