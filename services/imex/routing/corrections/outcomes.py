@@ -1,10 +1,10 @@
 """What delivery says of rejection notes that go in deliveries of their own."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
@@ -21,10 +21,21 @@ from imex.routing import publish
 from imex.routing.docket import DELIVERY, Docket
 from imex.routing.publish import Cause
 
+
+class NoteDelivery(NamedTuple):
+    """A delivery that carries a note alone."""
+
+    delivery: UUID
+    correction: UUID
+    share: UUID
+
+
 DeliveryFact = DeliveryAttempted | DeliveryProgressed | DeliveryCompleted | DeliveryEnded | DeliverySteered
 
 
-async def of_notes(unit: UnitOfWork, docket: Docket, facts: Sequence[DeliveryFact]) -> dict[UUID, Row[Any]]:
+async def of_notes(
+    unit: UnitOfWork, docket: Docket, facts: Sequence[DeliveryFact]
+) -> dict[UUID, NoteDelivery]:
     """The deliveries among these that carry a note alone, with their rows."""
     strange = {fact.data.delivery for fact in facts if not _is_own(docket, fact)}
     if not strange:
@@ -35,7 +46,7 @@ async def of_notes(unit: UnitOfWork, docket: Docket, facts: Sequence[DeliveryFac
         .where(n.delivery.in_(strange))
         .union(select(k.delivery, k.correction, k.share).where(k.delivery.in_(strange)))
     )
-    return {row.delivery: row for row in rows}
+    return {row.delivery: NoteDelivery(*row) for row in rows}
 
 
 def _is_own(docket: Docket, fact: DeliveryFact) -> bool:
@@ -45,7 +56,7 @@ def _is_own(docket: Docket, fact: DeliveryFact) -> bool:
 
 
 async def take_note(
-    unit: UnitOfWork, docket: Docket, notes: dict[UUID, Row[Any]], facts: Iterable[DeliveryFact]
+    unit: UnitOfWork, docket: Docket, notes: dict[UUID, NoteDelivery], facts: Iterable[DeliveryFact]
 ) -> None:
     """Write how far the notes have come; a confirmed one stays so.
 
@@ -75,7 +86,7 @@ async def take_note(
             docket.note(share, step, cause, reason=reason)
 
 
-async def _put(unit: UnitOfWork, row: Row[Any], state: str, reason: str) -> bool:
+async def _put(unit: UnitOfWork, row: NoteDelivery, state: str, reason: str) -> bool:
     """Whether it is news of that delivery."""
     n = note_deliveries.c
     names = {"delivery": row.delivery, "correction": row.correction, "share": row.share}
@@ -88,7 +99,7 @@ async def _put(unit: UnitOfWork, row: Row[Any], state: str, reason: str) -> bool
     return changed.rowcount == 1
 
 
-async def _come_to(unit: UnitOfWork, row: Row[Any]) -> tuple[str, str]:
+async def _come_to(unit: UnitOfWork, row: NoteDelivery) -> tuple[str, str]:
     """What the deliveries of one note to one recipient have come to together, and why no further."""
     n = note_deliveries.c
     found = await unit.connection.execute(
