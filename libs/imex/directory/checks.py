@@ -33,6 +33,16 @@ def check(directory: Directory) -> Iterator[Problem]:
     yield from _references(directory)
     yield from _rule_endpoints(directory)
     yield from _validation_checks(directory)
+    yield from _reports(directory)
+
+
+def _reports(directory: Directory) -> Iterator[Problem]:
+    for index, institution in enumerate(directory.institutions):
+        nodes = {endpoint.name for endpoint in institution.endpoints if endpoint.type == "dicom"}
+        for place, sender in enumerate(institution.senders):
+            if sender.report_to is not None and sender.report_to not in nodes:
+                loc: Location = ("institutions", index, "senders", place, "report_to")
+                yield Problem(loc, f"{sender.report_to!r} is no DICOM endpoint of {institution.code}")
 
 
 def _validation_checks(directory: Directory) -> Iterator[Problem]:

@@ -41,12 +41,24 @@ class Sender(Part):
     Without ``certificate`` it is one with the subject alternative name ``URI:urn:imex:institution:<code>``.
     """
 
+    LATER: ClassVar[frozenset[str]] = frozenset({"commitment", "report_to"})
+
     ae_title: fields.AETitle
     networks: tuple[fields.Network, ...] = ()
     certificate: fields.Certificate | None = Field(
         default=None,
         description="sha256:<hex> of its DER form, dns:<name> or uri:<URI> of its subject alternative names, "
         "or the common name of its subject",
+    )
+    commitment: bool = Field(
+        default=False,
+        description="Whether it may ask for storage commitments: yes is said only of what a receiving "
+        "archive has itself committed",
+    )
+    report_to: fields.Token | None = Field(
+        default=None,
+        description="The endpoint to which commitments are reported; the one with the sender's AE title "
+        "where left out",
     )
 
 
@@ -89,7 +101,7 @@ class DicomEndpoint(Part):
     )
     query: bool = Field(
         default=False,
-        description="Whether Imex asks it for studies that somebody requests of the institution: C-FIND, C-MOVE",
+        description="Whether Imex asks it for studies that are requested of the institution: C-FIND, C-MOVE",
     )
     query_issuer: fields.Text | None = Field(
         default=None,
@@ -123,7 +135,7 @@ class DicomwebEndpoint(Part):
     )
     query: bool = Field(
         default=False,
-        description="Whether Imex asks it for studies that somebody requests of the institution: QIDO-RS, "
+        description="Whether Imex asks it for studies that are requested of the institution: QIDO-RS, "
         "WADO-RS",
     )
     query_issuer: fields.Text | None = Field(

@@ -10,6 +10,7 @@ from imex.directory.errors import Location, Problem
 from imex.directory.index import DirectoryIndex, local_time
 from imex.directory.model import Agreement, Endpoint, Institution, Rule
 from imex.directory.policies import LEGAL_DUTIES, PURPOSES_OF_CARE, Alternate, Priority
+from imex.directory.reports import node_for_reports
 from imex.directory.selection import Filed
 
 KNOWN_PURPOSES = PURPOSES_OF_CARE | LEGAL_DUTIES | {"research", "ai"}
@@ -62,6 +63,13 @@ class _Covers:
 
 
 def _institution(loc: Location, institution: Institution) -> Iterator[Problem]:
+    for number, sender in enumerate(institution.senders):
+        if sender.commitment and node_for_reports(institution, sender) is None:
+            yield Problem(
+                (*loc, "senders", number, "commitment"),
+                "no DICOM endpoint to report to: name one in report_to; without one, reports go out on the "
+                "association of the question alone, while it is open",
+            )
     for number, endpoint in enumerate(institution.endpoints):
         identity = endpoint.identity
         if identity.unmapped != "hold" and "map" not in {identity.patient_id, identity.accession}:

@@ -62,7 +62,8 @@ institutions:
   - code: A1
     name: A
     kind: nhs
-    senders: [{ae_title: A, networks: [10.0.0.0/8], certificate: "dns:a.example"}]
+    senders: [{ae_title: A, networks: [10.0.0.0/8], certificate: "dns:a.example", \
+commitment: true, report_to: pacs}]
     endpoints:
       - {name: pacs, type: dicom, ae_title: A, host: a.example, port: 104, tls: false, identity: \
 {patient_id: map, unmapped: add-issuer}, accepts: {max_mbps: 2.5, sop_classes: [1.2.3], hours: "08:00-20:00"}}
@@ -176,6 +177,7 @@ def test_a_code_stays_as_it_was_written(code: str) -> None:
         ("code: RT3", "code: rqm", 8, "institutions[1].code", "in case only"),
         ("code: STROKE_NW", "code: IMEX", 19, "groups[0].code", "reserved"),
         ("quiet_s: 60", "endpoint: inbox", 23, "rules[0].endpoint", "no endpoint of RT3"),
+        ("{ae_title: RQM_PACS}", "{ae_title: RQM_PACS, report_to: x}", 5, "report_to", "no DICOM endpoint"),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_field(  # noqa: PLR0917 - one row of the table

@@ -123,6 +123,20 @@ def test_a_directory_that_means_what_it_says_has_none() -> None:
             ],
         ),
         (
+            "{code: RQM, name: A, kind: nhs}",
+            "{code: RQM, name: A, kind: nhs, senders: [{ae_title: RQM_PACS, commitment: true}]}",
+            [
+                "line 2: institutions[0].senders[0].commitment: no DICOM endpoint to report to: name one in "
+                "report_to; without one, reports go out on the association of the question alone, while it "
+                "is open"
+            ],
+        ),
+        (
+            "name: B, kind: nhs,",
+            "name: B, kind: nhs, senders: [{ae_title: B, commitment: true}],",
+            [],
+        ),
+        (
             "legal_basis: law",
             "legal_basis: law, modalities: MR",
             [],
