@@ -1,4 +1,7 @@
-"""DICOM upper layer and DIMSE for C-STORE and C-ECHO, acceptor and requestor, on asyncio (PS3.7, PS3.8)."""
+"""DICOM upper layer and DIMSE, acceptor and requestor, on asyncio (PS3.7, PS3.8).
+
+C-STORE and C-ECHO, and as an acceptor what a policy's services add (`imex.dimse.operations`).
+"""
 
 from imex.dimse.acceptor import Acceptor, Edge, serve
 from imex.dimse.errors import (
@@ -13,7 +16,9 @@ from imex.dimse.errors import (
     ProtocolError,
     Refused,
 )
+from imex.dimse.items import RoleSelection
 from imex.dimse.limits import Limits
+from imex.dimse.operations import Answer, Exchange, Operation, Service, SubOperations, Terms
 from imex.dimse.requestor import Association, connect, open_association
 from imex.dimse.service import (
     Accept,
@@ -34,6 +39,7 @@ __all__ = [
     "Acceptor",
     "AcceptorObserver",
     "AcceptorPolicy",
+    "Answer",
     "Association",
     "AssociationAborted",
     "AssociationHandler",
@@ -47,14 +53,20 @@ __all__ = [
     "DimseTimeout",
     "Edge",
     "Ended",
+    "Exchange",
     "Limits",
+    "Operation",
     "ProtocolError",
     "Refused",
     "Reject",
+    "RoleSelection",
+    "Service",
     "Status",
     "StoreCommand",
     "StoreResponse",
     "StoreSink",
+    "SubOperations",
+    "Terms",
     "connect",
     "open_association",
     "serve",

@@ -1,4 +1,4 @@
-"""Accepts associations (PS3.8 acceptor, PS3.4 storage and verification SCP)."""
+"""Accepts associations (PS3.8 acceptor, PS3.4 SCP of storage, verification and what a policy adds)."""
 
 import asyncio
 import contextlib
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from imex.dimse.arrival import Gate, Network, Peer, TurnedAway
 from imex.dimse.errors import AssociationAborted, ConnectionLost, DimseError, ProtocolError
+from imex.dimse.exchanging import Exchanges
 from imex.dimse.handshakes import Handshakes
 from imex.dimse.items import ContextOutcome
 from imex.dimse.limits import KIB, Limits
@@ -18,10 +19,12 @@ from imex.dimse.listening import Arrived, Listener
 from imex.dimse.memory import ReceiveMemory, SharedMemory
 from imex.dimse.negotiation import (
     accept_for,
+    answered_roles,
     choose_contexts,
     fragment_bytes,
     operations_window,
     unacceptable,
+    wants_returned,
 )
 from imex.dimse.pdu import AssociateReject, AssociateRequest
 from imex.dimse.service import (
@@ -33,7 +36,6 @@ from imex.dimse.service import (
     SilentObserver,
 )
 from imex.dimse.serving import Serving
-from imex.dimse.sop_classes import is_supported
 from imex.dimse.timing import Clock
 from imex.dimse.upper_layer import UpperLayer
 
@@ -311,7 +313,9 @@ class Acceptor:
             if layer.end is None:
                 layer.reject(AssociateReject(decision.result, decision.source, decision.reason))
             return
-        results = choose_contexts(request.contexts, is_supported)
+        terms = decision.terms
+        returned = wants_returned(request, terms)
+        results = choose_contexts(request.contexts, terms, returned)
         proposed = {context.id: context for context in request.contexts}
         contexts = {
             result.id: (proposed[result.id], result.transfer_syntax)
@@ -321,14 +325,19 @@ class Acceptor:
         fragments = 0
         try:
             fragments = fragment_bytes(request.user_information.max_length, self._limits)
-            layer.accept(accept_for(request, results, self._limits, decision.user_identity_response))
+            roles = answered_roles(request, terms, returned)
+            response = decision.user_identity_response
+            layer.accept(accept_for(request, results, self._limits, response, roles))
         except ProtocolError as error:
             layer.violated(error)
         except DimseError as error:
             log.debug("association ended before it began: %s", error)
         window = operations_window(request, self._limits)
+        exchanges = None
+        if terms.services:
+            exchanges = Exchanges(layer, terms, contexts, fragments, self._limits, returned)
         await Serving(
-            layer, decision.handler, contexts, fragments, self._limits, window[0] if window else 1
+            layer, decision.handler, contexts, fragments, self._limits, window[0] if window else 1, exchanges
         ).run()
 
     async def _admit(self, request: AssociationRequest) -> Accept | Reject:

@@ -1,6 +1,7 @@
-"""Command sets (PS3.7 annex E): group 0000 in Implicit VR Little Endian, what C-STORE and C-ECHO need."""
+"""Command sets (PS3.7 annex E): group 0000 in Implicit VR Little Endian, what the served operations need."""
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Final
 
@@ -29,6 +30,12 @@ class Tag(IntEnum):
     ERROR_COMMENT = 0x0902
     AFFECTED_SOP_INSTANCE_UID = 0x1000
     REQUESTED_SOP_INSTANCE_UID = 0x1001
+    EVENT_TYPE_ID = 0x1002
+    ACTION_TYPE_ID = 0x1008
+    REMAINING_SUB_OPERATIONS = 0x1020
+    COMPLETED_SUB_OPERATIONS = 0x1021
+    FAILED_SUB_OPERATIONS = 0x1022
+    WARNING_SUB_OPERATIONS = 0x1023
     MOVE_ORIGINATOR_AE = 0x1030
     MOVE_ORIGINATOR_MESSAGE_ID = 0x1031
 
@@ -38,8 +45,14 @@ class CommandField(IntEnum):
 
     C_STORE_RQ = 0x0001
     C_STORE_RSP = 0x8001
+    C_GET_RQ = 0x0010
+    C_FIND_RQ = 0x0020
+    C_MOVE_RQ = 0x0021
     C_ECHO_RQ = 0x0030
     C_ECHO_RSP = 0x8030
+    N_EVENT_REPORT_RQ = 0x0100
+    N_EVENT_REPORT_RSP = 0x8100
+    N_ACTION_RQ = 0x0130
     C_CANCEL_RQ = 0x0FFF
 
 
@@ -175,23 +188,55 @@ def echo_request(message_id: int, sop_class: str) -> bytes:
     )
 
 
-def response(request: Command, status: int, comment: str = "") -> bytes:
+def event_report_request(
+    message_id: int, sop_class: str, sop_instance: str, event_type: int, *, data_set: bool
+) -> bytes:
+    """N-EVENT-REPORT-RQ (PS3.7 table 10.3-1)."""
+    return encode(
+        {
+            Tag.AFFECTED_SOP_CLASS_UID: sop_class,
+            Tag.COMMAND_FIELD: CommandField.N_EVENT_REPORT_RQ,
+            Tag.MESSAGE_ID: message_id,
+            Tag.DATA_SET_TYPE: 0x0001 if data_set else NO_DATA_SET,
+            Tag.AFFECTED_SOP_INSTANCE_UID: sop_instance,
+            Tag.EVENT_TYPE_ID: event_type,
+        }
+    )
+
+
+def response(
+    request: Command,
+    status: int,
+    comment: str = "",
+    *,
+    data_set: bool = False,
+    others: Mapping[Tag, int] | None = None,
+) -> bytes:
     """The response to `request`: its SOP class and instance, `status`, and an Error Comment if not empty.
 
-    The comment is cut to the 64 characters of an LO and loses what an LO cannot hold.
+    The comment is cut to the 64 characters of an LO and loses what an LO cannot hold. `others` are elements
+    that only some responses have; `data_set` says that one follows.
     """
     elements: dict[Tag, int | str] = {
         Tag.COMMAND_FIELD: request.field | RESPONSE_BIT,
         Tag.MESSAGE_ID_RESPONDED_TO: request.require_number(Tag.MESSAGE_ID),
-        Tag.DATA_SET_TYPE: NO_DATA_SET,
+        Tag.DATA_SET_TYPE: 0x0001 if data_set else NO_DATA_SET,
         Tag.STATUS: status,
     }
-    for tag in (Tag.AFFECTED_SOP_CLASS_UID, Tag.AFFECTED_SOP_INSTANCE_UID):
-        uid = request.text(tag)
+    for tag, requested in _ANSWERED_FOR:
+        uid = request.text(tag) or request.text(requested)
         if uid is not None and len(uid) <= MAX_UID_CHARS:
             elements[tag] = uid
+    if others:
+        elements.update(others)
     printable = (c if " " <= c <= "~" and c != "\\" else "?" for c in comment[:ERROR_COMMENT_CHARS])
     words = "".join(printable).strip()
     if words:
         elements[Tag.ERROR_COMMENT] = words
     return encode(elements)
+
+
+_ANSWERED_FOR = (
+    (Tag.AFFECTED_SOP_CLASS_UID, Tag.REQUESTED_SOP_CLASS_UID),
+    (Tag.AFFECTED_SOP_INSTANCE_UID, Tag.REQUESTED_SOP_INSTANCE_UID),
+)

@@ -107,6 +107,11 @@ class Inbox:
                 self._let_go()
         return indication
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to take."""
+        return not self._waiting and self._gathered is None
+
     async def wait(self) -> None:
         """Wait until something is put or the association has ended."""
         self._reader = asyncio.get_running_loop().create_future()

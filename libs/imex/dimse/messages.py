@@ -1,6 +1,6 @@
 """DIMSE messages on the upper layer: commands and data sets out of and into fragments (PS3.8 annex E)."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterable, Iterator
 
 from imex.dimse import command
 from imex.dimse.command import Command
@@ -50,6 +50,17 @@ class MessageReader:
         if self._dataset_bytes > self._limits.dataset_bytes:
             raise ProtocolError(f"data set longer than {self._limits.dataset_bytes} bytes")
         return fragment.data, fragment.last
+
+    async def whole_data(self, most: int) -> bytes | None:
+        """All of the data set; None where it is longer than `most` and was thrown away."""
+        gathered = bytearray()
+        last = too_long = False
+        while not last:
+            data, last = await self.next_data()
+            too_long = too_long or len(gathered) + len(data) > most
+            if not too_long:
+                gathered += data
+        return None if too_long else bytes(gathered)
 
     async def _within_message(self) -> Indication:
         seconds = self._limits.progress_s
@@ -130,3 +141,35 @@ class DataSetCutter:
         self._pending.append(data_header(self._context_id, size, command=False, last=size == total))
         self._pdu_left = size
         self._begun = True
+
+
+async def send_message(  # noqa: PLR0917  called by both sides of an association
+    layer: UpperLayer,
+    context_id: int,
+    command_set: bytes,
+    chunks: AsyncIterable[bytes | memoryview] | memoryview | None,
+    length: int,
+    fragment_bytes: int,
+) -> None:
+    """Send a command and, unless `chunks` is None, its data set of `length` bytes.
+
+    Waits while the peer reads slower than that. Raises ValueError when the chunks are not of `length` bytes.
+    """
+    buffers: list[bytes | memoryview] = list(pdus(context_id, command_set, fragment_bytes))
+    cutter = DataSetCutter(context_id, length, fragment_bytes)
+    if chunks is None or isinstance(chunks, memoryview):
+        if chunks is not None:
+            buffers += cutter.cut(chunks) + cutter.finish()
+        layer.send(buffers)
+        await layer.drain()
+        return
+    async for chunk in chunks:
+        buffers += cutter.cut(chunk)
+        if len(buffers) > 1:  # more than the command: it goes out together with the first data
+            layer.send(buffers)
+            buffers = []
+            await layer.drain()
+    buffers += cutter.finish()
+    if buffers:
+        layer.send(buffers)
+        await layer.drain()

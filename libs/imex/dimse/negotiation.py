@@ -1,17 +1,25 @@
 """Pure decisions on an A-ASSOCIATE: which contexts are taken and how, and what a requestor got."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from imex.dimse.errors import ProtocolError
 from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
-from imex.dimse.items import ContextOutcome, ContextResult, ProposedContext, UserInformation
+from imex.dimse.items import (
+    ContextOutcome,
+    ContextResult,
+    ProposedContext,
+    RoleSelection,
+    UserInformation,
+)
 from imex.dimse.limits import Limits
+from imex.dimse.operations import Terms
 from imex.dimse.pdu import (
     APPLICATION_CONTEXT,
     AssociateAccept,
     AssociateReject,
     AssociateRequest,
 )
+from imex.dimse.sop_classes import VERIFICATION, is_storage
 
 
 def unacceptable(request: AssociateRequest) -> AssociateReject | None:
@@ -24,18 +32,55 @@ def unacceptable(request: AssociateRequest) -> AssociateReject | None:
 
 
 def choose_contexts(
-    proposed: Iterable[ProposedContext], is_supported: Callable[[str], bool]
+    proposed: Iterable[ProposedContext], terms: Terms, returned: Container[str] = ()
 ) -> tuple[ContextResult, ...]:
-    """Accept each context with a supported abstract syntax, in the transfer syntax that is named first."""
+    """Accept each context whose abstract syntax the terms allow, in the transfer syntax that they choose.
+
+    `returned` are the SOP classes of which the requestor wants to be the SCP; see `wants_returned`.
+    """
     results = []
     for context in proposed:
-        outcome = (
-            ContextOutcome.ACCEPTED
-            if is_supported(context.abstract_syntax)
-            else ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED
-        )
-        results.append(ContextResult(context.id, outcome, context.transfer_syntaxes[0]))
+        outcome, transfer_syntax = ContextOutcome.ABSTRACT_SYNTAX_NOT_SUPPORTED, context.transfer_syntaxes[0]
+        if _is_supported(context.abstract_syntax, terms, returned):
+            chosen = terms.transfer_syntax(context)
+            outcome = ContextOutcome.ACCEPTED
+            if chosen is None:
+                outcome = ContextOutcome.TRANSFER_SYNTAXES_NOT_SUPPORTED
+            else:
+                transfer_syntax = chosen
+        results.append(ContextResult(context.id, outcome, transfer_syntax))
     return tuple(results)
+
+
+def _is_supported(abstract_syntax: str, terms: Terms, returned: Container[str]) -> bool:
+    if abstract_syntax == VERIFICATION or abstract_syntax in terms.services:
+        return True
+    return is_storage(abstract_syntax) and (terms.storage or abstract_syntax in returned)
+
+
+def wants_returned(request: AssociateRequest, terms: Terms) -> frozenset[str]:
+    """The storage SOP classes that the requestor takes on this association, where the terms allow it."""
+    if not terms.returns:
+        return frozenset()
+    roles = request.user_information.roles
+    return frozenset(role.sop_class for role in roles if role.scp and is_storage(role.sop_class))
+
+
+def answered_roles(
+    request: AssociateRequest, terms: Terms, returned: Container[str]
+) -> tuple[RoleSelection, ...]:
+    """What is answered to the roles that the requestor proposes (PS3.7 D.3.3.4.2).
+
+    Where the terms are those of a port for storage only, nothing: the roles keep their defaults.
+    """
+    if not terms.services:
+        return ()
+    answers: dict[str, RoleSelection] = {}
+    for role in request.user_information.roles:
+        supported = terms.storage or not is_storage(role.sop_class)
+        answer = RoleSelection(role.sop_class, role.scu and supported, role.sop_class in returned)
+        answers.setdefault(role.sop_class, answer)
+    return tuple(answers.values())
 
 
 def operations_window(request: AssociateRequest, limits: Limits) -> tuple[int, int] | None:
@@ -56,8 +101,9 @@ def accept_for(
     contexts: tuple[ContextResult, ...],
     limits: Limits,
     user_identity_response: bytes | None = None,
+    roles: tuple[RoleSelection, ...] = (),
 ) -> AssociateAccept:
-    """The A-ASSOCIATE-AC; roles keep their defaults by not being mentioned.
+    """The A-ASSOCIATE-AC; roles that are not mentioned keep their defaults.
 
     A positive response that was asked for is given: who is accepted has been judged by the policy.
     """
@@ -72,13 +118,18 @@ def accept_for(
             IMPLEMENTATION_CLASS_UID,
             IMPLEMENTATION_VERSION,
             operations_window(request, limits),
+            roles,
             user_identity_response=(user_identity_response or b"") if wants_response else None,
         ),
     )
 
 
 def request_for(
-    calling_ae: str, called_ae: str, contexts: Sequence[tuple[str, Sequence[str]]], limits: Limits
+    calling_ae: str,
+    called_ae: str,
+    contexts: Sequence[tuple[str, Sequence[str]]],
+    limits: Limits,
+    roles: Sequence[RoleSelection] = (),
 ) -> AssociateRequest:
     """The A-ASSOCIATE-RQ for contexts of (abstract syntax, transfer syntaxes). Raises ValueError."""
     if not 0 < len(contexts) <= limits.contexts:
@@ -94,7 +145,7 @@ def request_for(
             ProposedContext(2 * index + 1, abstract, tuple(transfer_syntaxes))
             for index, (abstract, transfer_syntaxes) in enumerate(contexts)
         ),
-        UserInformation(limits.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION),
+        UserInformation(limits.max_pdu, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION, roles=tuple(roles)),
     )
 
 

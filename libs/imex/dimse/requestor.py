@@ -17,9 +17,9 @@ from imex.dimse.errors import (
     ProtocolError,
 )
 from imex.dimse.inbox import ReleaseConfirmed, ReleaseRequested
-from imex.dimse.items import ContextOutcome
+from imex.dimse.items import ContextOutcome, RoleSelection
 from imex.dimse.limits import Limits
-from imex.dimse.messages import DataSetCutter, MessageReader, pdus
+from imex.dimse.messages import MessageReader, pdus, send_message
 from imex.dimse.negotiation import accepted_contexts, fragment_bytes, request_for
 from imex.dimse.pdu import AssociateAccept, AssociateRequest
 from imex.dimse.service import StoreResponse
@@ -41,10 +41,11 @@ async def connect(  # noqa: PLR0917  an address and two names, in DICOM's own or
     *,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
+    roles: Sequence[RoleSelection] = (),
 ) -> AsyncIterator["Association"]:
     """An association as `open_association` makes it, released when the block ends, aborted when it raises."""
     association = await open_association(
-        host, port, calling_ae, called_ae, contexts, limits, tls=tls, clock=clock
+        host, port, calling_ae, called_ae, contexts, limits, tls=tls, clock=clock, roles=roles
     )
     try:
         yield association
@@ -65,16 +66,18 @@ async def open_association(  # noqa: PLR0917  an address and two names, in DICOM
     *,
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
+    roles: Sequence[RoleSelection] = (),
 ) -> "Association":
     """An association with `host`, which the caller releases or aborts.
 
     `contexts` are up to 128 pairs of abstract syntax and the transfer syntaxes to propose for it, the
     favoured first. With `tls` the connection is secured before a byte of DICOM is sent (PS3.15 annex B).
+    `roles` are proposed where this side is not only the SCU (PS3.7 D.3.3.4).
     Raises ConnectionFailed, AssociationRejected, AssociationAborted, DimseTimeout or ProtocolError;
     ValueError for contexts or AE titles that cannot be proposed.
     """
     limits = limits or Limits()
-    request = request_for(calling_ae, called_ae, contexts, limits)
+    request = request_for(calling_ae, called_ae, contexts, limits, roles)
     layer = await _connected(host, port, request, limits, tls, clock or asyncio.get_running_loop())
     try:
         confirmed = await layer.receive(
@@ -190,12 +193,34 @@ class Association:
                 message_id, sop_class, sop_instance, priority=priority, move_originator=move_originator
             )
             with self._abort_unless_done():
-                await self._send(context_id, request, chunks, length)
+                await send_message(self._layer, context_id, request, chunks, length, self._fragment_bytes)
                 response = await self._response(CommandField.C_STORE_RSP, message_id)
                 answered_for = response.text(Tag.AFFECTED_SOP_INSTANCE_UID)
                 if answered_for is not None and answered_for != sop_instance:
                     raise ProtocolError("the peer answered for another instance than it was sent")
             return StoreResponse(response.require_number(Tag.STATUS), response.text(Tag.ERROR_COMMENT) or "")
+
+    async def report(self, sop_class: str, sop_instance: str, event_type: int, data_set: bytes) -> int:
+        """N-EVENT-REPORT with its information (empty: none); returns the peer's status.
+
+        Raises ContextNotAccepted or DimseError. This side is the SCP of `sop_class`: propose that role.
+        """
+        found = (id_ for (abstract_syntax, _), id_ in self.accepted.items() if abstract_syntax == sop_class)
+        context_id = next(found, None)
+        if context_id is None:
+            raise ContextNotAccepted(f"the peer does not accept SOP class {sop_class}")
+        async with self._turn:
+            message_id = self._next_message_id()
+            request = command.event_report_request(
+                message_id, sop_class, sop_instance, event_type, data_set=bool(data_set)
+            )
+            data = memoryview(data_set) if data_set else None
+            with self._abort_unless_done():
+                await send_message(
+                    self._layer, context_id, request, data, len(data_set), self._fragment_bytes
+                )
+                response = await self._response(CommandField.N_EVENT_REPORT_RSP, message_id)
+            return response.require_number(Tag.STATUS)
 
     async def release(self) -> None:
         """A-RELEASE, waiting for the peer's answer; no effect when the association has ended.
@@ -233,30 +258,6 @@ class Association:
         """A-ABORT and close; no effect when the association has ended."""
         self._layer.abort(AssociationAborted(0, 0, _STOPPED))
         self._layer.finish_closing()
-
-    async def _send(
-        self,
-        context_id: int,
-        request: bytes,
-        chunks: AsyncIterable[bytes | memoryview] | memoryview,
-        length: int,
-    ) -> None:
-        cutter = DataSetCutter(context_id, length, self._fragment_bytes)
-        buffers: list[bytes | memoryview] = list(pdus(context_id, request, self._fragment_bytes))
-        if isinstance(chunks, memoryview):
-            self._layer.send(buffers + cutter.cut(chunks) + cutter.finish())
-            await self._layer.drain()
-            return
-        async for chunk in chunks:
-            buffers += cutter.cut(chunk)
-            if len(buffers) > 1:  # more than the command: it goes out together with the first data
-                self._layer.send(buffers)
-                buffers = []
-                await self._layer.drain()
-        buffers += cutter.finish()
-        if buffers:
-            self._layer.send(buffers)
-            await self._layer.drain()
 
     async def _response(self, field: CommandField, message_id: int) -> Command:
         seconds = self._limits.response_s

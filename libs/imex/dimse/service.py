@@ -1,10 +1,11 @@
 """What an acceptor asks of its user: the policy, the handler of an association, the sink of an instance."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from imex.dimse.items import ProposedContext, UserIdentity
+from imex.dimse.operations import Terms
 from imex.dimse.statuses import Status
 
 FailedStage = Literal["room", "proxy header", "tls handshake", "request"]
@@ -100,10 +101,11 @@ class AssociationHandler(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Accept the association and let `handler` serve it."""
+    """Accept the association on `terms` and let `handler` serve it."""
 
     handler: AssociationHandler
     user_identity_response: bytes | None = None
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True)

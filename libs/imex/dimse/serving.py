@@ -16,10 +16,11 @@ from imex.dimse.errors import (
     ProtocolError,
     Refused,
 )
+from imex.dimse.exchanging import Context, Exchanges, operation_of
 from imex.dimse.inbox import ReleaseConfirmed, ReleaseRequested
-from imex.dimse.items import ProposedContext
 from imex.dimse.limits import Limits
 from imex.dimse.messages import MessageReader, pdus
+from imex.dimse.operations import SERVED
 from imex.dimse.service import (
     AssociationHandler,
     Ended,
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 
 _IN_A_ROW = 8
 """Operations of one association before others have their turn, where nothing else makes it wait."""
-
-Context = tuple[ProposedContext, str]  # what was proposed, and the transfer syntax that was chosen
 
 
 class Serving:
@@ -55,6 +54,7 @@ class Serving:
         fragment_bytes: int,
         limits: Limits,
         window: int = 1,
+        exchanges: Exchanges | None = None,
     ) -> None:
         self._layer = layer
         self._handler = handler
@@ -63,6 +63,7 @@ class Serving:
         self._limits = limits
         self._reader = MessageReader(layer, limits)
         self._window = window
+        self._exchanges = exchanges  # None where there are no other services than storage
         self._committing: dict[int, asyncio.Task[None]] = {}  # by message id
         self._statuses: Counter[int] = Counter()
         self._cut_off = 0
@@ -75,6 +76,8 @@ class Serving:
             await self._until_end()
             await self._settled()
         finally:
+            if self._exchanges is not None:
+                await self._exchanges.ended()
             late = list(self._committing.values())  # there are some where this is cancelled
             for commit in late:
                 commit.cancel()
@@ -96,8 +99,12 @@ class Serving:
         idle = self._limits.idle_s
         operations = 0
         while True:
+            if self._exchanges is not None and self._exchanges.busy:
+                await self._exchanges.arrival()  # the peer may be silent while it waits for an answer
             message = await self._reader.next_command(idle, f"no request came for {idle:g} s")
             if isinstance(message, ReleaseRequested):
+                if self._exchanges is not None:
+                    await self._exchanges.released()
                 await self._settled()
                 self._layer.respond_release()
                 return
@@ -114,7 +121,12 @@ class Serving:
             raise ProtocolError(f"presentation context {context_id} was not accepted")
         field = request.field
         if field == CommandField.C_STORE_RQ:
+            if self._exchanges is not None:
+                await self._exchanges.settled()
             await self._store(context_id, context, request)
+            return
+        if self._exchanges is not None:
+            await self._with_services(self._exchanges, context_id, context, request)
             return
         if field == CommandField.C_ECHO_RQ:
             response = await self._echo(context, request)
@@ -128,6 +140,32 @@ class Serving:
             )
             await self._discard(request)
         await self._answer(context_id, request, response)
+
+    async def _with_services(
+        self, exchanges: Exchanges, context_id: int, context: Context, request: Command
+    ) -> None:
+        """Any operation but a C-STORE, where there are services."""
+        field = request.field
+        service = exchanges.service(context[0].abstract_syntax)
+        if field == CommandField.C_CANCEL_RQ:
+            exchanges.cancel(request.require_number(Tag.MESSAGE_ID_RESPONDED_TO))
+        elif field & command.RESPONSE_BIT:
+            await self._discard(request)  # an N-EVENT-REPORT-RSP may have a reply
+            exchanges.answered(request)
+        elif service is not None and field in SERVED and field in service.operations:
+            data_set = await self._reader.whole_data(service.most_bytes) if request.has_data_set else b""
+            operation = operation_of(context, request, data_set)
+            if isinstance(operation, StoreResponse):
+                exchanges.take_turn(self._answer(context_id, request, operation))
+            else:
+                await exchanges.begin(context_id, request, operation, service)
+        elif field == CommandField.C_ECHO_RQ:
+            exchanges.take_turn(self._answer(context_id, request, await self._echo(context, request)))
+        else:
+            await self._discard(request)
+            words = f"operation {field:04X} is not served here"
+            refusal = StoreResponse(Status.UNRECOGNIZED_OPERATION, words)
+            exchanges.take_turn(self._answer(context_id, request, refusal))
 
     async def _answer(self, context_id: int, request: Command, response: StoreResponse) -> None:
         encoded = command.response(request, response.status, response.comment)

@@ -44,8 +44,3 @@ def is_storage(abstract_syntax: str) -> bool:
     if abstract_syntax.startswith(_STORAGE_ROOT):
         return abstract_syntax not in _NOT_STORAGE_UNDER_STORAGE_ROOT
     return abstract_syntax in _STORAGE_ELSEWHERE
-
-
-def is_supported(abstract_syntax: str) -> bool:
-    """Whether the acceptor takes a presentation context for this abstract syntax."""
-    return abstract_syntax == VERIFICATION or is_storage(abstract_syntax)

@@ -13,9 +13,17 @@ class Status(IntEnum):
     NOT_AUTHORIZED = 0x0124
     DUPLICATE_INVOCATION = 0x0210
     UNRECOGNIZED_OPERATION = 0x0211
+    RESOURCE_LIMITATION = 0x0213
     OUT_OF_RESOURCES = 0xA700
+    CANNOT_COUNT_MATCHES = 0xA701
+    CANNOT_PERFORM_SUB_OPERATIONS = 0xA702
+    MOVE_DESTINATION_UNKNOWN = 0xA801
     DATA_SET_DOES_NOT_MATCH = 0xA900
+    SUB_OPERATIONS_FAILED = 0xB000
     CANNOT_UNDERSTAND = 0xC000
+    CANCELLED = 0xFE00
+    PENDING = 0xFF00
+    PENDING_KEYS_UNSUPPORTED = 0xFF01
 
 
 _WORDS = {
@@ -28,6 +36,8 @@ _WORDS = {
     0x0210: "duplicate invocation",
     0x0211: "unrecognized operation",
     0x0212: "mistyped argument",
+    0x0213: "resource limitation",
+    0xA801: "move destination unknown",
     0xB000: "coercion of data elements",
     0xB006: "elements discarded",
     0xB007: "data set does not match SOP class",

@@ -247,6 +247,11 @@ class UpperLayer(asyncio.BufferedProtocol):
                 self._watch.leave()
         return indication
 
+    async def arrival(self) -> None:
+        """Wait until `receive` has something to give or to raise; may be cancelled, and has no deadline."""
+        while self._inbox.empty and self.end is None:
+            await self._inbox.wait()
+
     def accept(self, accept: AssociateAccept) -> None:
         """A-ASSOCIATE response: accepted."""
         self._primitive(Event.ACCEPT, accept)

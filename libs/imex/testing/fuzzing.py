@@ -20,8 +20,8 @@ from imex.dimse.errors import ProtocolError
 from imex.dimse.inbox import Fragment, Inbox
 from imex.dimse.limits import Limits
 from imex.dimse.negotiation import accept_for, choose_contexts, fragment_bytes, unacceptable
+from imex.dimse.operations import Terms
 from imex.dimse.pdu import PduType
-from imex.dimse.sop_classes import is_supported
 from imex.dimse.stream import PduStream
 
 LIMITS: Final = Limits()
@@ -196,7 +196,7 @@ PARSERS: Final[Mapping[str, Parser]] = {
 def _request(body: bytes) -> None:
     request = pdu.decode_associate_request(body, LIMITS)
     if unacceptable(request) is None:
-        results = choose_contexts(request.contexts, is_supported)
+        results = choose_contexts(request.contexts, Terms())
         fragment_bytes(request.user_information.max_length, LIMITS)
         answer = pdu.encode_associate_accept(accept_for(request, results, LIMITS, b""))
         pdu.decode_associate_accept(answer[pdu.HEADER_BYTES :], LIMITS)

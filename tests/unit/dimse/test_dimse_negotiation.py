@@ -3,23 +3,46 @@
 import pytest
 from pydicom._uid_dict import UID_dictionary
 
+from imex.dimse.command import CommandField
 from imex.dimse.errors import ProtocolError
-from imex.dimse.items import ContextOutcome, ContextResult, ProposedContext, UserIdentity, UserInformation
+from imex.dimse.items import (
+    ContextOutcome,
+    ContextResult,
+    ProposedContext,
+    RoleSelection,
+    UserIdentity,
+    UserInformation,
+)
 from imex.dimse.limits import Limits
 from imex.dimse.negotiation import (
     accept_for,
     accepted_contexts,
+    answered_roles,
     choose_contexts,
     fragment_bytes,
     request_for,
     unacceptable,
+    wants_returned,
 )
+from imex.dimse.operations import Answer, Exchange, Terms
 from imex.dimse.pdu import AssociateAccept, AssociateReject, AssociateRequest
-from imex.dimse.sop_classes import is_storage, is_supported
+from imex.dimse.sop_classes import is_storage
 from imex.dimse.statuses import is_stored, words
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 EXPLICIT, IMPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.4.70"
+
+MR = "1.2.840.10008.5.1.4.1.1.4"
+
+
+class Silent:
+    operations: frozenset[CommandField] = frozenset()
+    most_bytes = 0
+
+    async def perform(self, exchange: Exchange) -> Answer:
+        raise NotImplementedError
+
 
 NAMES = {
     uid: entry[0] for uid, entry in UID_dictionary.items() if entry[1] in ("SOP Class", "Meta SOP Class")
@@ -34,13 +57,13 @@ def test_the_rule_for_storage_agrees_with_the_dictionary_of_the_standard(uid: st
 
 @pytest.mark.parametrize("uid", ["1.2.840.10008.1.1", "1.3.12.2.1107.5.9.1", "1.2.840.10008.5.1.4.1.1.999"])
 def test_verification_private_and_newer_storage_classes_are_taken(uid: str) -> None:
-    assert is_supported(uid)
+    (chosen,) = choose_contexts((ProposedContext(1, uid, (EXPLICIT,)),), Terms())
+    assert chosen.outcome == ContextOutcome.ACCEPTED
 
 
 def test_the_senders_first_transfer_syntax_is_chosen_and_queries_are_not_supported() -> None:
-    find = "1.2.840.10008.5.1.4.1.2.2.1"
     chosen = choose_contexts(
-        (ProposedContext(1, CT, (JPEG, EXPLICIT)), ProposedContext(3, find, (IMPLICIT,))), is_supported
+        (ProposedContext(1, CT, (JPEG, EXPLICIT)), ProposedContext(3, FIND, (IMPLICIT,))), Terms()
     )
     assert chosen == (
         ContextResult(1, ContextOutcome.ACCEPTED, JPEG),
@@ -56,6 +79,49 @@ def _request(**changes: object) -> AssociateRequest:
         "user_information": UserInformation(),
     }
     return AssociateRequest(**(arguments | changes))  # type: ignore[arg-type]
+
+
+def _wants(*roles: RoleSelection) -> AssociateRequest:
+    return _request(user_information=UserInformation(roles=roles))
+
+
+def test_a_port_for_storage_answers_no_roles_and_lets_nobody_take_instances_back() -> None:
+    request = _wants(RoleSelection(CT, scu=False, scp=True))
+    assert wants_returned(request, Terms()) == frozenset()
+    assert answered_roles(request, Terms(), frozenset()) == ()
+
+
+def test_where_instances_are_given_back_only_who_takes_them_gets_a_context_for_storage() -> None:
+    terms = Terms(storage=False, returns=True, services={FIND: Silent()})
+    proposed = (
+        ProposedContext(1, CT, (JPEG, EXPLICIT)),
+        ProposedContext(3, MR, (EXPLICIT,)),
+        ProposedContext(5, FIND, (IMPLICIT,)),
+    )
+    request = _wants(
+        RoleSelection(CT, scu=True, scp=True),
+        RoleSelection(MR, scu=True, scp=False),
+        RoleSelection(FIND, scu=True, scp=True),
+    )
+    returned = wants_returned(request, terms)
+    assert returned == {CT}
+    assert [result.outcome for result in choose_contexts(proposed, terms, returned)] == [0, 3, 0]
+    assert answered_roles(request, terms, returned) == (
+        RoleSelection(CT, scu=False, scp=True),
+        RoleSelection(MR, scu=False, scp=False),
+        RoleSelection(FIND, scu=True, scp=False),
+    )
+
+
+def test_the_terms_choose_the_transfer_syntax_or_none() -> None:
+    terms = Terms(transfer_syntax=lambda context: next(iter({EXPLICIT} & {*context.transfer_syntaxes}), None))
+    chosen = choose_contexts(
+        (ProposedContext(1, CT, (JPEG, EXPLICIT)), ProposedContext(3, CT, (JPEG,))), terms
+    )
+    assert chosen == (
+        ContextResult(1, ContextOutcome.ACCEPTED, EXPLICIT),
+        ContextResult(3, ContextOutcome.TRANSFER_SYNTAXES_NOT_SUPPORTED, JPEG),
+    )
 
 
 def test_another_protocol_version_or_application_context_is_not_acceptable() -> None:
