@@ -1,15 +1,25 @@
 """Deliveries to an inbox: where the bytes lie afterwards, and what the receipt says of them."""
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import Row, select
+from sqlalchemy import Row, insert, select
 from tests.integration.delivery_world import Passage, World, delivery_world, until
 
 from imex.db.tables import delivery as tables
 from imex.delivery.clearing import Clearing
+from imex.delivery.decide import Answer, Placed, Verdict
+from imex.delivery.inbox_orphans import ROW_WITHIN, InboxOrphans
+from imex.delivery.jobs import Due, Outcome
+from imex.delivery.leases import Leases
 from imex.delivery.payloads import ReadAhead
+from imex.delivery.repository import Repository
+from imex.delivery.targets.inbox import new_key
 from imex.dicom import dataset_digest, dataset_offset
 from imex.events.audit import AuditRecorded
 from imex.storage import StoreUnavailable
@@ -184,3 +194,72 @@ async def test_an_emergency_lies_there_image_by_image(world: World) -> None:
         await world.issue(passage, sent.instances[1:])
         await world.until_outcome(passage, "delivered")
     assert len(await lying(world, passage)) == 3
+
+
+async def test_what_was_put_too_long_ago_is_put_once_more(world: World) -> None:
+    """A process may hold what it has put for as long as the database is away."""
+    inbox(world)
+    sent, passage = study(1), Passage("RT3")
+    await world.issue(passage, sent.instances)
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    [job] = await leases.claim(Due("RT3", "pacs", False), lambda _used, _priority: 1)
+    [one] = await Repository(world.database).waiting(passage.id)
+    for hours, state in ((25, "waiting"), (23, "confirmed")):
+        placed = Placed(new_key(), "1.2.3", 10, "sha256:0", own=True)
+        at = datetime.now(UTC) - timedelta(hours=hours)
+        answer = Answer(Verdict.CONFIRMED, "", placed=placed)
+        await Repository(world.database).record(job, [Outcome(one, answer, at)])
+        [row] = (await world.instances(passage)).values()
+        assert row.state == state
+    assert {one.object_key for one in (await lying(world, passage)).values()} == {placed.object_key}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_only_what_no_row_tells_of_and_none_can_is_swept(world: World, seed: int) -> None:
+    """Objects are put, recorded or forgotten at any time, while it is looked again and again."""
+    draw, store = random.Random(seed), world.store
+    assert isinstance(store, MemoryStore)
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    sweeps = [InboxOrphans(world.database, store, lambda: now) for _ in range(2)]
+    unrecorded: dict[str, datetime] = {}
+    recorded: set[str] = set()
+    forgotten: set[str] = set()
+    share = uuid4()
+    foreign = f"{INBOX_PREFIX}notes"
+    await store.put(foreign, b"")
+    for number in range(60):
+        now += timedelta(hours=draw.choice([0, 1, 5, 11]))
+        key = f"{INBOX_PREFIX}{now:%Y-%m-%d}/{uuid4()}"
+        await store.put(key, b"")
+        store.objects[key] = (*store.objects[key][:2], now)
+        unrecorded[key] = now
+        for one, at in list(unrecorded.items()):
+            chance = draw.random()
+            if chance < 0.3 and now - at <= ROW_WITHIN:
+                assert one in store.objects
+                async with world.database.unit() as unit:
+                    await unit.connection.execute(
+                        insert(tables.inbox_instances).values(
+                            share=share, sop_instance_uid=f"1.{number}.{len(recorded)}", digest="",
+                            given_sop_instance_uid=one, sop_class_uid="", transfer_syntax="", object_key=one,
+                            own=True, size=0, given_digest="", at=now,
+                        )
+                    )  # fmt: skip
+                recorded.add(one)
+                del unrecorded[one]
+            elif chance > 0.9:
+                forgotten.add(one)
+                del unrecorded[one]
+        if draw.random() < 0.5:
+            await asyncio.gather(*(one.turn() for one in sweeps))
+    assert recorded <= set(store.objects)
+    now += timedelta(days=4)
+    while await sweeps[0].turn():
+        pass
+    now += timedelta(days=4)
+    while await sweeps[1].turn():
+        pass
+    assert set(store.objects) == recorded | {foreign}
+    assert forgotten
+    [audited] = {event.data.action for event in await world.events(AuditRecorded)}
+    assert audited == "payloads_deleted"

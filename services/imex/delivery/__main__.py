@@ -1,7 +1,7 @@
 """Composition root of delivery."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from imex.db import Database
 from imex.delivery.attempt import Means
@@ -23,6 +23,7 @@ from imex.delivery.endpoint_tests.planning import Means as TestMeans
 from imex.delivery.endpoint_tests.rows import Rows
 from imex.delivery.endpoint_tests.tester import EndpointTester
 from imex.delivery.handler import handler
+from imex.delivery.inbox_orphans import InboxOrphans
 from imex.delivery.leases import Leases
 from imex.delivery.losses import mark_lost
 from imex.delivery.meters import Meters
@@ -66,6 +67,7 @@ POLICIES = {
     "commands": Policy(batch_records=32, linger_s=0.0, concurrency=1),
 }
 CLEAR_EVERY_S = 30.0
+ORPHANS_EVERY_S = 600.0
 RANKS = {"manifests.urgent": 1, "manifests.bulk": 2}
 
 
@@ -158,6 +160,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         ),
         *listening,
         Background("clearing", Clearing(database, store).turn, CLEAR_EVERY_S),
+        Background("inbox orphans", InboxOrphans(database, store, _now).turn, ORPHANS_EVERY_S),
         *consumers,
     )
 
@@ -253,6 +256,10 @@ def pace_of(own: DeliverySettings) -> Pace:
         lease_s=own.lease_s,
         poll_s=own.poll_s,
     )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _tester(settings: Settings, database: Database, directory: CurrentDirectory) -> EndpointTester:

@@ -2,7 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from enum import Enum
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ScalarSelect, and_, func, select, text
@@ -11,13 +14,15 @@ from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, parts
 from imex.delivery import facts
 from imex.delivery.changing.ledger import note_given
-from imex.delivery.decide import Tally, Verdict
+from imex.delivery.decide import Answer, Tally, Verdict
 from imex.delivery.destinations import reached
 from imex.delivery.inbox import note_placed
+from imex.delivery.inbox_orphans import ROW_WITHIN
 from imex.delivery.jobs import Instance, Job, Outcome
 from imex.events import ids
 
 PAGE = 500
+TOO_LATE: Final = "put into the inbox too long ago to be recorded there"
 
 # What a destination has confirmed is written even when the lease is lost: it is a fact. Of what else an
 # attempt says that has lost it, what was handed over counts while the delivery goes to the same endpoint.
@@ -139,7 +144,24 @@ class Repository:
         return standing
 
 
+def in_time(outcomes: Sequence[Outcome], now: datetime) -> Sequence[Outcome]:
+    """The outcomes, where what was written for an inbox too long ago is to be written once more. Pure.
+
+    It may have been taken for an orphan meanwhile (`imex.delivery.inbox_orphans`).
+    """
+    return [
+        replace(one, answer=Answer(Verdict.RETRY, "", TOO_LATE), given=None) if _is_late(one, now) else one
+        for one in outcomes
+    ]
+
+
+def _is_late(one: Outcome, now: datetime) -> bool:
+    placed = one.answer.placed
+    return placed is not None and placed.own and now - one.at > ROW_WITHIN
+
+
 async def _write_outcomes(unit: UnitOfWork, job: Job, outcomes: Sequence[Outcome]) -> Standing:
+    outcomes = in_time(outcomes, datetime.now(UTC))
     retried = [outcome.answer.verdict is Verdict.RETRY for outcome in outcomes]
     written = await unit.connection.execute(
         _RECORD,

@@ -367,8 +367,18 @@ inbox_instances = Table(
     moment("at"),
     Index("ix_inbox_instances_given", "share", "given_sop_instance_uid", unique=True),
     Index("ix_inbox_instances_own", "share", postgresql_where=text("own")),
+    Index("ix_inbox_instances_object", "object_key", postgresql_where=text("own")),
 )
 """What lies in inboxes: where its bytes are, which are the payload's own where nothing was changed."""
+
+inbox_sweep = Table(
+    "inbox_sweep",
+    metadata,
+    Column("id", Integer, primary_key=True),  # there is one
+    Column("after", Text, nullable=False, server_default=""),  # the last key that was looked at
+    moment("began_at", nullable=True),  # with the first one
+)
+"""How far the look for objects of inboxes that no row tells of has come."""
 
 endpoint_tests = Table(
     "endpoint_tests",
@@ -406,9 +416,7 @@ retrievals = Table(
     Column("order_number", Integer, nullable=False),
     Column("holder", Text, nullable=False),
     Column("endpoints", JSONB, nullable=False),  # names, in the order in which they are asked
-    Column(
-        "asked", JSONB, nullable=False, server_default="[]"
-    ),  # of these, those that have answered
+    Column("asked", JSONB, nullable=False, server_default="[]"),  # of these, those that have answered
     Column("wanted", JSONB),  # sealed: of whom, or which study; None once it has ended
     Column("modality", Text),
     Column("studied_from", Text),
@@ -419,9 +427,7 @@ retrievals = Table(
     Column("priority", Text, nullable=False),
     Column("state", Text, nullable=False),  # waiting | running | ended
     Column("outcome", Text),  # complete | partial | failed | nothing found
-    Column(
-        "said", JSONB, nullable=False, server_default="[]"
-    ),  # in words, what archives could not
+    Column("said", JSONB, nullable=False, server_default="[]"),  # in words, what archives could not
     Column("failures", Integer, nullable=False, server_default="0"),  # in a row, without progress
     moment("failing_since", nullable=True),
     moment("next_attempt_at", nullable=True),

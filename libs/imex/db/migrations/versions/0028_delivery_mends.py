@@ -27,4 +27,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("delivery"),
         schema="routing",
     )
+    op.create_index(
+        "ix_inbox_instances_object",
+        "inbox_instances",
+        ["object_key"],
+        schema="delivery",
+        postgresql_where=sa.text("own"),
+    )
+    op.create_table(
+        "inbox_sweep",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("after", sa.Text(), server_default="", nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        schema="delivery",
+    )
     op.create_index("ix_note_deliveries_share", "note_deliveries", ["share", "correction"], schema="routing")
