@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from tests.integration.delivery_world import Passage, World, delivery_world, uids, until
 
+from imex.db.tables import delivery as tables
 from imex.db.tables.delivery import deliveries
 from imex.delivery.endings import Endings, Result
 from imex.delivery.leases import INTERRUPTED, Leases
@@ -270,3 +271,20 @@ async def test_records_that_come_again_change_nothing(world: World) -> None:
         await until(lambda: world.row(passage), lambda row: row.state == "ended")
     assert len(receiver.commands) == 3
     assert len(await world.receipts(passage)) == 1
+
+
+async def test_what_an_older_release_wrote_is_found_too(world: World) -> None:
+    """Beside this one it runs while an upgrade is rolled out, and knows no queues."""
+    receiver, passages = DimseRecorder(), [Passage("RT3"), Passage("RT3", source="RW6", priority="urgent")]
+    async with acceptor(receiver) as node:
+        world.endpoint("RT3", node.port)
+        for passage in passages:
+            await world.issue(passage, synthetic_study(1, size=32).instances)
+        async with world.database.unit() as unit:
+            await unit.connection.execute(delete(tables.queues))
+            await unit.connection.execute(delete(tables.destinations))
+        async with world.working():
+            for passage in passages:
+                await world.until_outcome(passage, "delivered")
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    assert await leases.find_queues() == 0

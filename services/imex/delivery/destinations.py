@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
@@ -159,6 +159,49 @@ async def forget_moved(database: Database, place: Callable[[str, str], str]) -> 
         for row in moved:
             await reached(unit, row.recipient, row.endpoint)
     return len(moved)
+
+
+# One look into an index for each recipient, endpoint, priority and sender, whatever waits.
+_FIND = text(
+    """
+    WITH RECURSIVE seen AS (
+        (SELECT recipient, endpoint, priority, source FROM delivery.deliveries
+          WHERE state = 'waiting' AND paused IS NULL
+          ORDER BY recipient, endpoint, priority, source LIMIT 1)
+        UNION ALL
+        SELECT n.* FROM seen AS s CROSS JOIN LATERAL (
+               SELECT d.recipient, d.endpoint, d.priority, d.source FROM delivery.deliveries AS d
+                WHERE d.state = 'waiting' AND d.paused IS NULL
+                  AND (d.recipient, d.endpoint, d.priority, d.source)
+                      > (s.recipient, s.endpoint, s.priority, s.source)
+                ORDER BY d.recipient, d.endpoint, d.priority, d.source LIMIT 1) AS n
+    ), places AS (
+        INSERT INTO delivery.destinations (recipient, endpoint)
+        SELECT DISTINCT recipient, endpoint FROM seen AS s
+         WHERE NOT EXISTS (SELECT 1 FROM delivery.destinations AS d
+                            WHERE d.recipient = s.recipient AND d.endpoint = s.endpoint)
+         ORDER BY recipient, endpoint ON CONFLICT DO NOTHING RETURNING 1
+    ), senders AS (
+        INSERT INTO delivery.queues (recipient, endpoint, source)
+        SELECT DISTINCT recipient, endpoint, source FROM seen AS s
+         WHERE NOT EXISTS (SELECT 1 FROM delivery.queues AS q
+                            WHERE q.recipient = s.recipient AND q.endpoint = s.endpoint
+                              AND q.source = s.source)
+         ORDER BY recipient, endpoint, source ON CONFLICT DO NOTHING RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM places) + (SELECT count(*) FROM senders)
+    """
+)
+
+
+async def find_queues(database: Database) -> int:
+    """Make the rows that claims go by, where deliveries wait without; how many were missing.
+
+    Whoever writes a delivery writes them too, but for processes of a release that knew neither: they run
+    beside this one while it is rolled out.
+    """
+    async with database.unit() as unit:
+        return await unit.connection.scalar(_FIND) or 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -230,6 +230,10 @@ class Leases:
                 found += [row.id for row in rows]
             return await self._lease_all(unit, found, "", associations=0)
 
+    async def find_queues(self) -> int:
+        """Make the rows that claims go by, where deliveries wait without; how many were missing."""
+        return await destinations.find_queues(self._database)
+
     async def forget_moved(self, place: Callable[[str, str], str]) -> int:
         """Ask destinations again at once that have another address now; `place` says which."""
         return await destinations.forget_moved(self._database, place)

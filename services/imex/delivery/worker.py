@@ -40,6 +40,7 @@ _DEPTH_SHARE: Final = 20
 """Counting a queue takes at most one part in so many of the time."""
 _TIDY_S: Final = 1.0
 _DEPTH_S: Final = 5.0
+_QUEUES_S: Final = 30.0
 _STALLED_S: Final = 60.0
 _AFTER_FAILURE_S: Final = 1.0
 _KEEPING_S: Final = 0.1
@@ -105,6 +106,7 @@ class Worker:
             "leases": (self._renew, self._pace.lease_s / 4),
             "recovery": (self._recover, _TIDY_S),
             "depth": (self._measure, _DEPTH_S),
+            "queues": (self._find_queues, _QUEUES_S),
         }
         self._loops = [
             asyncio.create_task(self._repeat(turn, every_s), name=f"delivery {name}")
@@ -170,6 +172,10 @@ class Worker:
         for job in await self._leases.claim_settling(_SETTLING - self._settling):
             self._begin(job)
         if await self._leases.recover(self._running):
+            self._bell.ring()
+
+    async def _find_queues(self) -> None:
+        if await self._leases.find_queues():
             self._bell.ring()
 
     async def _measure(self) -> None:
