@@ -64,7 +64,13 @@ def test_its_recipient_finds_and_retrieves_it_and_the_source_is_told(
         assert found["0020000D"]["Value"] == [study.study_uid]
         assert len(reader.search_for_instances(study.study_uid)) == 12
         assert len(reader.retrieve_study_metadata(study.study_uid)) == 12
-    got = client(network, recipient.code).retrieve_study(study.study_uid)
+    reader = client(network, recipient.code)
+    got = reader.retrieve_study(study.study_uid)
+    one = got[0]
+    frames = reader.retrieve_instance_frames(
+        one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID, [1]
+    )
+    assert frames == [one.PixelData]
     assert {dataset.SOPInstanceUID for dataset in got} == set(study.digests)
     assert retrieved_digests(network, recipient, study.study_uid) == sorted(study.digests.values())
     assert client(network, stranger.code).search_for_studies() == []

@@ -38,7 +38,19 @@ class HeadReader:
         self._most = most
         self._finder = HeadFinder(self._encoding, most)
         self._start: bytearray | None = bytearray()
+        self._offset = 0
         self.complete = False
+
+    @property
+    def pixel_value(self) -> int | None:
+        """Where in the file the value of the pixel data begins; None without any, or where it is deflated."""
+        found = self._finder.pixel_value
+        return None if found is None or self._inflater is not None else self._offset + found
+
+    @property
+    def pixel_length(self) -> int | None:
+        """Of that value, in bytes; None where it is not told before its end."""
+        return self._finder.pixel_length
 
     def feed(self, piece: bytes) -> bool:
         """Whether no more is needed: the head is there, or more than may be held, or no sense."""
@@ -51,7 +63,8 @@ class HeadReader:
         """The meta information is there as a whole: what follows it is the data set."""
         self._start = None
         try:
-            return self._feed(bytes(start[dataset_offset(start) :]))
+            self._offset = dataset_offset(start)
+            return self._feed(bytes(start[self._offset :]))
         except ValueError:
             return True
 

@@ -1,13 +1,18 @@
 """Heads of stored images, read from the object store and no further than is needed."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from imex.dicomweb.elements import Json, element
 from imex.portal.queries.holdings import HeldInstance
 from imex.storage import ObjectNotFound, ObjectStore
+
+if TYPE_CHECKING:
+    from imex.dicomweb.metadata import HeadReader
 
 SEARCH_BYTES: Final = 256 * 1024
 """For a search: the attributes that it returns stand near the beginning."""
@@ -17,20 +22,28 @@ _AT_A_TIME: Final = 8
 
 async def head_of(store: ObjectStore, held: HeldInstance, most: int) -> Json:
     """The head in DICOM JSON; only what is known of it anyway where it is gone, or cannot be read."""
-    # half a second of imports, for those who ask only
-    from imex.dicomweb.metadata import HeadReader, as_json
+    from imex.dicomweb.metadata import as_json
 
-    reader = HeadReader(held.transfer_syntax, most)
     try:
-        async with aclosing(cast(AsyncGenerator[bytes, None], store.stream(held.object_key))) as pieces:
-            async for piece in pieces:
-                if reader.feed(piece):
-                    break
-            else:
-                reader.finish()
+        reader = await reader_of(store, held, most)
     except ObjectNotFound:
         return known(held)
     return await asyncio.to_thread(lambda: as_json(reader.read())) | known(held)
+
+
+async def reader_of(store: ObjectStore, held: HeldInstance, most: int) -> HeadReader:
+    """What has read the head as far as it could. Raises ObjectNotFound and what else the store raises."""
+    # half a second of imports, for those who ask only
+    from imex.dicomweb.metadata import HeadReader
+
+    reader = HeadReader(held.transfer_syntax, most)
+    async with aclosing(cast(AsyncGenerator[bytes, None], store.stream(held.object_key))) as pieces:
+        async for piece in pieces:
+            if reader.feed(piece):
+                break
+        else:
+            reader.finish()
+    return reader
 
 
 def known(held: HeldInstance) -> Json:

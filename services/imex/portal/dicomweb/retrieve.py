@@ -3,30 +3,28 @@
 import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from imex.db import UnitOfWork
 from imex.dicomweb.elements import element
 from imex.dicomweb.media import DICOM, DICOM_JSON, RELATED, MediaType, accepted, json_wanted
 from imex.dicomweb.related import closing, part_head
 from imex.portal.api.access import CallerPart, PortalPart
 from imex.portal.archive import whole_pieces
 from imex.portal.context import Portal
-from imex.portal.dicomweb import records
+from imex.portal.dicomweb.asked import Asked, Progress, begin, told_of
 from imex.portal.dicomweb.heads import METADATA_BYTES, heads_of
 from imex.portal.dicomweb.search import Uid, view_for
 from imex.portal.dicomweb.urls import base_url, instance_url
-from imex.portal.problems import Problem, not_found
+from imex.portal.problems import Problem
 from imex.portal.queries import holdings
-from imex.portal.queries.holdings import Amount, HeldInstance, Narrow, View
+from imex.portal.queries.holdings import Amount, HeldInstance
 from imex.portal.queries.inbox import InboxInstance, Lying
 from imex.portal.scope import Caller
-from imex.portal.streaming import BrokenOff, HandedOut, begun
+from imex.portal.streaming import HandedOut, begun
 
 router = APIRouter(tags=["dicomweb"])
 
@@ -78,33 +76,6 @@ async def instance_metadata(  # noqa: PLR0917  what the path names
     return await _metadata(request, portal, caller, Asked(study, series, instance))
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What is asked for: a study, or a part of one."""
-
-    study: str
-    series: str | None = None
-    instance: str | None = None
-
-    async def narrowed(self, unit: UnitOfWork, view: View) -> Narrow:
-        """The images that are meant, of all that the caller may have."""
-        about = await holdings.sources_of(unit.connection, view, self.study)
-        return Narrow(about, self.series, self.instance)
-
-
-async def _begin(
-    portal: Portal, caller: Caller, asked: Asked, how: records.How, part: str
-) -> Sequence[Amount]:
-    """How much there is of it; kept and told before anything of it is shown."""
-    async with portal.database.unit() as unit:
-        view = await view_for(unit, caller)
-        found = await holdings.amounts(unit.connection, view, await asked.narrowed(unit, view))
-        if not found:
-            raise not_found("study, series or instance")
-        await records.retrieved(unit, caller, found, how, part)
-    return found
-
-
 async def _pages(portal: Portal, caller: Caller, asked: Asked) -> AsyncGenerator[list[HeldInstance], None]:
     """Page by page what the caller may have by then: what is taken back meanwhile goes no further."""
     after = ("", "")
@@ -128,10 +99,10 @@ async def _metadata(request: Request, portal: Portal, caller: Caller, asked: Ask
     room.enter_context(rooms.one(f"{caller.kind}/{caller.id}"))
     try:
         part = "metadata by wado-rs"
-        found = await _begin(portal, caller, asked, "opened", part)
-        progress = _Progress(found[0])
+        found = await begin(portal, caller, asked, "opened", part)
+        progress = Progress(found[0])
         pieces = _headers(portal, caller, asked, base_url(request, portal), progress)
-        told = _told(portal, caller, progress, "opened", part)
+        told = told_of(portal, caller, progress, "opened", part)
         return HandedOut(await begun(pieces, told), pieces, room, told, {"Content-Type": DICOM_JSON})
     except BaseException:
         room.close()
@@ -139,7 +110,7 @@ async def _metadata(request: Request, portal: Portal, caller: Caller, asked: Ask
 
 
 async def _headers(
-    portal: Portal, caller: Caller, asked: Asked, base: str, progress: "_Progress"
+    portal: Portal, caller: Caller, asked: Asked, base: str, progress: "Progress"
 ) -> AsyncGenerator[bytes, None]:
     """A JSON array, header by header."""
     before = b"["
@@ -162,13 +133,13 @@ async def _images(request: Request, portal: Portal, caller: Caller, asked: Asked
     room = ExitStack()
     room.enter_context(portal.retrievals.one(f"{caller.kind}/{caller.id}"))
     try:
-        found = await _begin(portal, caller, asked, "downloaded", "wado-rs")
+        found = await begin(portal, caller, asked, "downloaded", "wado-rs")
         _syntax_fits(form, found)
         boundary = uuid4().hex if form.name == RELATED else None
-        progress = _Progress(found[0])
+        progress = Progress(found[0])
         pieces = _bodies(portal, caller, asked, progress, boundary)
         kind = f'{RELATED}; type="{DICOM}"; boundary={boundary}' if boundary else DICOM
-        told = _told(portal, caller, progress, "downloaded", "wado-rs")
+        told = told_of(portal, caller, progress, "downloaded", "wado-rs")
         return HandedOut(await begun(pieces, told), pieces, room, told, {"Content-Type": kind})
     except BaseException:
         room.close()
@@ -198,26 +169,8 @@ def _syntax_fits(form: MediaType, found: Sequence[Amount]) -> None:
         )
 
 
-@dataclass
-class _Progress:
-    """How far a retrieval has come."""
-
-    first: Amount
-    images: int = 0
-
-
-def _told(portal: Portal, caller: Caller, progress: _Progress, how: records.How, part: str) -> BrokenOff:
-    """Keeps in the audit record that a retrieval was broken off, and how far it had come."""
-
-    async def told(reason: str) -> None:
-        async with portal.database.unit() as unit:
-            records.broken_off(unit, caller, progress.first, how, part, images=progress.images, reason=reason)
-
-    return told
-
-
 async def _bodies(
-    portal: Portal, caller: Caller, asked: Asked, progress: _Progress, boundary: str | None
+    portal: Portal, caller: Caller, asked: Asked, progress: Progress, boundary: str | None
 ) -> AsyncGenerator[bytes, None]:
     """The body; one that breaks off has no end of its own."""
     async with aclosing(_pages(portal, caller, asked)) as pages:
