@@ -50,6 +50,7 @@ from imex.routing.intake import Intake
 from imex.routing.orders import Orders
 from imex.routing.outcomes import Outcomes
 from imex.routing.priors import PriorsLoop
+from imex.routing.retrievals import Answering
 from imex.routing.revocation import Revocation
 from imex.routing.surroundings import Surroundings
 from imex.routing.sweeper import Sweeper
@@ -176,6 +177,7 @@ class World:
     sweeper: Sweeper
     revocation: Revocation
     priors: PriorsLoop
+    answering: Answering
     spans: InMemorySpanExporter
     published: list[Event[Any]] = field(default_factory=list)
     _offset: int = 0
@@ -236,6 +238,11 @@ class World:
     async def send_priors(self) -> None:
         """Routing looks for earlier studies that travel along."""
         await self.priors.turn()
+        await self._collect()
+
+    async def answer(self) -> None:
+        """Routing looks for what has come in for requests."""
+        await self.answering.turn()
         await self._collect()
 
     async def close(self) -> None:
@@ -513,6 +520,7 @@ async def routing_world(database_url: str, directory: str) -> AsyncIterator[Worl
         orders=Orders(around, opened_person, opened_wanted),
         revocation=Revocation(database, around),
         priors=PriorsLoop(database, around),
+        answering=Answering(database, around, opened_wanted),
         closer=closer,
         judged=judged,
         sweeper=Sweeper(database, around),

@@ -187,6 +187,16 @@ PORTAL_REQUESTS = CounterName(
     "imex_portal_requests_total", "Requests, by route", ("method", "route", "status")
 )
 PORTAL_SECONDS = HistogramName("imex_portal_request_seconds", "Time to answer", ("route",))
+PORTAL_COMMITMENTS = CounterName(
+    "imex_portal_commitment_instances_total",
+    "Instances that senders asked storage commitments of, by what was decided: committed, refused",
+    ("outcome",),
+)
+PORTAL_COMMITMENT_QUESTIONS = CounterName(
+    "imex_portal_commitment_questions_total",
+    "Storage commitments that senders asked for: asked, refused, answered, given up",
+    ("outcome",),
+)
 PORTAL_SIGN_INS = CounterName("imex_portal_sign_ins_total", "Sign-ins, by outcome", ("outcome",))
 
 

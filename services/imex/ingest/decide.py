@@ -8,7 +8,6 @@ from uuid import UUID
 
 from imex import directory
 from imex.dicom import Header, valid_uid
-from imex.dimse import StoreCommand
 from imex.directory import (
     DIRECT_CARE,
     Called,
@@ -97,9 +96,9 @@ def study_of(header: Header, association: UUID) -> str:
     return uid if valid_uid(uid) else f"unknown/{association}"
 
 
-def is_retrieved(command: StoreCommand, own_ae_title: str) -> bool:
+def is_retrieved(move_originator: str | None, own_ae_title: str) -> bool:
     """Whether an archive sends because Imex asked it to: a sub-operation of a C-MOVE (PS3.4 C.4.2.2.1)."""
-    return (command.move_originator_ae or "").strip() == own_ae_title
+    return (move_originator or "").strip() == own_ae_title
 
 
 def lane_of(index: DirectoryIndex, source: str, called: Called, header: Header, sop_class: str) -> Lane:

@@ -75,7 +75,7 @@ class InstanceSink:
             size=0,
             digest="",
             received_at=now,
-            retrieved=origin.retrieved or is_retrieved(command, around.own_ae_title),
+            retrieved=origin.retrieved or is_retrieved(command.move_originator_ae, around.own_ae_title),
         )
         self._scanner = HeaderScanner(command.transfer_syntax)
         self._dataset_hash = hashlib.sha256()

@@ -18,6 +18,7 @@ from imex.routing.outcomes import Outcomes
 from imex.routing.priors import PriorsLoop
 from imex.routing.results import Results
 from imex.routing.retiring import Retiring
+from imex.routing.retrievals import Answering
 from imex.routing.revocation import Revocation
 from imex.routing.settings import Settings
 from imex.routing.stuck import mark_stuck
@@ -48,6 +49,7 @@ ESCALATE_EVERY_S = 1.0
 REVOKE_EVERY_S = 0.5
 RESULTS_EVERY_S = 1.0
 PRIORS_EVERY_S = 1.0
+ANSWER_EVERY_S = 1.0
 EXPIRE_EVERY_S = 60.0
 UPSTREAM_EVERY_S = 0.5
 ROOTS_EVERY_S = 1.0
@@ -152,6 +154,7 @@ def components(
         Background("revocation", revocation.turn, REVOKE_EVERY_S),
         Background("results", Results(database, around).turn, RESULTS_EVERY_S),
         Background("priors", priors.turn, PRIORS_EVERY_S),
+        Background("answering", Answering(database, around, open_wanted).turn, ANSWER_EVERY_S),
         Background("retention", retiring.turn, own.retention_every_s),
         Background("corrections", corrections.turn, own.corrections_every_s),
         Background("outstanding", corrections.tidy, EXPIRE_EVERY_S),

@@ -29,12 +29,12 @@ from imex.routing.marks import OpenPerson
 from imex.routing.marks import obey as obey_mark
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
-from imex.routing.requests import OpenWanted
 from imex.routing.requests import obey as obey_requests
 from imex.routing.states import Fact, transition
 from imex.routing.subjects import obey as obey_subject
 from imex.routing.surroundings import Surroundings
 from imex.routing.views import tell
+from imex.routing.wanted import OpenWanted
 from imex.runtime import Message
 from imex.sharing.decisions import Addressed
 from imex.sharing.model import Share, Study

@@ -19,6 +19,7 @@ from imex.routing.docket import DELIVERY, Docket
 from imex.routing.handover import HandOver
 from imex.routing.publish import Cause
 from imex.routing.repository import Outcome, Repository
+from imex.routing.retrievals import RetrievalFact, hear
 from imex.routing.states import Fact, transition
 from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
@@ -38,6 +39,8 @@ class Outcomes:
 
     async def __call__(self, messages: Sequence[Message], unit: UnitOfWork) -> None:
         """One batch in one transaction."""
+        retrievals = [message.event for message in messages if isinstance(message.event, RetrievalFact)]
+        await hear(unit, retrievals)
         facts = [message.event for message in messages if isinstance(message.event, DeliveryFact)]
         repository = Repository(unit.connection)
         known = await repository.lock_studies({(fact.data.source, fact.data.study_uid) for fact in facts})

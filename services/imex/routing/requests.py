@@ -1,8 +1,8 @@
 """Requests: one institution asks another for studies; what is granted becomes shares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from sqlalchemy import RowMapping, select, text, update
@@ -10,48 +10,27 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
 from imex.db.tables import routing as tables
-from imex.directory import Agreement, DirectoryIndex, covering_agreement
-from imex.events import Sealed, ids
 from imex.events.commands import RequestCommanded, RequestCommandedData
-from imex.events.sealed import SealedWanted, seal_context
-from imex.routing import command_results, publish, studies
+from imex.routing import command_results, granting, publish
 from imex.routing.command_results import Result
-from imex.routing.patients import studies_of
-from imex.routing.publish import Cause
 from imex.routing.repository import Repository
-from imex.routing.sitting import sitting
 from imex.routing.studies import STUDY_KEPT
 from imex.routing.surroundings import Surroundings
-from imex.sharing.decisions import Addressed
-from imex.sharing.model import Study, StudyKey
-from imex.sharing.persons import person
-from imex.sharing.wishes import latest
+from imex.routing.wanted import OpenWanted
 
-OpenWanted = Callable[[Sealed, bytes], SealedWanted]
-"""Opens what a request is about, in the context that it was sealed in."""
+State = Literal["refused", "withdrawn"]
 
-State = Literal["open", "granted", "refused", "withdrawn", "expired"]
-
-MOST_STUDIES: Final = 50
-"""That one request is answered with, the newest."""
-
-_OF_ACCESSION = text(
-    "SELECT source, study_uid FROM routing.studies"
-    " WHERE source = :holder AND accession = :accession AND validated > 0"
-)
-_OF_UID = text(
-    "SELECT source, study_uid FROM routing.studies"
-    " WHERE source = :holder AND study_uid = :study_uid AND validated > 0"
-)
 _EXPIRE = text(
     "UPDATE routing.requests SET state = 'expired', wanted = NULL, decided_at = :now,"
     " answer = 'nobody has decided about it' WHERE state = 'open' AND expires_at <= :now"
 )
+_FORGET = text("UPDATE routing.requests SET wanted = NULL WHERE expires_at <= :now AND wanted IS NOT NULL")
 
 
 async def expire(unit: UnitOfWork, now: datetime) -> None:
-    """Let requests end that nobody has decided about."""
+    """Let requests end that nobody has decided about, or that came to nothing; who was meant is forgotten."""
     await unit.connection.execute(_EXPIRE, {"now": now})
+    await unit.connection.execute(_FORGET, {"now": now})
 
 
 async def obey(
@@ -73,7 +52,7 @@ async def _make(
     asked, now = command.data, around.clock()
     if asked.actor_institution not in {None, asked.requester}:
         return Result("rejected", f"only {asked.requester} can ask in its own name")
-    agreement, why = _agreement(around.index(), asked.holder, asked.requester, asked.purpose, now)
+    agreement, why = granting.agreement_for(around.index(), asked.holder, asked.requester, asked.purpose, now)
     made = await unit.connection.execute(
         insert(tables.requests)
         .values(
@@ -102,7 +81,7 @@ async def _make(
         return Result("rejected", "there is such a request already")
     if agreement is not None and agreement.requests == "automatic":
         words = f"agreement {agreement.id} grants it"
-        await _grant(unit, row, command.id, publish.SERVICE, words, around, open_wanted)
+        await _grant(unit, row, command.id, publish.SERVICE, words, around, open_wanted, stays=True)
     return Result("done")
 
 
@@ -120,36 +99,39 @@ async def _decide(
     if not _may(asked, row):
         whose = row["requester"] if asked.command == "withdraw" else row["holder"]
         return Result("rejected", f"only {whose} can {asked.command} this request")
+    if asked.command == "retry":
+        return await _retry(unit, row, command.id, around, open_wanted)
     if row["state"] != "open":
         return Result("rejected", f"the request is {row['state']}")
     if asked.command == "grant":
-        shared = await _grant(unit, row, command.id, asked.actor, asked.reason, around, open_wanted)
-        if not shared:
-            words = "Imex holds no study that it is about and that may be shared; send one, and grant it then"
-            return Result("rejected", words)
-        return Result("done")
+        return await _granted(unit, row, command, around, open_wanted)
     state: State = "refused" if asked.command == "refuse" else "withdrawn"
+    granting.withdraw(unit, row, f"the request was {state}", around.clock())
     await _end(unit, row["id"], state, asked.actor, asked.reason, around.clock())
     return Result("done")
+
+
+async def _granted(
+    unit: UnitOfWork,
+    row: RowMapping,
+    command: RequestCommanded,
+    around: Surroundings,
+    open_wanted: OpenWanted,
+) -> Result:
+    if row["retrieval"] in _UNDER_WAY:
+        return Result("rejected", "it is granted already: its studies are being looked for")
+    if await _grant(unit, row, command.id, command.data.actor, command.data.reason, around, open_wanted):
+        return Result("done")
+    words = "Imex holds no study that it is about and that may be shared; send one, and grant it then"
+    return Result("rejected", words)
+
+
+_UNDER_WAY = frozenset({"asking", "retrieving"})
 
 
 def _may(asked: RequestCommandedData, row: RowMapping) -> bool:
     whose = row["requester"] if asked.command == "withdraw" else row["holder"]
     return asked.actor_institution in {None, whose}
-
-
-def _agreement(
-    index: DirectoryIndex, holder: str, requester: str, purpose: str, at: datetime
-) -> tuple[Agreement | None, str]:
-    """The agreement under which anything could be shared in answer, or why there is none."""
-    covered = covering_agreement(index, holder, requester, purpose, at)
-    if covered.agreement is not None and covered.agreement.deidentify is not None:
-        # what is shared in answer would tell who is behind a pseudonym
-        words = (
-            f"agreement {covered.agreement.id} de-identifies what is shared: nobody can be asked for by name"
-        )
-        return None, words
-    return covered.agreement, covered.words
 
 
 async def _grant(  # noqa: PLR0917  what a grant depends on
@@ -160,68 +142,45 @@ async def _grant(  # noqa: PLR0917  what a grant depends on
     words: str,
     around: Surroundings,
     open_wanted: OpenWanted,
-) -> int:
-    """Share what it is about; how many studies. Where there is none, it stays open."""
-    keys = await _matching(Repository(unit.connection), row, open_wanted)
-    shares: list[UUID] = []
-    async with sitting(unit, around, keys) as now:
-        for number, key in enumerate(sorted(now.studies)):
-            study = now.studies[key]
-            told = Cause(ids.derived("request", str(cause), str(number)), around.clock(), publish.person(by))
-            wish = Addressed(
-                recipient=row["requester"],
-                purpose=row["purpose"],
-                priority=row["priority"],
-                origin="command",
-                reference=str(row["id"]),
-            )
-            share = now.deciding.ask_by_hand(study, wish, told) or latest(
-                now.docket.of(study), row["requester"], row["purpose"]
-            )
-            if share is None or not share.live:
-                continue  # refused after all, or it has had its time
-            now.docket.note(share, "request_granted", told, reason=words, details={"request": str(row["id"])})
-            now.studies[key] = studies.due_again(study, share)
-            shares.append(share.id)
-    if not shares:
-        return 0
+    *,
+    stays: bool = False,
+) -> bool:
+    """Share what is here, and have the rest fetched; whether there is anything to do.
+
+    `stays`: it is granted also where there is not, for what comes in while it is open.
+    """
+    held = await granting.matching(Repository(unit.connection), row, open_wanted)
+    keys = [study.key for study in held]
+    shares = await granting.share(unit, row, keys, cause, around, by=by, words=words)
+    ordered = await granting.order(unit, row, held, cause, around)
+    if not (shares or ordered or stays):
+        return False
+    now = around.clock()
+    values = {"granted_by": by, "granted_at": now, "grant_words": words, "looked_at": now}
     await unit.connection.execute(
-        insert(tables.request_shares).on_conflict_do_nothing(),
-        [{"request": row["id"], "share": share} for share in shares],
+        update(tables.requests).where(tables.requests.c.id == row["id"]).values(**values)
     )
-    await _end(unit, row["id"], "granted", by, words, around.clock())
-    return len(shares)
+    if shares:
+        await granting.answered(unit, row, by, words, now)
+    return True
 
 
-async def _matching(repository: Repository, row: RowMapping, open_wanted: OpenWanted) -> list[StudyKey]:
+async def _retry(
+    unit: UnitOfWork, row: RowMapping, cause: UUID, around: Surroundings, open_wanted: OpenWanted
+) -> Result:
+    """Look once more in the holder's archives."""
+    if row["retrieval"] is None:
+        return Result("rejected", "nothing was looked for in the archives of the holder: grant it")
+    if row["retrieval"] in _UNDER_WAY:
+        return Result("rejected", "its studies are being looked for")
     if row["wanted"] is None:
-        return []
-    wanted = open_wanted(Sealed.model_validate(row["wanted"]), seal_context("request", row["id"]))
-    holder = row["holder"]
-    if wanted.study_uid:
-        found = await repository.studies_by(_OF_UID, holder=holder, study_uid=wanted.study_uid)
-    elif wanted.accession:
-        found = await repository.studies_by(_OF_ACCESSION, holder=holder, accession=wanted.accession)
-    else:
-        whose = person(holder, wanted.issuer, wanted.patient_id)
-        if whose is None:
-            return []
-        found = await studies_of(repository, holder, whose)
-    fitting = [study for study in found if _fits(study, row)]
-    fitting.sort(key=lambda study: study.first_received_at, reverse=True)
-    return [study.key for study in fitting[:MOST_STUDIES]]
-
-
-def _fits(study: Study, row: RowMapping) -> bool:
-    """Whether a study is within what the request says of modality and days."""
-    if study.retiring_at is not None or study.disposed_at is not None:
-        return False
-    if row["modality"] and row["modality"] not in study.modalities:
-        return False
-    day = study.study_date
-    if (row["studied_from"] or row["studied_until"]) and not day:
-        return False
-    return (row["studied_from"] or day) <= day <= (row["studied_until"] or day)
+        return Result("rejected", "it is not kept any more who is meant: ask for it anew")
+    held = await granting.matching(Repository(unit.connection), row, open_wanted)
+    if not await granting.order(unit, row, held, cause, around):
+        return Result(
+            "rejected", f"{row['holder']} has no endpoint with query: true, or no agreement covers it"
+        )
+    return Result("done")
 
 
 async def _end(  # noqa: PLR0917  what an ended request says
