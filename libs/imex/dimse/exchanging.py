@@ -7,11 +7,12 @@ so each operation is a task of its own. They take turns, as the messages of two 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping
 
 from imex.dimse import command
 from imex.dimse.command import Command, CommandField, Tag
 from imex.dimse.errors import (
+    AssociationAborted,
     AssociationReleased,
     ContextNotAccepted,
     DimseError,
@@ -51,7 +52,7 @@ class Exchanges:
         self._fragment_bytes = fragment_bytes
         self._limits = limits
         self._services = terms.services
-        self._turn = asyncio.Lock()
+        self.turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: dict[int, _Exchange] = {}  # by message id
         self._invoked: tuple[int, CommandField, asyncio.Future[Command]] | None = None
@@ -93,13 +94,16 @@ class Exchanges:
             self.take_turn(exchange.answer(Answer(Status.DUPLICATE_INVOCATION, words)))
         else:
             self._under_way[operation.message_id] = exchange
-            self.take_turn(self._perform(exchange, service))
+            self._run(self._perform(exchange, service))
         while len(self._tasks) >= self._limits.operations:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
 
     def take_turn(self, call: Coroutine[None, None, None]) -> None:
         """Let `call`, which sends, have its turn after what is under way."""
-        task = asyncio.create_task(self._in_turn(call))
+        self._run(self._in_turn(call))
+
+    def _run(self, call: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._quietly(call))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -108,7 +112,7 @@ class Exchanges:
         if (exchange := self._under_way.get(message_id)) is not None:
             exchange.cancelled = True
 
-    def answered(self, response: Command) -> None:
+    def responded(self, response: Command) -> None:
         """A response has come. Raises ProtocolError where it answers nothing that was asked."""
         if self._invoked is None:
             raise ProtocolError(f"a response {response.field:04X} came, and nothing had been asked")
@@ -205,30 +209,35 @@ class Exchanges:
         except AssociationReleased:
             raise
         except BaseException as error:  # a data set cannot be broken off
-            self._layer.abort(
-                error if isinstance(error, DimseError) else DimseError("a data set was cut off")
-            )
+            cut_off = AssociationAborted(0, 0, "a data set was cut off")
+            self._layer.abort(error if isinstance(error, DimseError) else cut_off)
             raise
         finally:
             self._invoked = None
             if not waiting.cancel() and not waiting.cancelled():
                 waiting.exception()  # nobody asks any more
 
-    async def _in_turn(self, call: Coroutine[None, None, None]) -> None:
+    async def _quietly(self, call: Coroutine[None, None, None]) -> None:
         try:
-            async with self._turn:
-                await call
+            await call
         except DimseError as error:
             log.debug("nobody is left to hear an answer: %s", error)
+
+    async def _in_turn(self, call: Coroutine[None, None, None]) -> None:
+        try:
+            async with self.turn:
+                await call
         finally:
             call.close()
 
     async def _perform(self, exchange: "_Exchange", service: Service) -> None:
-        try:
+        async with exchange.turn():
             await exchange.finish(await _performed(exchange, service))
-        finally:
-            with contextlib.suppress(KeyError):
-                del self._under_way[exchange.operation.message_id]
+
+    def answered(self, exchange: "_Exchange") -> None:
+        """Its last response is sent: others have their turn, and its message id may be used again."""
+        self.turn.release()
+        self._under_way.pop(exchange.operation.message_id, None)
 
 
 class _Exchange:
@@ -239,8 +248,33 @@ class _Exchange:
         self._context_id = context_id
         self._request = request
         self._answered = False
+        self._has_turn = False
         self.operation = operation
         self.cancelled = False
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for its turn, which ends with its last response or with the block."""
+        await self._exchanges.turn.acquire()
+        self._has_turn = True
+        try:
+            yield
+        finally:
+            self._give_up_turn()
+
+    def _give_up_turn(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._exchanges.answered(self)
+
+    @contextlib.asynccontextmanager
+    async def _own_turn(self) -> AsyncIterator[None]:
+        """The turn that it has, or another one after its last response."""
+        if self._has_turn:
+            yield
+        else:
+            async with self._exchanges.turn:
+                yield
 
     async def pending(
         self,
@@ -254,6 +288,7 @@ class _Exchange:
     async def answer(self, answer: Answer) -> None:
         self._answered = True
         await self._respond(answer.status, answer.comment, answer.data_set, answer.counts)
+        self._give_up_turn()
 
     @property
     def over(self) -> bool:
@@ -276,10 +311,12 @@ class _Exchange:
         chunks: AsyncIterable[bytes | memoryview] | memoryview,
         length: int,
     ) -> StoreResponse:
-        return await self._exchanges.store(sop_class, sop_instance, transfer_syntax, chunks, length)
+        async with self._own_turn():
+            return await self._exchanges.store(sop_class, sop_instance, transfer_syntax, chunks, length)
 
     async def report(self, sop_class: str, sop_instance: str, event_type: int, data_set: bytes = b"") -> int:
-        return await self._exchanges.report(sop_class, sop_instance, event_type, data_set)
+        async with self._own_turn():
+            return await self._exchanges.report(sop_class, sop_instance, event_type, data_set)
 
     async def _respond(
         self, status: int, comment: str, data_set: bytes, counts: SubOperations | None

@@ -93,7 +93,10 @@ class Exchange(Protocol):
         """Send a response that is not the last one; waits while the peer reads slower than that."""
 
     async def answer(self, answer: Answer) -> None:
-        """Send the last response now, where more is to be done after it; what `perform` returns is unused."""
+        """Send the last response now, where more is to be done after it; what `perform` returns is unused.
+
+        Other operations of the association have their turn from now on.
+        """
 
     def stores(self, sop_class: str, transfer_syntax: str) -> bool:
         """Whether the peer takes instances on this association, these among them (PS3.4 C.4.3)."""

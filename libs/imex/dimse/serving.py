@@ -151,7 +151,7 @@ class Serving:
             exchanges.cancel(request.require_number(Tag.MESSAGE_ID_RESPONDED_TO))
         elif field & command.RESPONSE_BIT:
             await self._discard(request)  # an N-EVENT-REPORT-RSP may have a reply
-            exchanges.answered(request)
+            exchanges.responded(request)
         elif service is not None and field in SERVED and field in service.operations:
             data_set = await self._reader.whole_data(service.most_bytes) if request.has_data_set else b""
             operation = operation_of(context, request, data_set)

@@ -345,6 +345,25 @@ async def test_a_request_that_crosses_what_is_asked_of_the_peer_has_its_turn_aft
         assert (await world.hears()).command.field == 0x8030
 
 
+async def test_what_is_done_after_the_last_answer_holds_nobody_up() -> None:
+    told = asyncio.Event()
+
+    async def perform(exchange: Exchange) -> Answer:
+        if exchange.operation.data_set == b"first!":
+            await exchange.answer(Answer())
+            await told.wait()
+            await exchange.report(COMMIT, "1.2.3", 1, b"report!!")
+        return Answer(0x0112)
+
+    async with serving(perform) as world:
+        world.asks(CommandField.N_ACTION_RQ, 1, b"first!")
+        assert (await world.hears()).status == 0
+        world.asks(CommandField.N_ACTION_RQ, 1)  # the number is free again
+        assert (await world.hears()).status == 0x0112
+        told.set()
+        assert (await world.hears()).data == b"report!!"
+
+
 async def test_an_answer_to_nothing_aborts_the_association() -> None:
     async with serving(_matches) as world:
         stray = command.decode(command.store_request(1, CT, "1.1"))
