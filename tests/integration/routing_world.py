@@ -436,10 +436,12 @@ class Sending:
             for number in numbers
         ]
 
-    def held(self, number: int, quarantine: UUID, reason: str = "bad check digit") -> InstanceQuarantined:
+    def held(
+        self, number: int, quarantine: UUID, reason: str = "bad check digit", **more: Any
+    ) -> InstanceQuarantined:
         """An instance in quarantine."""
         data = InstanceQuarantinedData(
-            **self.facts(number),
+            **self.facts(number, **more),
             quarantine=quarantine,
             findings=(Finding(check="nhs_number", message=reason),),
             reason=reason,

@@ -84,6 +84,7 @@ class DirectoryIndex:
             for source in self._spell(agreement.from_):
                 self._agreements[source].append((agreement, to))
         self._agreements.default_factory = None
+        self._by_id = {agreement.id: agreement for agreement in directory.agreements}
         self._between: dict[tuple[str, str], tuple[Agreement, ...]] = {}
         self._selection = Selection(directory.rules, self._spell)
 
@@ -175,6 +176,10 @@ class DirectoryIndex:
             if recipient in self.institutions:
                 self._between[source, recipient] = found
         return found
+
+    def agreement(self, named: str | None) -> Agreement | None:
+        """The agreement of this id; None where there is none."""
+        return self._by_id.get(named) if named else None
 
     def candidates(self, facts: StudyFacts) -> list[Filed]:
         """The rules that could match a study, in the file's order; no other has to be looked at."""

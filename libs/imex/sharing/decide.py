@@ -14,6 +14,7 @@ from imex.sharing.decisions import (
     Raise,
     Rest,
     Spared,
+    Widen,
     Withhold,
 )
 from imex.sharing.judging import judge, judge_asked
@@ -50,21 +51,21 @@ def consider(index: DirectoryIndex, question: Question) -> Outcome:
     if (wish := left.by_hand) is not None:
         known = latest(shares, wish.recipient, wish.purpose)
         if known is not None and known.live:
-            return Outcome(withheld, rested)
+            return Outcome(withheld, rested, tuple(_widened(index, left, wish, known)))
         if wish.unless_held and _holds(left, wish.recipient):
             return Outcome(withheld, rested, spared=(_spared(wish),))
         judgement = judge(index, left.facts, wish, left.at, left.background)
         made = Open(wish, judgement, episode=known.episode + 1 if known else 1)
         return Outcome(withheld, rested, (made,))
     wishes, spared = wishes_of(index, left)
-    planned: list[Open | Raise] = []
-    asked: dict[tuple[str, str | None], Asked] = {}
+    planned: list[Open | Raise | Widen] = []
+    asked: dict[tuple[str, str | None, bool], Asked] = {}
     for wish in wishes:
         known = latest(shares, wish.recipient, wish.purpose) if shares else None
         if wish.unless_held and (known is None or not known.live) and _holds(left, wish.recipient):
             spared.append(_spared(wish))
         elif known is None:
-            of_all = wish.purpose, wish.clinician
+            of_all = wish.purpose, wish.clinician, wish.origin == "return"
             what = asked.get(of_all) or asked.setdefault(of_all, _asked(left, wish))
             planned.append(Open(wish, judge_asked(index, left.facts.source, wish, what), 1))
         else:
@@ -91,9 +92,8 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
         wish = Addressed(
             share.recipient, share.purpose, share.priority, share.origin, clinician=share.clinician
         )
-        judgement = judge(
-            index, question.facts, wish, question.at, question.background, preferred=share.agreement
-        )
+        facts = question.facts_for(share.origin)
+        judgement = judge(index, facts, wish, question.at, question.background, preferred=share.agreement)
         demanded = judgement.deidentify is not None
         other = judgement.agreement != share.agreement
         if not judgement.covered:
@@ -129,20 +129,38 @@ def resting(share: Share, judgement: Judgement) -> Share:
 
 def _planned_again(
     index: DirectoryIndex, question: Question, wish: Addressed, known: Share, *, withheld: bool
-) -> Iterator[Open | Raise]:
+) -> Iterator[Open | Raise | Widen]:
     """What to make of a wish for which there is a share, its newest.
 
     One that lives, or was delivered, is never made twice. One that has ended gives way to a new episode when
     the study is sent once more; one that no agreement covered, also when a later directory has one that does.
     """
-    if known.live:
+    if known.live and known.origin == "return":
+        yield from _widened(index, question, wish, known)
+    elif known.live:
         if RANK[wish.priority] > RANK[known.priority] and known.parts == 0:
             yield Raise(known, wish)
     elif _may_reopen(known, question.passage, index.version):
-        judgement = judge(index, question.facts, wish, question.at, question.background)
+        facts = question.facts_for(wish.origin)
+        judgement = judge(index, facts, wish, question.at, question.background)
         # a further refusal would tell nobody anything new
         if judgement.covered or not (withheld or _was_uncovered(known)):
             yield Open(wish, judgement, known.episode + 1)
+
+
+def _widened(
+    index: DirectoryIndex, question: Question, wish: Addressed, known: Share
+) -> Iterator[Open | Widen]:
+    """What is asked for by name is all of a study: also where its results return under a share already."""
+    if known.origin != "return" or wish.origin == "return":
+        return
+    judgement = judge(
+        index, question.facts, wish, question.at, question.background, preferred=known.agreement
+    )
+    if not judgement.covered:
+        yield Open(wish, judgement, known.episode + 1)
+    elif known.parts == 0 or known.deidentified == (judgement.deidentify is not None):
+        yield Widen(known, wish, judgement)
 
 
 def _spared(wish: Addressed) -> Spared:
@@ -150,7 +168,7 @@ def _spared(wish: Addressed) -> Spared:
 
 
 def _asked(question: Question, wish: Addressed) -> Asked:
-    facts, marks = question.facts, question.background.marks
+    facts, marks = question.facts_for(wish.origin), question.background.marks
     return asked_of(wish.purpose, question.at, facts.modalities, wish.clinician, marks)
 
 

@@ -1,8 +1,9 @@
 """What decisions are made of: wishes, what is known around a study, judgements, and what follows. Values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
 from imex.directory import Completeness, Deidentification, Escalation, Marks, Priors, StudyFacts
 from imex.events.envelope import Priority
@@ -10,6 +11,22 @@ from imex.sharing.model import Origin, Share
 
 _UNKNOWN = Marks()
 _QUIET_ONLY = Completeness()
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """Results of a study could go back to who shared it with its source."""
+
+    origin: str
+    """The institution that shared it."""
+    share: UUID
+    """The newest share that brought it."""
+    purpose: str
+    priority: Priority
+    agreement: str | None = None
+    quiet_s: int | None = None
+    fresh: bool = True
+    """Whether there is a result that the origin has not sent itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +43,10 @@ class Background:
     send it back to them (`imex.sharing.passage.passed_through`)."""
     held_by: frozenset[str] = frozenset()
     """Institutions that have it already: they sent it themselves, or a share of it was delivered to them."""
+    results: frozenset[str] = frozenset()
+    """Modalities of its results (`imex.sharing.results`): what a share that returns them is judged by."""
+    returning: tuple[Returning, ...] = ()
+    """Who shared it with its source first, where it has results."""
 
 
 _NOTHING_KNOWN = Background()
@@ -106,6 +127,15 @@ class Raise:
 
 
 @dataclass(frozen=True, slots=True)
+class Widen:
+    """A share that returns results is to carry the whole study, as somebody asks for it by name."""
+
+    share: Share
+    addressed: Addressed
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True)
 class Withhold:
     """What has become known of the study, or of its person, is not covered any more."""
 
@@ -151,6 +181,12 @@ class Question:
     by_hand: Addressed | None = None
     """What is asked for by itself, by a person or as a prior of another study; then nothing else is."""
 
+    def facts_for(self, origin: Origin) -> StudyFacts:
+        """The study as agreements see it under a share of this origin: a return carries results alone."""
+        if origin != "return":
+            return self.facts
+        return replace(self.facts, modalities=self.background.results or self.facts.modalities)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -158,5 +194,5 @@ class Outcome:
 
     withheld: tuple[Withhold, ...] = ()
     rested: tuple[Rest, ...] = ()
-    planned: tuple[Open | Raise, ...] = ()
+    planned: tuple[Open | Raise | Widen, ...] = ()
     spared: tuple[Spared, ...] = ()

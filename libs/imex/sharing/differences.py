@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from imex.directory import DirectoryIndex
 from imex.sharing.decide import consider, resting
-from imex.sharing.decisions import Open, Outcome, Question, Raise
+from imex.sharing.decisions import Open, Outcome, Question, Raise, Widen
 from imex.sharing.model import Share
 from imex.sharing.recorded import Answer, Decided, KnownShare, RecordedQuestion
 
@@ -162,6 +162,11 @@ def _after(index: DirectoryIndex, question: Question, outcome: Outcome) -> dict[
                 decision.share, priority=decision.addressed.priority, rule=decision.addressed.rule
             )
             shares[_identity(raised)] = raised
+        elif isinstance(decision, Widen):
+            widened = replace(
+                resting(decision.share, decision.judgement), origin=decision.addressed.origin, left_out=None
+            )
+            shares[_identity(widened)] = widened
         else:
             share = _opened(index, question, decision)
             shares[_identity(share)] = share

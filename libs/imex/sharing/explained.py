@@ -17,7 +17,7 @@ from imex.directory import (
     matching_rules,
 )
 from imex.sharing.decide import consider
-from imex.sharing.decisions import Addressed, Judgement, Open, Outcome, Question, Raise
+from imex.sharing.decisions import Addressed, Judgement, Open, Outcome, Question, Raise, Widen
 from imex.sharing.judging import judge
 from imex.sharing.recorded import Answer
 from imex.sharing.wishes import rule_wish, why_instead
@@ -51,7 +51,7 @@ class WishTold:
 
     addressed: Addressed
     action: str
-    """share | refuse | raise | spare."""
+    """share | refuse | raise | widen | spare."""
     words: str
     judgement: Judgement
     agreements: tuple[AgreementTold, ...]
@@ -107,12 +107,15 @@ def _wishes(index: DirectoryIndex, question: Question, outcome: Outcome) -> Iter
             case Raise(share, wish):
                 words = f"a share that is there is raised from {share.priority} to {wish.priority}"
                 yield _told(index, question, wish, "raise", words)
+            case Widen(_, wish):
+                words = "a share that returns results carries the whole study from now on"
+                yield _told(index, question, wish, "widen", words)
     for spared in outcome.spared:
         yield _told(index, question, spared.addressed, "spare", spared.reason)
 
 
 def _told(index: DirectoryIndex, question: Question, wish: Addressed, action: str, words: str) -> WishTold:
-    facts, background = question.facts, question.background
+    facts, background = question.facts_for(wish.origin), question.background
     asked = asked_of(wish.purpose, question.at, facts.modalities, wish.clinician, background.marks)
     return WishTold(
         wish,

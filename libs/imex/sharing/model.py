@@ -9,7 +9,7 @@ from uuid import UUID
 from imex.events.envelope import Lane, Priority
 from imex.events.shares import FINAL_STATES, ShareState
 
-Origin = Literal["rule", "called", "command", "prior"]
+Origin = Literal["rule", "called", "command", "prior", "return"]
 StudyKey = tuple[str, str]
 """Source institution and Study Instance UID."""
 
@@ -157,14 +157,18 @@ class Share:
     """Days that payloads stay after its end, as its agreement said when it was opened; None: the usual."""
     disposed_at: datetime | None = None
     """Since when its payloads are gone."""
+    left_out: dict[str, int] | None = None
+    """What of its study it does not carry (`imex.sharing.results.extent`), counted; None: nothing."""
+    given_study_uid: str | None = None
+    """How its recipient knows the study, where it gets it de-identified."""
     at_disposal: dict[str, int] | None = None
     """What was counted of its study then."""
+    reached: tuple[str, ...] = ()
+    """The recipient's endpoints that have confirmed some of it, and those it was rerouted to."""
 
     @property
     def study(self) -> StudyKey:
         """The study it carries."""
-    reached: tuple[str, ...] = ()
-    """The recipient's endpoints that have confirmed some of it, and those it was rerouted to."""
         return self.source, self.study_uid
 
     @property

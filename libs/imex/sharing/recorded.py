@@ -31,7 +31,17 @@ from imex.events.envelope import Priority
 from imex.events.ids import share_id
 from imex.events.shares import ShareState
 from imex.sharing.decide import consider
-from imex.sharing.decisions import Addressed, Background, Judgement, Open, Outcome, Question, Raise
+from imex.sharing.decisions import (
+    Addressed,
+    Background,
+    Judgement,
+    Open,
+    Outcome,
+    Question,
+    Raise,
+    Returning,
+    Widen,
+)
 from imex.sharing.model import Origin, Share
 
 
@@ -116,6 +126,8 @@ class OpenPart(_Recorded):
     body_parts: tuple[str, ...] = ()
     passed_through: tuple[str, ...] = ()
     held_by: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    returning: tuple[Returning, ...] = ()
     shares: tuple[KnownShare, ...] = ()
     by_hand: RecordedWish | None = None
 
@@ -154,6 +166,8 @@ class RecordedQuestion(_Recorded):
                 body_parts=tuple(sorted(facts.body_parts)),
                 passed_through=tuple(sorted(background.passed_through)),
                 held_by=tuple(sorted(background.held_by)),
+                results=tuple(sorted(background.results)),
+                returning=background.returning,
                 shares=tuple(KnownShare.of(share) for share in question.shares),
                 by_hand=RecordedWish.of(question.by_hand) if question.by_hand else None,
             ),
@@ -187,13 +201,15 @@ class RecordedQuestion(_Recorded):
                 Marks(opted_out=personal.opted_out, sensitive=personal.sensitive),
                 passed_through=frozenset(said.passed_through),
                 held_by=frozenset(said.held_by),
+                results=frozenset(said.results),
+                returning=said.returning,
             ),
             shares=tuple(known.share(said.source, said.study_uid, said.at) for known in said.shares),
             by_hand=said.by_hand.wish() if said.by_hand else None,
         )
 
 
-Action = Literal["share", "refuse", "raise", "withhold", "rest", "spare"]
+Action = Literal["share", "refuse", "raise", "widen", "withhold", "rest", "spare"]
 
 
 class Decided(_Recorded):
@@ -216,7 +232,7 @@ class Decided(_Recorded):
     @property
     def lets_it_go(self) -> bool:
         """Whether the recipient gets the study by it."""
-        return self.action in {"share", "raise", "rest"}
+        return self.action in {"share", "raise", "widen", "rest"}
 
 
 class Answer(_Recorded):
@@ -239,7 +255,11 @@ def replay(index: DirectoryIndex, recorded: RecordedQuestion) -> Answer:
     return Answer.of(consider(index, recorded.question()))
 
 
-def _planned(decision: Open | Raise) -> Decided:
+def _planned(decision: Open | Raise | Widen) -> Decided:
+    if isinstance(decision, Widen):
+        wish, judgement = decision.addressed, decision.judgement
+        reason = f"carries the whole study from now on; {judgement.reason}"
+        return _of_wish("widen", wish, reason, episode=decision.share.episode, agreement=judgement.agreement)
     if isinstance(decision, Raise):
         wish, share = decision.addressed, decision.share
         reason = f"raised from {share.priority} to {wish.priority} by standing rule {wish.rule}"

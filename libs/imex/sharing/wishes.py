@@ -3,10 +3,18 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from imex.directory import DIRECT_CARE, Alternate, DirectoryIndex, Rule, firing_rules, is_open
+from imex.directory import (
+    DIRECT_CARE,
+    Alternate,
+    Completeness,
+    DirectoryIndex,
+    Rule,
+    firing_rules,
+    is_open,
+)
 from imex.directory.selection import Filed
 from imex.events.envelope import Priority
-from imex.sharing.decisions import Addressed, Question, Spared
+from imex.sharing.decisions import Addressed, Question, Returning, Spared
 from imex.sharing.judging import judge
 from imex.sharing.model import Share
 
@@ -15,11 +23,19 @@ RANK: dict[Priority, int] = {"routine": 0, "urgent": 1, "emergency": 2}
 
 
 def wishes_of(index: DirectoryIndex, question: Question) -> tuple[tuple[Addressed, ...], list[Spared]]:
-    """The recipients of a study, each once for a purpose, and the wishes of rules that are not asked for.
+    """The recipients of a study, each once for a purpose, and the wishes that are not asked for.
 
     Standing rules come first, then recipients that the sender named. Of two wishes for the same recipient and
-    purpose the more urgent one stays; of equals, the first.
+    purpose the more urgent one stays; of equals, the first. Results that were sent to the standing rules go
+    back to who shared the study, where nobody sends them there anyway.
     """
+    wishes, spared = _wishes_by_name(index, question)
+    if question.background.returning and question.standing:
+        wishes = (*wishes, *_returns(index, question, wishes, spared))
+    return wishes, spared
+
+
+def _wishes_by_name(index: DirectoryIndex, question: Question) -> tuple[tuple[Addressed, ...], list[Spared]]:
     wishes: list[Addressed] = []
     spared: list[Spared] = []
     facts, been = question.facts, question.background.passed_through
@@ -48,6 +64,40 @@ def wishes_of(index: DirectoryIndex, question: Question) -> tuple[tuple[Addresse
         known = best.get(key)
         best[key] = wish if known is None else _joined(known, wish)
     return tuple(best.values()), spared
+
+
+def _returns(
+    index: DirectoryIndex, question: Question, wishes: Sequence[Addressed], spared: list[Spared]
+) -> list[Addressed]:
+    """Results, to who shared the study; `spared` has what nothing covers, unless an agreement asks for it."""
+    there = {wish.recipient for wish in wishes} | {one.recipient for one in question.shares if one.live}
+    found: list[Addressed] = []
+    for one in question.background.returning:
+        forward = index.agreement(one.agreement)
+        said = forward.returns if forward else None
+        if one.origin in there or not one.fresh or said == "addressed":
+            continue
+        wish = _return(one, question.facts.source)
+        if said != "automatic":
+            facts = question.facts_for("return")
+            judgement = judge(index, facts, wish, question.at, question.background)
+            if not judgement.covered:
+                spared.append(Spared(wish, judgement.reason))
+                continue
+        found.append(wish)
+    return found
+
+
+def _return(one: Returning, source: str) -> Addressed:
+    return Addressed(
+        recipient=one.origin,
+        purpose=one.purpose,
+        priority=one.priority,
+        origin="return",
+        quiet_s=one.quiet_s,
+        completeness=Completeness(expected=False),
+        because=f"brings back what {source} made of share {one.share}",
+    )
 
 
 def latest(shares: Iterable[Share], recipient: str, purpose: str) -> Share | None:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -10,10 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db import is_outage
 from imex.directory import Marks
-from imex.sharing.decisions import Background
+from imex.sharing.decisions import Background, Returning
 from imex.sharing.model import Study, StudyKey
 from imex.sharing.passage import passed_through
 from imex.sharing.persons import Person, person_of
+from imex.sharing.results import RESULT_CLASSES
 
 _UNMARKED = Marks(opted_out=False, sensitive=False)
 _ANONYMOUS = Marks(opted_out=None, sensitive=False)
@@ -22,6 +24,29 @@ _MARKS = text(
     "SELECT m.issuer, m.patient_id, m.opted_out, m.sensitive FROM routing.marks m"
     " JOIN unnest(CAST(:issuers AS text[]), CAST(:patients AS text[])) AS p(issuer, patient_id)"
     " ON m.issuer = p.issuer AND m.patient_id = p.patient_id"
+)
+# who shared a study with its source, before its source shared it with them: what its source makes of it is a
+# result of theirs. A share that brings results back is no cause of further ones.
+_RETURNING = text(
+    "SELECT k.source, k.study_uid, m.modalities, c.origin, c.id, c.purpose, c.priority, c.agreement,"
+    "  c.quiet_s, EXISTS (SELECT FROM routing.instances i WHERE i.source = k.source"
+    "   AND i.study_uid = k.study_uid AND i.sop_class_uid = ANY(CAST(:classes AS text[]))"
+    "   AND NOT EXISTS (SELECT FROM routing.instances o WHERE o.source = c.origin"
+    "    AND o.sop_instance_uid = i.sop_instance_uid)) AS fresh"
+    " FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
+    " CROSS JOIN LATERAL (SELECT array_agg(DISTINCT i.modality) AS modalities FROM routing.instances i"
+    "  WHERE i.source = k.source AND i.study_uid = k.study_uid"
+    "  AND i.sop_class_uid = ANY(CAST(:classes AS text[]))) m"
+    " LEFT JOIN LATERAL (SELECT DISTINCT ON (s.source) s.source AS origin, s.id, s.purpose, s.agreement,"
+    "   s.quiet_s, coalesce(s.escalated_to, s.priority) AS priority, s.study_uid AS shared_as,"
+    "   min(s.created_at) OVER (PARTITION BY s.source) AS first_at FROM routing.shares s"
+    "  WHERE s.recipient = k.source AND s.source <> k.source AND s.parts > 0 AND s.origin <> 'return'"
+    "  AND s.state NOT IN ('refused', 'cancelled', 'revoked')"
+    "  AND (s.study_uid = k.study_uid OR s.given_study_uid = k.study_uid)"
+    "  ORDER BY s.source, s.created_at DESC) c ON NOT EXISTS ("
+    "   SELECT FROM routing.shares b WHERE b.source = k.source AND b.recipient = c.origin AND b.parts > 0"
+    "   AND b.origin <> 'return' AND b.study_uid IN (k.study_uid, c.shared_as) AND b.created_at < c.first_at)"
+    " WHERE m.modalities IS NOT NULL ORDER BY k.source, k.study_uid, c.origin"
 )
 # a share counts once something of it was handed over; a source has what it sent
 _LEGS = text(
@@ -75,7 +100,7 @@ class Backgrounds:
     async def around(
         self, connection: AsyncConnection, studies: Collection[Study]
     ) -> Mapping[StudyKey, Background]:
-        """The background of each study; two statements for all of them."""
+        """The background of each study; two statements for all of them, and one for those with results."""
         if not studies:
             return {}
         marks = await self._marks(connection, studies)
@@ -83,8 +108,13 @@ class Backgrounds:
         rows = await connection.execute(_LEGS, {"uids": sorted({study.study_uid for study in studies})})
         for study_uid, source, recipient, delivered in rows:
             legs[study_uid].append((source, recipient, delivered))
+        results, returning = await _results(connection, studies)
         return {
-            study.key: _background(study, marks[study.key], legs.get(study.study_uid, ()))
+            study.key: replace(
+                _background(study, marks[study.key], legs.get(study.study_uid, ())),
+                results=results.get(study.key, frozenset()),
+                returning=tuple(returning.get(study.key, ())),
+            )
             for study in studies
         }
 
@@ -104,6 +134,38 @@ class Backgrounds:
                 _log.exception("marks could not be looked up", persons=len(asked))
                 found = None
         return {key: _marks_of(one, found) for key, one in persons.items()}
+
+
+async def _results(
+    connection: AsyncConnection, studies: Collection[Study]
+) -> tuple[dict[StudyKey, frozenset[str]], dict[StudyKey, list[Returning]]]:
+    """The modalities of each study's results, and to whom these could go back."""
+    keys = sorted(study.key for study in studies if not study.sop_classes.isdisjoint(RESULT_CLASSES))
+    results: dict[StudyKey, frozenset[str]] = {}
+    returning: dict[StudyKey, list[Returning]] = defaultdict(list)
+    if not keys:
+        return results, returning
+    asked = {
+        "sources": [source for source, _ in keys],
+        "uids": [uid for _, uid in keys],
+        "classes": sorted(RESULT_CLASSES),
+    }
+    for row in await connection.execute(_RETURNING, asked):
+        key = (row.source, row.study_uid)
+        results[key] = frozenset(row.modalities)
+        if row.origin is not None:
+            returning[key].append(
+                Returning(
+                    origin=row.origin,
+                    share=row.id,
+                    purpose=row.purpose,
+                    priority=row.priority,
+                    agreement=row.agreement,
+                    quiet_s=row.quiet_s,
+                    fresh=row.fresh,
+                )
+            )
+    return results, returning
 
 
 def _marks_of(one: Person | None, found: Mapping[Person, Marks | None] | None) -> Marks:

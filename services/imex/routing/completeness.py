@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from imex.routing import studies
+from imex.routing.carrying import carried
 from imex.routing.states import Fact
 from imex.sharing.model import Share, Study
 
@@ -76,9 +77,10 @@ _OPEN = frozenset({"collecting", "delivering", "delivered", "partial"})
 def settled(study: Study, share: Share) -> Fact | None:
     """Whether everything received has come to an end for this share; None while it has not.
 
-    Nothing is said before the manifest is closed and holds every accepted instance of the study, but for
-    those in dispute.
+    Nothing is said before the manifest is closed and holds every accepted instance of the study that the
+    share carries, but for those in dispute.
     """
+    study = carried(study, share)
     leaving = study.validated - study.disputed
     if not share.complete or share.handed < leaving:
         return None
@@ -90,8 +92,8 @@ def settled(study: Study, share: Share) -> Fact | None:
 
 
 def missing(study: Study, share: Share) -> int:
-    """Instances received that the recipient has not confirmed."""
-    return study.received - share.confirmed
+    """Instances received that the share carries and the recipient has not confirmed."""
+    return carried(study, share).received - share.confirmed
 
 
 def missing_words(
@@ -101,6 +103,7 @@ def missing_words(
 
     `recalled` are instances that it lacks because their sender has taken them back.
     """
+    study = carried(study, share)
     total = study.received
     parts: list[str] = []
     if study.waiting:
@@ -114,7 +117,7 @@ def missing_words(
     unconfirmed = study.validated - share.confirmed - recalled
     if unconfirmed > 0:
         parts.append(_with(f"{unconfirmed} not accepted by {share.recipient}", failed_reasons))
-    lacking = missing(study, share)
+    lacking = study.received - share.confirmed
     return f"{lacking} of {total} instance{'' if total == 1 else 's'} missing: {', '.join(parts)}"
 
 

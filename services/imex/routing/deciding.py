@@ -13,7 +13,7 @@ from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.states import Fact
 from imex.sharing.decide import consider, rule_facts
-from imex.sharing.decisions import Addressed, Background, Open, Outcome, Question, Raise
+from imex.sharing.decisions import Addressed, Background, Open, Outcome, Question, Raise, Widen
 from imex.sharing.model import Share, Study, StudyKey
 from imex.sharing.recorded import Answer, RecordedQuestion
 
@@ -89,6 +89,8 @@ class Deciding:
                     opened.append(self._docket.open(study, decision, cause, command))
                 case Raise(share, wish):
                     self._docket.urge(share, wish, cause)
+                case Widen(share, wish, judgement):
+                    self._docket.widen(share, wish, judgement, cause, command)
         return opened
 
     def _record(self, question: Question, outcome: Outcome) -> None:

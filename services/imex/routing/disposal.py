@@ -9,6 +9,7 @@ from sqlalchemy import text
 from imex.db import UnitOfWork
 from imex.events.validations import StudyDisposed, StudyKept
 from imex.routing import publish
+from imex.routing.carrying import carried
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.sitting import locked
@@ -61,17 +62,11 @@ async def _dispose(
         # more of it came in the moment between: what there was had arrived, and the rest goes on
         return replace(study, retiring_at=None, retention_at=None)
     await unit.connection.execute(_FORGET_ASSOCIATIONS, where)
-    counted = {
-        "received": study.received,
-        "validated": study.validated,
-        "quarantined": study.waiting,
-        "bytes": study.bytes,
-    }
     cause = Cause(answer.id, now)
     for share in shares:
         words = f"the images were deleted: {_why(share)}"
         docket.note(share, "images_deleted", cause, reason=words, details={"instances": gone})
-        gone_share = docket.put(replace(share, disposed_at=now, at_disposal=counted))
+        gone_share = docket.put(replace(share, disposed_at=now, at_disposal=_counted(study, share)))
         if gone_share.parts:
             # nothing of it can be tried again, and an inbox has nothing to show any more
             unit.publish(publish.manifest_withdrawn(replace(gone_share, reason=words), cause))
@@ -87,6 +82,16 @@ async def _dispose(
         retention_at=None,
         disposed_at=now,
     )
+
+
+def _counted(study: Study, share: Share) -> dict[str, int]:
+    study = carried(study, share)
+    return {
+        "received": study.received,
+        "validated": study.validated,
+        "quarantined": study.waiting,
+        "bytes": study.bytes,
+    }
 
 
 def _why(share: Share) -> str:

@@ -211,6 +211,29 @@ class Docket:
         self.note(urged, "accepted", cause, reason=reason)
         return self.put(urged)
 
+    def widen(
+        self, share: Share, wish: Addressed, judgement: Judgement, cause: Cause, command: Any = None
+    ) -> Share:
+        """A share that returned results carries the whole study from now on."""
+        widened = replace(
+            resting(share, judgement),
+            origin=wish.origin,
+            rule=wish.rule,
+            reference=wish.reference or share.reference,
+            clinician=wish.clinician or share.clinician,
+            command_id=command or share.command_id,
+            left_out=None,
+            updated_at=cause.at,
+        )
+        words = f"carries the whole study from now on, not its results alone: {_why(widened, wish.because)}"
+        self.note(widened, "accepted", cause, reason=words)
+        if not (share.left_out and share.left_out["validated"]):
+            return self.put(widened)
+        widened = self.put(replace(widened, complete=False))
+        if share.state in {"delivered", "partial"}:
+            return self.move(widened, Fact.MORE, cause, reason=words)
+        return widened
+
     def rest(self, share: Share, judgement: Judgement, cause: Cause) -> Share:
         """Another agreement carries a share from now on, or its own with other demands."""
         rested = self.put(replace(resting(share, judgement), updated_at=cause.at))
@@ -257,7 +280,7 @@ def _why(share: Share, because: str) -> str:
             return f"standing rule {share.rule}, in the place of {share.alternate_of}: {because}"
         case "rule":
             return f"standing rule {share.rule}"
-        case "prior":
+        case "prior" | "return":
             return because
         case "called":
             return f"addressed to {share.recipient} by the called AE title"

@@ -10,7 +10,8 @@ from imex.events.validations import AssociationValidated, InstanceValidated
 from imex.observability.names import SpanName
 from imex.observability.traces import traceparent_of
 from imex.routing import publish, studies
-from imex.routing.completeness import settled
+from imex.routing.carrying import carried, classes_of
+from imex.routing.completeness import missing, settled
 from imex.routing.corrections.hearing import hear
 from imex.routing.deciding import Deciding
 from imex.routing.disposal import Answer, take_note
@@ -67,8 +68,7 @@ class Intake:
             grown[key] = study, news
             if studies.needs_evaluation(
                 None if is_new else before, study, index.version, arrivals=news.arrivals
-            ) or (news.accepted and any(share.state == "delivered" for share in docket.of(study))):
-                # what was delivered is held to nothing until more of it comes
+            ) or _asks_again(study, news, docket.of(study)):
                 asked.add(key)
         backgrounds = await self._around.backgrounds.around(
             unit.connection, [grown[key][0] for key in groups if key in asked]
@@ -148,20 +148,22 @@ class _Work:
             if share.id not in new:
                 self._note_repeats(study, share, news)
             if share.live:
-                await self._tell_live(study, share, news, is_new=share.id in new)
+                known = await self._hand_over.count(study, share)
+                await self._tell_live(study, known, news, is_new=share.id in new)
 
     async def _tell_live(self, study: Study, known: Share, news: News, *, is_new: bool) -> None:
         self._note_held(known, news)
-        share = self._reopen(known, news) if news.accepted and not is_new else known
+        more = not known.left_out or carried(study, known).validated > known.handed
+        share = self._reopen(known, news) if news.accepted and more and not is_new else known
         share = self._take_back(study, share, news)
         streaming = share.streams and share.state in {"collecting", "delivering"}
-        if streaming and study.validated > share.handed:
-            share = await self._hand_over.pass_on(share, self._cause())
+        if streaming and carried(study, share).validated > share.handed:
+            share = await self._hand_over.pass_on(study, share, self._cause())
         if streaming and share.parts and any(one.data.disputes for one in news.held):
-            await self._hand_over.annotate(study, share, self._cause())
+            await self._hand_over.annotate(share, self._cause())
         if (news.held or news.discarded) and share.complete and share.delivery_revision:
             # the receipt names what the recipient does not get
-            share = await self._hand_over.close(study, share, self._cause())
+            share = await self._hand_over.close(share, self._cause())
         if news.held or news.discarded or news.released or news.lost:
             await self._reconsider(study, share)
 
@@ -174,9 +176,9 @@ class _Work:
                 self._docket.note(share, "repeated", cause, reason=words)
 
     def _note_held(self, share: Share, news: News) -> None:
-        if news.held:
-            reasons = "; ".join(dict.fromkeys(event.data.reason for event in news.held))
-            words = f"{len(news.held)} in quarantine: {reasons}"
+        classes = classes_of(share)
+        if held := [one.data for one in news.held if classes is None or one.data.sop_class_uid in classes]:
+            words = f"{len(held)} in quarantine: {'; '.join(dict.fromkeys(one.reason for one in held))}"
             self._docket.note(share, "quarantined", self._cause(), reason=words)
         for discarded in news.discarded:
             cause = Cause(discarded.id, self.now, publish.person(discarded.data.actor))
@@ -192,8 +194,9 @@ class _Work:
             self._docket.note(share, "replaced", replace(self._cause(), id=event.id), reason=words)
         if taken := news.taken_back.get(share.id, 0):
             share = self._docket.put(replace(share, handed=share.handed - taken))
-        settled = share.complete and share.handed < study.validated - study.disputed
-        if settled and (news.replaced or news.discarded or news.released):
+        of_share = carried(study, share)
+        lacking = share.complete and share.handed < of_share.validated - of_share.disputed
+        if lacking and (news.replaced or news.discarded or news.released):
             if share.state in {"delivered", "partial"}:
                 words = "an instance may leave now that a person has decided"
                 share = self._docket.move(share, Fact.MORE, self._cause(), reason=words)
@@ -212,13 +215,24 @@ class _Work:
 
     async def _reconsider(self, study: Study, share: Share) -> None:
         """What is in quarantine has changed under a share that had ended."""
-        if share.state == "delivered":
+        if share.state == "delivered" and missing(study, share):
             await self._hand_over.fall_short(study, share, self._cause())
         elif share.state == "partial" and settled(study, share) is Fact.WHOLE:
             self._docket.move(share, Fact.WHOLE, self._cause())
         elif share.state == "partial":
             words = await self._hand_over.shortfall(study, share)
             self._docket.put(replace(share, reason=words, updated_at=self.now))
+
+
+def _asks_again(study: Study, news: News, shares: Sequence[Share]) -> bool:
+    """Whether rules are asked though nothing that they look at has changed.
+
+    What was delivered is held to nothing until more of it comes; and a result may be the first one that goes
+    back.
+    """
+    if news.results and study.standing and not any(one.live and one.origin == "return" for one in shares):
+        return True
+    return bool(news.accepted) and any(share.state == "delivered" for share in shares)
 
 
 def _may_have_lost(

@@ -16,6 +16,7 @@ from imex.events.validations import (
 from imex.routing import studies
 from imex.runtime import Message
 from imex.sharing.model import Study
+from imex.sharing.results import RESULT_CLASSES
 
 OpenIdentity = Callable[[Sealed, str], Identity]
 """Opens the sealed field that belongs to an object key."""
@@ -50,6 +51,8 @@ class News:
     """What is new for the shares of a study."""
 
     accepted: int = 0
+    results: int = 0
+    """Of these, what is a result (`imex.sharing.results`)."""
     released: list[InstanceValidated] = field(default_factory=list)
     held: list[InstanceQuarantined] = field(default_factory=list)
     discarded: list[InstanceDiscarded] = field(default_factory=list)
@@ -111,6 +114,7 @@ def read(  # noqa: PLR0912  one branch for each kind of news
                         )
                     study = studies.accepted(study, data, identity, message.timestamp)
                     news.accepted += 1
+                    news.results += data.sop_class_uid in RESULT_CLASSES
             case InstanceQuarantined(data=data):
                 news.arrivals = True
                 if data.quarantine in stored.held:

@@ -101,7 +101,7 @@ class Orders:
                 share = docket.get(result.share) if result.share else None
                 if share is not None and share.streams and share.state == "collecting":
                     # an emergency does not wait for the next instance, or for the end of its study
-                    await hand_over.pass_on(share, cause)
+                    await hand_over.pass_on(study, share, cause)
         now = self._around.clock()
         await repository.save_studies(
             [studies.finished(study, docket.of(study), now) for study in known.values()]
@@ -149,6 +149,8 @@ def _create(
     if share is None:
         known = latest(docket.of(study), asked.recipient, asked.purpose)
         assert known is not None, "nothing is planned only where a share is there"
+        if known.command_id == cause.id:
+            return studies.due_again(study, known), Result("done", "", known.id)
         docket.note(known, "requested", cause, reason="requested again: this share is there already")
         return study, Result("noted", f"there is one already, {known.state}", known.id)
     return studies.due_again(study, share), Result("done", share.reason, share.id)

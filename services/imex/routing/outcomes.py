@@ -13,6 +13,7 @@ from imex.events.deliveries import (
     DeliverySteered,
 )
 from imex.routing import publish, studies
+from imex.routing.carrying import carried
 from imex.routing.completeness import settled
 from imex.routing.corrections.outcomes import of_notes, take_note
 from imex.routing.docket import DELIVERY, Docket
@@ -193,7 +194,12 @@ async def _settle(
         return  # its study has been counted anew since
     decided = completed.data.confirmed + completed.data.failed
     found = settled(study, share)
-    if found is None and share.complete and share.handed >= study.validated and decided >= share.handed:
+    if (
+        found is None
+        and share.complete
+        and share.handed >= carried(study, share).validated
+        and decided >= share.handed
+    ):
         # delivery has an outcome for everything; what was not counted here is not known to be confirmed
         found = Fact.SHORT
     match found:

@@ -7,7 +7,19 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, TextClause, Update, bindparam, exists, func, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Table,
+    TextClause,
+    Update,
+    bindparam,
+    exists,
+    func,
+    select,
+    text,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import Insert, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import ReturningInsert
@@ -16,6 +28,7 @@ from imex.db.bulk import insert_rows
 from imex.db.tables import routing as tables
 from imex.events.instances import InstanceFacts
 from imex.events.manifests import HeldInstance, ManifestInstance
+from imex.routing import carrying
 from imex.sharing.model import Share, Study, StudyKey
 
 PART_INSTANCES = 200
@@ -77,10 +90,12 @@ _SERIES = text(
     " GROUP BY i.series_uid"
 )
 _HAND_OVER = text(
-    "WITH fresh AS (SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax, i.object_key, i.size,"
+    "WITH fresh AS (SELECT i.sop_instance_uid, i.sop_class_uid, i.transfer_syntax,"  # noqa: S608 - a constant
+    "  i.object_key, i.size,"
     "  i.digest, (row_number() OVER (ORDER BY i.series_uid, i.received_at, i.sop_instance_uid) - 1)"
     "  / :part_size + :first_part AS part"
     " FROM routing.instances i WHERE i.source = :source AND i.study_uid = :study_uid AND NOT i.disputed"
+    f" AND NOT {carrying.LEFT_OUT}"
     " AND NOT EXISTS (SELECT 1 FROM routing.share_instances h"
     "  WHERE h.share = :share AND h.sop_instance_uid = i.sop_instance_uid)),"
     " put AS (INSERT INTO routing.share_instances (share, sop_instance_uid, digest, size, part, state)"
@@ -128,7 +143,9 @@ _DISPUTED = text(
 )
 _RECALLED_UNSENT = text(
     "SELECT count(*) FROM routing.instances i WHERE i.source = :source AND i.study_uid = :study_uid"
-    " AND i.recalled AND NOT EXISTS (SELECT 1 FROM routing.share_instances h WHERE h.share = :share"
+    " AND i.recalled"
+    " AND (CAST(:classes AS text[]) IS NULL OR i.sop_class_uid = ANY(CAST(:classes AS text[])))"
+    " AND NOT EXISTS (SELECT 1 FROM routing.share_instances h WHERE h.share = :share"
     "  AND h.sop_instance_uid = i.sop_instance_uid AND h.state = 'confirmed')"
 )
 _REPLACE = text(
@@ -329,7 +346,7 @@ class Repository:
         )
 
     async def hand_over(self, share: Share) -> dict[int, list[ManifestInstance]]:
-        """Give the share every accepted instance that it has not, by the number of the manifest's part."""
+        """Give the share every instance that it carries and has not, by the number of the manifest's part."""
         rows = await self._connection.execute(
             _HAND_OVER,
             {
@@ -338,6 +355,7 @@ class Repository:
                 "study_uid": share.study_uid,
                 "first_part": share.parts + 1,
                 "part_size": PART_INSTANCES,
+                **carrying.parameters(share),
             },
         )
         parts: dict[int, list[ManifestInstance]] = {}
@@ -346,6 +364,10 @@ class Repository:
                 ManifestInstance(**{name: row[name] for name in ManifestInstance.model_fields})
             )
         return parts
+
+    async def count_left_out(self, study: Study, share: Share) -> Share:
+        """The share with what it leaves out of its study now."""
+        return await carrying.counted(self._connection, study, share)
 
     async def record_outcomes(self, outcomes: Sequence[Outcome]) -> list[Change]:
         """What destinations said; a confirmation is final, and other bytes' outcome is not this one's."""
@@ -385,22 +407,23 @@ class Repository:
         rows = await self._connection.execute(_SERIES, {"source": key[0], "study_uid": key[1]})
         return [dict(row) for row in rows.mappings()]
 
-    async def held_reasons(self, key: StudyKey) -> list[str]:
-        """Why instances of the study wait in quarantine."""
+    async def held_reasons(self, share: Share) -> list[str]:
+        """Why instances of its study that the share would carry wait in quarantine."""
         statement = (
             select(tables.held.c.reason)
             .where(
-                tables.held.c.source == key[0],
-                tables.held.c.study_uid == key[1],
+                tables.held.c.source == share.source,
+                tables.held.c.study_uid == share.study_uid,
                 tables.held.c.state == "waiting",
+                _carried_classes(share),
             )
             .distinct()
             .order_by(tables.held.c.reason)
         )
         return list((await self._connection.execute(statement)).scalars())
 
-    async def held_of(self, key: StudyKey) -> list[HeldInstance]:
-        """Everything of the study that ever came to quarantine, and what became of it."""
+    async def held_of(self, share: Share) -> list[HeldInstance]:
+        """Everything that the share would carry and that ever came to quarantine, and what became of it."""
         held = tables.held.c
         rows = await self._connection.execute(
             select(
@@ -411,7 +434,7 @@ class Repository:
                 held.disputes,
                 func.coalesce(held.decided_at, held.received_at).label("at"),
             )
-            .where(held.source == key[0], held.study_uid == key[1])
+            .where(held.source == share.source, held.study_uid == share.study_uid, _carried_classes(share))
             .order_by(held.received_at, held.quarantine)
         )
         return [
@@ -436,9 +459,15 @@ class Repository:
         )
         return list((await self._connection.execute(statement)).scalars())
 
-    async def recalled_unsent(self, share: UUID, key: StudyKey) -> int:
+    async def recalled_unsent(self, share: Share) -> int:
         """How many instances the share lacks because their sender has taken them back."""
-        names = {"share": share, "source": key[0], "study_uid": key[1]}
+        classes = carrying.classes_of(share)
+        names = {
+            "share": share.id,
+            "source": share.source,
+            "study_uid": share.study_uid,
+            "classes": None if classes is None else sorted(classes),
+        }
         return int(await self._connection.scalar(_RECALLED_UNSENT, names) or 0)
 
     async def held_facts(self, key: StudyKey) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
@@ -453,6 +482,11 @@ class Repository:
         rows = list(await self._connection.execute(statement))
         modalities, classes, parts = (frozenset(row[i] for row in rows if row[i]) for i in range(3))
         return modalities, classes, parts
+
+
+def _carried_classes(share: Share) -> ColumnElement[bool]:
+    classes = carrying.classes_of(share)
+    return true() if classes is None else tables.held.c.sop_class_uid.in_(classes)
 
 
 _STUDY_KEY = frozenset({"source", "study_uid"})

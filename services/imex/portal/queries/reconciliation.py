@@ -29,7 +29,7 @@ _FATES = text(
         GROUP BY source, sop_instance_uid, digest
     ), shared AS (
         SELECT i.source, i.sop_instance_uid, i.digest, bool_or(st.expired_at IS NOT NULL) AS study_expired,
-               count(s.id) AS shares,
+               count(s.id) AS shares, bool_and(i.gone) AS gone,
                bool_or(s.state NOT IN ('refused', 'failed', 'cancelled', 'revoked', 'expired')
                        AND coalesce(si.state, 'waiting') <> 'confirmed' AND NOT i.recalled) AS under_way,
                bool_or(i.recalled) AS recalled,
@@ -37,10 +37,14 @@ _FATES = text(
                bool_or(s.state = 'failed') AS failed,
                bool_or(s.state = 'expired') AS expired,
                bool_or(s.state IN ('cancelled', 'revoked')) AS cancelled
-        FROM (SELECT source, study_uid, sop_instance_uid, digest, recalled FROM routing.instances
-              UNION SELECT source, study_uid, sop_instance_uid, digest, false FROM routing.disposed) i
+        FROM (SELECT source, study_uid, sop_instance_uid, digest, recalled, false AS gone
+              FROM routing.instances
+              UNION SELECT source, study_uid, sop_instance_uid, digest, false, true FROM routing.disposed) i
         LEFT JOIN routing.studies st ON st.source = i.source AND st.study_uid = i.study_uid
         LEFT JOIN routing.shares s ON s.source = i.source AND s.study_uid = i.study_uid
+              AND NOT (s.left_out IS NOT NULL AND s.complete AND NOT EXISTS (
+                  SELECT FROM routing.share_instances c
+                  WHERE c.share = s.id AND c.sop_instance_uid = i.sop_instance_uid))
         LEFT JOIN routing.share_instances si
                ON si.share = s.id AND si.sop_instance_uid = i.sop_instance_uid
         GROUP BY i.source, i.sop_instance_uid, i.digest
@@ -48,7 +52,7 @@ _FATES = text(
         SELECT j.source, j.study_uid, j.sop_instance_uid,
             CASE
                 WHEN r.source IS NOT NULL THEN CASE
-                    WHEN r.shares = 0 AND r.study_expired THEN 'expired'
+                    WHEN r.shares = 0 AND (r.study_expired OR r.gone) THEN 'expired'
                     WHEN r.shares = 0 THEN 'unaddressed'
                     WHEN r.under_way THEN 'under way'
                     WHEN r.confirmed THEN 'delivered'

@@ -102,9 +102,7 @@ _COMPUTED = frozenset({"instances", "priority", "study_uid", "reason", "bytes", 
 
 def _share(row: Mapping[str, Any], scope: Scope) -> Share:
     # once its images are gone the study may have been sent anew, and is counted anew
-    counted = row["at_disposal"] or {
-        name: row[name] for name in ("received", "validated", "quarantined", "bytes")
-    }
+    counted = row["at_disposal"] or _carried(row)
     return Share(
         **{name: row[name] for name in Share.model_fields if name in row and name not in _COMPUTED},
         study_uid=row["shown_study_uid"],
@@ -122,6 +120,18 @@ def _share(row: Mapping[str, Any], scope: Scope) -> Share:
             failed=row["failed"],
         ),
     )
+
+
+def _carried(row: Mapping[str, Any]) -> dict[str, int]:
+    """What is counted of the study, without what the share leaves out of it."""
+    left_out = row["left_out"] or {}
+    validated, waiting = left_out.get("validated", 0), left_out.get("waiting", 0)
+    return {
+        "received": row["received"] - validated - waiting - left_out.get("discarded", 0),
+        "validated": row["validated"] - validated,
+        "quarantined": row["quarantined"] - waiting,
+        "bytes": row["bytes"] - left_out.get("bytes", 0),
+    }
 
 
 async def get(connection: AsyncConnection, scope: Scope, share: UUID) -> Share | None:

@@ -251,7 +251,7 @@ class Opening:
             self._unit.publish(event)
         if share.live and share.complete and share.confirmed < share.handed:
             # delivery settles what is left, and writes a receipt that names what is not sent
-            return await self._hand_over.close(study, share, cause)
+            return await self._hand_over.close(share, cause)
         return share
 
     def _row(

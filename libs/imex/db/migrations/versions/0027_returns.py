@@ -1,4 +1,8 @@
-"""returns."""
+"""What shares leave out of their studies, and how recipients know studies that they get de-identified."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0027"
 down_revision = "0026"
@@ -8,3 +12,12 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    op.add_column("shares", sa.Column("left_out", postgresql.JSONB()), schema="routing")
+    op.add_column("shares", sa.Column("given_study_uid", sa.Text()), schema="routing")
+    op.create_index(
+        "ix_shares_given_study_uid",
+        "shares",
+        ["given_study_uid"],
+        schema="routing",
+        postgresql_where=sa.text("given_study_uid IS NOT NULL"),
+    )
