@@ -14,9 +14,9 @@ from sqlalchemy import select
 from tests.integration.delivery_world import Passage, World, delivery_world, storescp, uids
 
 from imex.db.tables.delivery import refusals
-from imex.delivery.conversion import EXPLICIT, IMPLICIT, rewrite
 from imex.delivery.targets.certificates import Certificates as Shown
 from imex.dicom import dataset_offset
+from imex.dicom.rewriting import EXPLICIT, IMPLICIT, rewrite
 from imex.dimse import Edge, Reject, StoreCommand, StoreResponse, serve
 from imex.dimse.tls import server_context
 from imex.events.deliveries import DeliveryAttempted, DeliveryProgressed

@@ -13,9 +13,10 @@ from pydicom.uid import UID
 
 from imex.conformance.answers import REJECTIONS, STORE_ANSWERS
 from imex.delivery import decide as delivery
-from imex.delivery.conversion import DEFLATED, EXPLICIT, IMPLICIT, Converter, rewritable_to
+from imex.delivery.conversion import Converter
 from imex.delivery.settings import DeliverySettings
 from imex.dicom import part10
+from imex.dicom.rewriting import DEFLATED, EXPLICIT, IMPLICIT, rewritable_to
 from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from imex.dimse.limits import Limits
 from imex.dimse.pdu import APPLICATION_CONTEXT

@@ -24,11 +24,12 @@ from imex.delivery.changing.decide import Coercion
 from imex.delivery.changing.deidentified import Deidentifier
 from imex.delivery.changing.encode import deflated, inflated
 from imex.delivery.changing.form import Form
-from imex.delivery.conversion import EXPLICIT, Converter
+from imex.delivery.conversion import Converter
 from imex.delivery.decide import Failing
 from imex.delivery.jobs import Instance, Job
 from imex.delivery.payloads import MISMATCH, Payload, PayloadBroken, ReadAhead, Reader
 from imex.dicom import dataset_offset, file_meta
+from imex.dicom.rewriting import EXPLICIT
 from imex.dicom.syntax import encoding_of
 from imex.directory.policies import Deidentification, IdentityPolicy
 from imex.sealing import Sealer

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imex.delivery.conversion import DEFLATED, EXPLICIT, IMPLICIT
 from imex.delivery.targets.proposals import candidates, propose, refusal
+from imex.dicom.rewriting import DEFLATED, EXPLICIT, IMPLICIT
 from imex.directory.model import Accepts
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from imex.delivery.conversion import rewritable_to
 from imex.delivery.decide import MAX_CONTEXTS
 from imex.delivery.transcoding.syntaxes import transcodable_to
+from imex.dicom.rewriting import rewritable_to
 from imex.directory.model import Accepts
 
 Context = tuple[str, str]
