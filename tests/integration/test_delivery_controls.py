@@ -15,6 +15,7 @@ from imex.db.tables.delivery import deliveries, destinations
 from imex.delivery.controls import tell_waiting
 from imex.delivery.decide import BREAKER_DELIVERIES
 from imex.delivery.destinations import got_nothing_through
+from imex.delivery.endings import Endings, Result
 from imex.delivery.jobs import Due
 from imex.delivery.leases import Leases
 from imex.dimse import StoreCommand, StoreResponse
@@ -277,6 +278,25 @@ async def test_a_destination_that_says_when_is_not_asked_before(world: World) ->
     row = await world.destination("RT3")
     assert len(row.failed_by) == BREAKER_DELIVERIES
     assert row.probe_at == now + timedelta(minutes=7)
+
+
+async def test_however_many_have_failed_each_asks_within_a_minute(world: World) -> None:
+    await queue(world, 12)
+    leases = Leases(world.database, "one", timedelta(seconds=15))
+    endings = Endings(world.database, world.signer)
+    jobs = await leases.claim(Due("RT3", "pacs", emergency=False), lambda *_: 12)
+    for job in jobs:
+        await endings.settle(job, Result(reason="connection refused", away=True))
+    row = await world.destination("RT3")
+    assert row.probe_at - row.failed_at <= timedelta(seconds=60 / 12)
+    asked = []
+    for _ in range(12):
+        async with world.database.unit() as unit:
+            await unit.connection.execute(update(destinations).values(probe_at=func.now()))
+        [job] = await leases.claim(Due("RT3", "pacs", emergency=False), lambda *_: 12)
+        asked.append(job.id)
+        await endings.settle(job, Result(reason="connection refused", away=True))
+    assert set(asked) == {job.id for job in jobs}, "in turn"
 
 
 async def test_an_emergency_need_not_wait_for_the_next_probe(world: World) -> None:

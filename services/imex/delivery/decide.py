@@ -22,7 +22,10 @@ JITTER: Final = 0.2
 BREAKER_DELIVERIES: Final = 3
 """So many different deliveries in a row that got nothing through mean that the destination is away."""
 PROBE_STEPS_S: Final = (2.0, 4.0, 8.0, 15.0)
-"""Between probes in the first hour: so short that the deliveries which take turns at it wait a minute."""
+"""Between probes in the first hour."""
+TURNS_S: Final = 50.0
+"""In the first hour each delivery that has failed has its turn at probing in this time: in a minute."""
+SHORTEST_PROBE: Final = timedelta(seconds=1)
 EMERGENCY_PROBE: Final = timedelta(seconds=10)
 """After this long since the last one failed, an emergency may be the next probe whatever the back-off."""
 
@@ -126,12 +129,15 @@ def backoff(failures: int, failing_for: timedelta, draw: float) -> timedelta:
     return longest * (1 - JITTER * draw)
 
 
-def probe_wait(probes: int, failing_for: timedelta, draw: float) -> timedelta:
-    """How long a destination is left alone after so many probes in vain; `draw` as in `backoff`."""
+def probe_wait(probes: int, failing_for: timedelta, draw: float, turns: int = 1) -> timedelta:
+    """How long a destination is left alone after so many probes in vain; `draw` as in `backoff`.
+
+    `turns` is how many deliveries take turns at probing: those that have failed there.
+    """
     if failing_for >= FIRST_HOUR:
         return backoff(probes, failing_for, draw)
-    step = PROBE_STEPS_S[min(max(probes, 1), len(PROBE_STEPS_S)) - 1]
-    return timedelta(seconds=step) * (1 - JITTER * draw)
+    step = min(PROBE_STEPS_S[min(max(probes, 1), len(PROBE_STEPS_S)) - 1], TURNS_S / max(turns, 1))
+    return max(timedelta(seconds=step) * (1 - JITTER * draw), SHORTEST_PROBE)
 
 
 @dataclass(frozen=True, slots=True)

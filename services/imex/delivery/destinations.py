@@ -9,6 +9,7 @@ confirmed lets all of them go on.
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, and_, func, select, text, update
@@ -79,7 +80,8 @@ async def got_nothing_through(
     probe_at = None
     if len(failed_by) >= decide.BREAKER_DELIVERIES:
         beyond = failures - decide.BREAKER_DELIVERIES + 1
-        probe_at = max(now + decide.probe_wait(beyond, now - since, draw), not_before)
+        turns = await _failing(unit, job)
+        probe_at = max(now + decide.probe_wait(beyond, now - since, draw, turns), not_before)
     await unit.connection.execute(
         update(destinations)
         .where(where)
@@ -105,8 +107,24 @@ async def asked_in_vain(unit: UnitOfWork, job: Job, *, now: datetime, draw: floa
     if row is None:
         return
     probes = max(row.failures - decide.BREAKER_DELIVERIES + 1, 1)
-    probe_at = now + decide.probe_wait(probes, now - (row.failing_since or now), draw)
+    wait = decide.probe_wait(probes, now - (row.failing_since or now), draw, await _failing(unit, job))
+    probe_at = now + wait
     await unit.connection.execute(update(destinations).where(where).values(probe_at=probe_at))
+
+
+async def _failing(unit: UnitOfWork, job: Job) -> int:
+    """How many deliveries take turns at asking, this one among them; all that need be told apart."""
+    d = deliveries.c
+    others = (
+        select(d.id)
+        .where(d.recipient == job.recipient, d.endpoint == job.endpoint, d.id != job.id)
+        .where(d.state == "waiting", d.failures > 0)
+        .limit(_MOST_TURNS)
+    )
+    return 1 + (await unit.connection.scalar(select(func.count()).select_from(others.subquery())) or 0)
+
+
+_MOST_TURNS: Final = 60
 
 
 async def reached(unit: UnitOfWork, recipient: str, endpoint: str) -> bool:

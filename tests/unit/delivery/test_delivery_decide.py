@@ -62,7 +62,10 @@ def test_deliveries_that_take_turns_at_probing_wait_a_minute_at_most_in_the_firs
     wait = probe_wait(count, failing_for, draw)
     assert timedelta(seconds=1) <= wait <= timedelta(minutes=30)
     if failing_for < HOUR:
-        assert wait * (BREAKER_DELIVERIES + 1) <= timedelta(seconds=60)
+        assert wait * BREAKER_DELIVERIES <= timedelta(seconds=60)
+        for turns in range(4, 41):
+            assert probe_wait(count, failing_for, draw, turns) * turns <= timedelta(seconds=55)
+        assert probe_wait(count, failing_for, draw, 10_000) >= timedelta(seconds=1)
     assert probe_wait(count, failing_for, draw) <= probe_wait(count + 1, failing_for, draw)
 
 
