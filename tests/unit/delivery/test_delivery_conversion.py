@@ -121,7 +121,7 @@ def test_what_inflates_without_end_is_refused() -> None:
 def test_compressed_pixel_data_is_not_touched() -> None:
     assert rewritable_to("1.2.840.10008.1.2.4.90") == ()
     encapsulated = b"\xe0\x7f\x10\x00OB\x00\x00\xff\xff\xff\xff" + bytes(8)
-    with pytest.raises(CannotConvert):
+    with pytest.raises(CannotRewrite):
         rewrite(memoryview(encapsulated), EXPLICIT, IMPLICIT)
 
 
