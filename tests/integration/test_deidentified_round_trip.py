@@ -19,6 +19,7 @@ from imex.db.tables import delivery as tables
 from imex.deidentification.reading import uids_of
 from imex.dicom import dataset_digest
 from imex.events.audit import AuditRecorded
+from imex.events.deliveries import DeliveryProgressed
 from imex.receipts.signature import verify
 from imex.testing.dicom import SyntheticInstance, SyntheticStudy, synthetic_study
 
@@ -158,6 +159,9 @@ async def test_the_round_trip(empty_database_url: str, tmp_path: Path) -> None:
         for line in receipt.document["instances"]:
             assert line["changes"] == ["re-identified from project p1"] and "delivered_digest" not in line
         audited = [one.data for one in await world.events(AuditRecorded)]
+        progress = [one.data for one in await world.events(DeliveryProgressed)]
+    told = {(one.share, one.given_study_uid) for one in progress}
+    assert told == {(out.share, str(images[0].StudyInstanceUID)), (back.share, None)}
     assert set(returned) == {"SEG", "SR"}
     assert [(one.agreement, one.details["changes"].split(" ")[0]) for one in audited] == [
         ("out", "de-identified"),

@@ -261,3 +261,30 @@ async def test_a_result_in_quarantine_is_missing_and_an_image_is_not(world: Worl
     assert (back.state, back.reason) == (
         "partial", "1 of 2 instances missing: 1 in quarantine (bad report)",
     )  # fmt: skip
+
+
+async def test_what_left_de_identified_comes_back_by_the_uid_that_it_was_given(
+    empty_database_url: str,
+) -> None:
+    demanded = directory(", deidentify: {project: p1}")
+    async with routing_world(empty_database_url, demanded) as world:
+        sending = Sending(world)
+        await world.validated(*sending.accepted(1), sending.over(1))
+        await world.quiet()
+        cause = await world.share()
+        assert cause.deidentified
+        [part] = world.parts()
+        told = world.progressed(part, part.instances, {})
+        data = told.data.model_copy(update={"given_study_uid": "2.25.9"})
+        await world.delivered(told.model_copy(update={"data": data}))
+        await world.delivered(world.completed(part, 1))
+        report = Sending(world, study_uid="2.25.9", source="RT3")
+        await world.validated(*report.accepted(7, **SR), report.over(1))
+        await world.quiet()
+        await world.confirm_all()
+        [back] = await returned(world)
+        assert (back.study_uid, back.recipient, back.state) == ("2.25.9", "RQM", "delivered")
+        await Results(world.database, world.around).turn()
+        await world._collect()
+        [told] = world.said(ShareResultReturned)
+        assert (told.data.share, told.data.result, told.data.study_uid) == (cause.id, back.id, "1.2.3")

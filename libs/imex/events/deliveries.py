@@ -46,6 +46,9 @@ class DeliveryProgressedData(DeliveryPayload):
     """Outcomes of some instances, in batches."""
 
     outcomes: tuple[InstanceOutcome, ...] = Field(max_length=500)
+    given_study_uid: str | None = Field(
+        default=None, description="under which UID the recipient got the study, where it left de-identified"
+    )
 
 
 class DeliveryProgressed(Event[DeliveryProgressedData]):

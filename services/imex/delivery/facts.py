@@ -83,6 +83,7 @@ def progressed(job: Job, outcomes: Sequence[Outcome], cause: UUID) -> DeliveryPr
                 )
                 for outcome in outcomes
             ),
+            given_study_uid=next((one.given.given_study_uid for one in outcomes if one.given), None),
         ),
     )
 
