@@ -1,8 +1,12 @@
 """TLS as PS3.15 B.12 wants it: the BCP 195 (RFC 8996, RFC 9325) secure transport connection profile."""
 
+import logging
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 CIPHERS: Final = (
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:"
@@ -52,6 +56,29 @@ def stamps(*files: Path | None) -> dict[Path, tuple[int, int, int]]:
             continue
         found[path] = (stat.st_mtime_ns, stat.st_ino, stat.st_size)
     return found
+
+
+class WatchedContext:
+    """A context from files that may be replaced: made anew for the next handshake after they were."""
+
+    def __init__(self, make: Callable[[], ssl.SSLContext], *files: Path | None) -> None:
+        """Make it. Raises TlsFilesInvalid."""
+        self._make = make
+        self._files = files
+        self._seen = stamps(*files)
+        self._context = make()
+
+    def __call__(self) -> ssl.SSLContext:
+        """For a handshake that begins now; the former one while changed files do not fit together."""
+        found = stamps(*self._files)
+        if found != self._seen:
+            try:
+                self._context = self._make()
+            except TlsFilesInvalid as error:  # a change of several files is not made at once
+                log.error("changed certificates cannot be used, the former ones stay: %s", error)
+            else:
+                self._seen = found
+        return self._context
 
 
 def _context(protocol: int, certificate: Path | None, key: Path | None, ca: Path) -> ssl.SSLContext:

@@ -1,5 +1,6 @@
 """Settings groups shared by the services."""
 
+from imex.settings.dicom import DicomPortSettings, TcpPort
 from imex.settings.groups import (
     DatabaseSettings,
     HttpSettings,
@@ -14,12 +15,14 @@ from imex.settings.groups import (
 
 __all__ = [
     "DatabaseSettings",
+    "DicomPortSettings",
     "HttpSettings",
     "InstanceSettings",
     "KafkaSettings",
     "LogSettings",
     "S3Settings",
     "SealingSettings",
+    "TcpPort",
     "TracesSettings",
     "decoded_key",
 ]

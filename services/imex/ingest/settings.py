@@ -1,36 +1,27 @@
 """Settings of the ingest service."""
 
-import ipaddress
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imex.dicomweb.statement import LEAST_SECRET_CHARS
 from imex.settings import (
+    DicomPortSettings,
     HttpSettings,
     KafkaSettings,
     LogSettings,
     S3Settings,
     SealingSettings,
+    TcpPort,
     TracesSettings,
 )
 
 MIB = 1024 * 1024
 
 
-def _networks(value: object) -> object:
-    return [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else value
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-TcpPort = Annotated[int, Field(ge=0, le=65535)]
-
-
-class DicomSettings(BaseSettings):
-    """The ports that senders connect to: with TLS, and without where that is wanted."""
+class DicomSettings(DicomPortSettings):
+    """The ports that senders connect to: with TLS (2762 by custom), and without where that is wanted."""
 
     model_config = SettingsConfigDict(
         env_prefix="IMEX_DICOM_",
@@ -40,30 +31,15 @@ class DicomSettings(BaseSettings):
         env_ignore_empty=True,
     )
 
-    host: str = "0.0.0.0"
-    tls_port: TcpPort | None = Field(default=None, description="2762 by custom; not set: no TLS")
-    tls_certificate: Path | None = Field(default=None, description="PEM, with its chain")
-    tls_key: Path | None = Field(default=None, description="PEM, without a password")
-    tls_ca: Path | None = Field(default=None, description="PEM: who may vouch for senders")
-    tls_check_s: float = Field(default=5.0, gt=0, le=3600, description="between looks at these files")
-    port: TcpPort | None = Field(default=None, description="without TLS; not set: off. 0 picks a free one")
-    ae_title: str = Field(default="IMEX", min_length=1, max_length=16)
-    max_associations: int = Field(default=200, ge=1, le=10_000)
-    handshake_s: float = Field(default=10.0, gt=0, le=60, description="for a PROXY header and TLS")
-    handshakes_per_address: int = Field(default=100, ge=1, le=10_000)
-    proxy_networks: Networks = Field(
-        default=(), description="load balancers that send PROXY protocol version 2; commas between"
+    tls_check_s: float = Field(
+        default=5.0, gt=0, le=3600, description="between looks at the certificates' files"
     )
     shared_port: bool = Field(default=False, description="several processes listen on the ports")
 
     @model_validator(mode="after")
-    def _ports_make_sense(self) -> Self:
+    def _has_a_port(self) -> Self:
         if self.port is None and self.tls_port is None:
             raise ValueError("name a port to listen on: IMEX_DICOM_TLS_PORT, or IMEX_DICOM_PORT without TLS")
-        files = {"CERTIFICATE": self.tls_certificate, "KEY": self.tls_key, "CA": self.tls_ca}
-        missing = [f"IMEX_DICOM_TLS_{name}" for name, path in files.items() if path is None]
-        if self.tls_port is not None and missing:
-            raise ValueError(f"IMEX_DICOM_TLS_PORT needs {', '.join(missing)}")
         return self
 
 
