@@ -28,6 +28,8 @@ def record(
     details: dict[str, str] = {"via": caller.kind, **more.pop("details", {})}
     if caller.kind == "token":
         details["token"] = caller.id
+    if caller.kind == "ae":
+        details["ae_title"] = caller.label
     if caller.kind == "account":
         # who a person is by name can be erased from the trail; the account's id stays
         more["personal"] = {"user": caller.label, **more.get("personal", {})}

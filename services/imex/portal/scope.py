@@ -35,13 +35,13 @@ class Scope:
 class Caller:
     """Who is asking, and on whose behalf."""
 
-    kind: Literal["token", "account"]
+    kind: Literal["token", "account", "ae"]
     id: str
     label: str
     institution: str | None
     role: Role
     username: str = ""
-    """Of an account; a token has none."""
+    """Of an account; a token and a DICOM node have none."""
 
     @property
     def scope(self) -> Scope:
@@ -61,7 +61,13 @@ class Caller:
     @property
     def name(self) -> str:
         """How timelines and decisions name the caller: by account, as a person's name could not be erased."""
-        return self.username if self.kind == "account" else f"token {self.label}"
+        match self.kind:
+            case "account":
+                return self.username
+            case "token":
+                return f"token {self.label}"
+            case "ae":
+                return f"AE title {self.label}"
 
     @property
     def actor(self) -> Actor:

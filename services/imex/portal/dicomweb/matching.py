@@ -118,6 +118,11 @@ _LEVELS: Final = {
 }
 
 
+def keys_of(level: str) -> tuple[str, ...]:
+    """Keywords that can be matched in a search for `studies`, `series` or `instances`."""
+    return _LEVELS[level]
+
+
 def read(parameters: Sequence[tuple[str, str]], level: str, most: int) -> Wanted:
     """The search that the parameters ask for; what cannot be matched is refused: it would widen it.
 

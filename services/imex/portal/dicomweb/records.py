@@ -19,7 +19,13 @@ How = Literal["opened", "downloaded"]
 _ACTIONS: Final[dict[How, AuditAction]] = {"opened": "share_viewed", "downloaded": "instances_exported"}
 
 
-def searched(unit: UnitOfWork, caller: Caller, found: Iterable[Study], by: Mapping[Study, UUID]) -> None:
+def searched(
+    unit: UnitOfWork,
+    caller: Caller,
+    found: Iterable[Study],
+    by: Mapping[Study, UUID],
+    how: str = "qido-rs",
+) -> None:
     """Each study that an answer names."""
     named = sorted(set(found))
     for source, study_uid in named:
@@ -30,10 +36,10 @@ def searched(unit: UnitOfWork, caller: Caller, found: Iterable[Study], by: Mappi
             source=source,
             study_uid=study_uid,
             share=by.get((source, study_uid)),
-            details={"list": "qido-rs"},
+            details={"list": how},
         )
     if not named:
-        audit.record(unit, caller, "shares_listed", details={"list": "qido-rs"}, counts={"studies": 0})
+        audit.record(unit, caller, "shares_listed", details={"list": how}, counts={"studies": 0})
 
 
 async def retrieved(unit: UnitOfWork, caller: Caller, about: Sequence[Amount], how: How, part: str) -> None:

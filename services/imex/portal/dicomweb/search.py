@@ -57,14 +57,14 @@ async def _studies(portal: Portal, caller: Caller, wanted: Wanted, base: str) ->
         found, more = found[: wanted.limit], len(found) > wanted.limit
         about = [(study.source, study.study_uid) for study in found]
         by = await holdings.shares_of(unit.connection, view, about)
-        firsts = [await _first_of(unit, view, study) for study in found]
+        firsts = [await first_of(unit, view, study) for study in found]
         records.searched(unit, caller, about, by)
     answers = []
     heads = heads_of(portal.payloads, [first for first in firsts if first], SEARCH_BYTES)
     read_heads = {head["0020000D"]["Value"][0]: head async for head in heads}
     for study in found:
         head = _picked(read_heads.get(study.study_uid, {}), _OF_STUDY, wanted)
-        answers.append(head | _study(study, base))
+        answers.append(head | study_json(study, base))
     return _answer(answers, wanted, more)
 
 
@@ -106,7 +106,7 @@ async def _found_series(
     answers = []
     heads = [head async for head in heads_of(portal.payloads, [one.first for one in found], SEARCH_BYTES)]
     for one, head in zip(found, heads, strict=True):
-        answer = _picked(head, usual, wanted) | _one_series(one, base)
+        answer = _picked(head, usual, wanted) | series_json(one, base)
         answers.append(answer | _of_its_study(about, one.first, study))
     return _answer(answers, wanted, more)
 
@@ -169,7 +169,7 @@ async def _found_instances(  # noqa: PLR0917  what one search is made of
     answers = []
     heads = [head async for head in heads_of(portal.payloads, found, SEARCH_BYTES)]
     for one, head in zip(found, heads, strict=True):
-        answer = _picked(head, usual, wanted) | _instance(one, base)
+        answer = _picked(head, usual, wanted) | instance_json(one, base)
         answers.append(answer | _of_its_study(about, one, study))
     return _answer(answers, wanted, more)
 
@@ -202,7 +202,8 @@ async def _about(
     return {(one.source, one.study_uid): one for one in found}
 
 
-async def _first_of(unit: UnitOfWork, view: View, study: HeldStudy) -> HeldInstance | None:
+async def first_of(unit: UnitOfWork, view: View, study: HeldStudy) -> HeldInstance | None:
+    """An image of the study, for what only headers tell; None where none is left."""
     narrow = Narrow([(study.source, study.study_uid)])
     found = await holdings.found_instances(unit.connection, view, narrow, limit=1)
     return found[0] if found else None
@@ -222,7 +223,8 @@ def _picked(head: Json, usual: frozenset[str], wanted: Wanted) -> Json:
     return {tag: head[tag] for tag in sorted(tags) if tag in head}
 
 
-def _study(study: HeldStudy, base: str) -> Json:
+def study_json(study: HeldStudy, base: str) -> Json:
+    """What is known of a study without reading an image."""
     facts = study.facts
     return {
         "00080005": element("CS", "ISO_IR 192"),
@@ -242,7 +244,8 @@ def _study(study: HeldStudy, base: str) -> Json:
     }
 
 
-def _one_series(one: HeldSeries, base: str) -> Json:
+def series_json(one: HeldSeries, base: str) -> Json:
+    """What is known of a series without reading an image."""
     first = one.first
     return {
         "00080005": element("CS", "ISO_IR 192"),
@@ -255,7 +258,8 @@ def _one_series(one: HeldSeries, base: str) -> Json:
     }
 
 
-def _instance(one: HeldInstance, base: str) -> Json:
+def instance_json(one: HeldInstance, base: str) -> Json:
+    """What is known of an image without reading it."""
     url = instance_url(base, one.study_uid, one.series_uid, one.sop_instance_uid)
     return {
         "00080005": element("CS", "ISO_IR 192"),
@@ -278,7 +282,7 @@ def _of_its_study(
     if held is None:
         return {}
     url = "00081190"
-    return {tag: value for tag, value in _study(held, "").items() if tag != url}
+    return {tag: value for tag, value in study_json(held, "").items() if tag != url}
 
 
 def _answer(answers: list[Json], wanted: Wanted, more: bool) -> Response:

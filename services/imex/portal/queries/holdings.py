@@ -239,6 +239,8 @@ class Narrow:
     sop_instance_uid: str | None = None
     sop_class_uids: Sequence[str] = ()
     modality: str | None = None
+    series_uids: Sequence[str] = ()
+    sop_instance_uids: Sequence[str] = ()
 
     def tests(self, e: Any) -> list[ColumnElement[bool]]:
         """Of rows of `View.of_instances`."""
@@ -249,6 +251,10 @@ class Narrow:
             found.append(e.sop_instance_uid == self.sop_instance_uid)
         if self.sop_class_uids:
             found.append(e.sop_class_uid.in_(list(self.sop_class_uids)))
+        if self.series_uids:
+            found.append(e.series_uid.in_(list(self.series_uids)))
+        if self.sop_instance_uids:
+            found.append(e.sop_instance_uid.in_(list(self.sop_instance_uids)))
         if self.modality is not None:
             found.append(e.modality == self.modality)
         return found
@@ -307,6 +313,16 @@ async def amounts(connection: AsyncConnection, view: View, narrow: Narrow) -> li
     what = (one.source, one.study_uid, one.share, one.transfer_syntax)
     query = select(*what, func.count().label("images")).group_by(*what).order_by(*what)
     return [Amount(**row) for row in (await connection.execute(query)).mappings()]
+
+
+async def contexts(connection: AsyncConnection, view: View, narrow: Narrow) -> list[tuple[str, str]]:
+    """SOP classes with the transfer syntaxes that their images are stored in, of what would be found."""
+    if not narrow.about:
+        return []
+    one = _each_once(view, narrow).c
+    what = (one.sop_class_uid, one.transfer_syntax)
+    rows = await connection.execute(select(*what).distinct().order_by(*what))
+    return [(row.sop_class_uid, row.transfer_syntax) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
