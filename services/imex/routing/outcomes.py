@@ -111,17 +111,17 @@ def _steered(docket: Docket, study: Study, share: Share, fact: DeliverySteered) 
     before = {"from_endpoint": data.from_endpoint} if data.from_endpoint else {}
     details = {"endpoint": data.endpoint, **of_all, **before}
     docket.note(share, _STEPS[data.command], cause, reason=data.reason, details=details)
-    if data.command in _TRY_AGAIN and not data.whole_destination and share.disposed_at is None:
     if data.command == "reroute" and share.state != "delivered":
         share = docket.put(replace(share, reached=_with(share.reached, data.endpoint)))
+    if data.command in _TRY_AGAIN and not data.whole_destination and share.disposed_at is None:
         _resume(docket, study, share, cause)
 
 
-_TRY_AGAIN = frozenset({"retry", "reroute"})
 def _with(endpoints: Sequence[str], another: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*endpoints, another)))
 
 
+_TRY_AGAIN = frozenset({"retry", "reroute"})
 _STEPS = {"pause": "paused", "resume": "resumed", "retry": "retried", "reroute": "rerouted"}
 _ENDINGS = {"failed": Fact.GIVEN_UP, "expired": Fact.TIMED_OUT, "cancelled": Fact.CALLED_OFF}
 
