@@ -129,7 +129,7 @@ class Commitments:
     async def turn(self) -> bool:
         """Look at what is due; true when there may be more. For a `Background` loop."""
         async with self._database.unit() as unit:
-            due = await questions.claim(unit, self._holder, _AT_A_TIME)
+            due = await questions.claim(unit, self._holder, _AT_A_TIME, self._now())
         passed = await asyncio.gather(*(self._pass(one, None) for one in due), return_exceptions=True)
         if failed := [one for one in passed if isinstance(one, BaseException)]:
             raise failed[0]

@@ -127,9 +127,9 @@ async def take(
     return Taken.NEW, identifier
 
 
-async def claim(unit: UnitOfWork, holder: str, limit: int) -> list[Question]:
+async def claim(unit: UnitOfWork, holder: str, limit: int, now: datetime) -> list[Question]:
     """Questions that are due, for `holder` alone until it lets go of them."""
-    return await _claim(unit, holder, [commitments.c.next_at <= func.now()], limit)
+    return await _claim(unit, holder, [commitments.c.next_at <= now], limit)
 
 
 async def claim_one(unit: UnitOfWork, holder: str, question: UUID) -> Question | None:
