@@ -22,7 +22,7 @@ from imex.delivery.repository import Repository
 from imex.delivery.targets.inbox import new_key
 from imex.dicom import dataset_digest, dataset_offset
 from imex.events.audit import AuditRecorded
-from imex.storage import StoreUnavailable
+from imex.storage import StoreRefused, StoreUnavailable
 from imex.storage.keys import INBOX_PREFIX
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 from imex.testing.storage import MemoryStore
@@ -109,7 +109,9 @@ async def test_a_reader_of_a_deidentified_share_never_gets_the_original(
     assert {uid: line["digest"] for uid, line in told.items()} == sent.digests
 
 
-async def test_what_was_changed_for_an_inbox_goes_when_it_is_taken_back(world: World) -> None:
+async def test_what_was_changed_for_an_inbox_goes_when_it_is_taken_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inbox(world)
     world.agreements(
         {"id": "a1", "from": "RQM", "to": "RT3", "purposes": ["research"], "deidentify": {"project": "p1"}}
@@ -129,6 +131,20 @@ async def test_what_was_changed_for_an_inbox_goes_when_it_is_taken_back(world: W
         await clearing.turn()
         assert changed | staying <= set(objects)
         await world.hand_in(world.withdrawal(passage))
+        # one that the store refuses is passed over, and tried again later
+        delete, refused = world.store.delete, min(changed)
+
+        async def refusing(key: str) -> None:
+            if key == refused:
+                raise StoreRefused("locked")
+            await delete(key)
+
+        monkeypatch.setattr(world.store, "delete", refusing)
+        monkeypatch.setattr("imex.delivery.clearing.BATCH", 1)
+        while await clearing.turn():
+            pass
+        assert changed & set(objects) == {refused}
+        monkeypatch.undo()
         await clearing.turn()
     assert not changed & set(objects)
     assert staying <= set(objects)

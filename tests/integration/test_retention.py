@@ -1,6 +1,7 @@
 """How long payloads live: routing and validation together, what passes between them held back at will."""
 
 import asyncio
+import contextlib
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.schema import CreateSchema
 from tests.integration.routing_world import AGREED, HOSPITALS, TO_B, World, routing_world
 
@@ -25,10 +26,11 @@ from imex.observability.traces import Traces
 from imex.routing.retiring import Retiring
 from imex.runtime import Transient
 from imex.settings import TracesSettings
+from imex.storage import StoreError, StoreRefused, StoreUnavailable
 from imex.testing.instances import SEALER, ended, messages, received
 from imex.testing.runtime import until
 from imex.testing.storage import MemoryStore
-from imex.validation.disposal import Disposer, RetentionHandler
+from imex.validation.disposal import BATCH, Disposer, RetentionHandler
 from imex.validation.handler import InstancesHandler
 from imex.validation.orphans import Orphans
 
@@ -240,6 +242,47 @@ async def test_what_comes_in_just_after_it_was_given_up_is_accepted_as_new(world
     await world.settle()
     assert [s.state for s in await world.routing.shares()] == ["delivered", "delivered"]
     assert len(world.store.objects) == 1
+
+
+class Refusing(MemoryStore):
+    """Refuses to delete some objects, or never comes to an end with them."""
+
+    def __init__(self, error: StoreError) -> None:
+        super().__init__()
+        self.error = error
+        self.refused: set[str] = set()
+        self.asked = 0
+
+    async def delete(self, key: str) -> None:
+        if key in self.refused:
+            self.asked += 1
+            raise self.error
+        await super().delete(key)
+
+
+@pytest.mark.parametrize("error", [StoreRefused("locked"), StoreUnavailable("500 on this one")])
+async def test_what_the_store_does_not_delete_keeps_nothing_else_waiting(
+    world: Both, error: StoreError
+) -> None:
+    store, at = Refusing(error), world.routing.clock.now
+    keys = [f"RQM/2026-03-02/{uuid4()}" for _ in range(BATCH + 30)]
+    store.refused = set(keys[:BATCH])
+    async with world.database.unit() as unit:
+        rows = [{"object_key": key, "at": at + timedelta(seconds=n)} for n, key in enumerate(keys)]
+        await unit.connection.execute(insert(validation.disposals).values(rows))
+    for key in keys:
+        await store.put(key, b"bytes")
+    disposer = Disposer(world.database, store, lambda _: None)
+    with contextlib.suppress(StoreUnavailable):
+        await disposer.turn()
+    await disposer.turn()
+    assert set(store.objects) == store.refused
+    assert store.asked == len(store.refused), "once, and not again at once"
+    async with world.database.unit() as unit:
+        await unit.connection.execute(update(validation.disposals).values(at=func.now()))
+    store.refused = set()
+    await disposer.turn()
+    assert not store.objects
 
 
 async def test_no_share_is_made_of_what_is_gone(world: Both) -> None:

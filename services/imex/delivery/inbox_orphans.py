@@ -18,7 +18,7 @@ from imex.db import Database
 from imex.db.tables.delivery import inbox_instances, inbox_sweep
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import derived
-from imex.storage import ObjectInfo, ObjectStore, delete_all
+from imex.storage import ObjectInfo, ObjectStore, StoreError, delete_all
 from imex.storage.keys import INBOX_PREFIX
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,10 @@ class InboxOrphans:
                 return False
             page = await self._page(row.after, now)
             orphans = await _without_row(unit.connection, page, now)
-            gone = await delete_all(self._store, orphans)
+            try:
+                gone = await delete_all(self._store, orphans)
+            except StoreError:
+                gone = set()  # each was told; they are come upon again the next day
             values = {"after": page[-1].key if page else ""}
             await unit.connection.execute(
                 update(inbox_sweep).values(values if row.after else {**values, "began_at": now})

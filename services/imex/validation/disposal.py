@@ -1,9 +1,10 @@
 """Payloads that nobody needs any more: given up in one transaction, deleted from the store after it."""
 
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, func, select, text, update
 
 from imex.db import Database, UnitOfWork
 from imex.db.tables.validation import disposals
@@ -12,10 +13,11 @@ from imex.events.ids import caused_id, root_traceparent
 from imex.events.retention import RetentionEnded
 from imex.events.validations import StudyDisposed, StudyDisposedData, StudyKept, StudyKeptData
 from imex.runtime import Message
-from imex.storage import ObjectStore, delete_all
+from imex.storage import ObjectStore, StoreError, delete_all
 from imex.validation.giving_up import forget, give_up
 
 BATCH: Final = 200
+AGAIN: Final = timedelta(minutes=10)
 
 _NEWER = text(
     "SELECT EXISTS (SELECT 1 FROM validation.judgements WHERE source = :source AND study_uid = :study_uid"
@@ -99,14 +101,34 @@ class Disposer:
         self._deleted = deleted
 
     async def turn(self) -> bool:
-        """Delete some; true where more may be. Raises what the store raises when it is away."""
-        d = disposals.c.object_key
+        """Delete some; true where more may be.
+
+        What the store does not delete is tried again after a while, and keeps nothing else waiting.
+
+        Raises:
+            StoreError: none of them could be deleted; the next turn is for others.
+        """
+        away: StoreError | None = None
+        d, at = disposals.c.object_key, disposals.c.at
         async with self._database.unit() as unit:
             rows = await unit.connection.execute(
-                select(d).order_by(disposals.c.at, d).limit(BATCH).with_for_update(skip_locked=True)
+                select(d)
+                .where(at <= func.now())
+                .order_by(at, d)
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
             )
             keys = list(rows.scalars())
-            gone = await delete_all(self._payloads, keys)
+            try:
+                gone = await delete_all(self._payloads, keys)
+            except StoreError as error:
+                gone, away = set(), error
             await unit.connection.execute(delete(disposals).where(d.in_(gone)))
+            if left := set(keys) - gone:
+                await unit.connection.execute(
+                    update(disposals).where(d.in_(left)).values(at=func.now() + AGAIN)
+                )
         self._deleted(len(gone))
-        return bool(gone) and len(keys) == BATCH
+        if away is not None:
+            raise away
+        return len(keys) == BATCH
