@@ -24,7 +24,7 @@ from imex.portal.queries import subjects
 from imex.routing.subjects import obey as routing_obeys
 from imex.sealing import Sealer
 from imex.sharing.persons import Person
-from imex.validation.decisions import _settle
+from imex.validation.decisions import settle
 from imex.validation.repository import Repository
 from imex.validation.subjects import obey as validation_obeys
 
@@ -147,7 +147,7 @@ async def obeyed(world: World, asked: SubjectCommanded) -> dict[str, dict[str, A
 
     async with world.database.unit() as unit:
         await routing_obeys(unit, asked, world.around, opened)
-        discard = partial(_settle, repository=Repository(unit.connection), unit=unit)
+        discard = partial(settle, repository=Repository(unit.connection), unit=unit)
         await validation_obeys(unit, asked, opened, discard)
         await delivery_obeys(unit, asked, SEALER)
         await audit_obeys(unit, asked)
