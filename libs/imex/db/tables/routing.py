@@ -221,7 +221,7 @@ shares = Table(
     moment("completion_asked_at", nullable=True),  # a person said that it is complete
     Column("priors_due", Boolean, nullable=False, server_default="false"),  # not looked for yet
     Column("result_due", Boolean, nullable=False, server_default="false"),  # of whose share is it a result?
-    Column("left_out", JSONB(none_as_null=True)),  # what of its study it does not carry, counted; None: nothing
+    Column("left_out", JSONB(none_as_null=True)),  # what of its study it does not carry, counted
     Column("given_study_uid", Text),  # how its recipient knows a study that it gets de-identified
     Column("legal_hold", Boolean, nullable=False, server_default="false"),  # payloads stay until lifted
     Column("retain_days", Integer),  # that payloads stay after its end; None: the usual
