@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from tests.integration.portal_world import DIRECTORY, NOW, TOKENS, World, world
 
+from imex.db.tables import portal as portal_tables
 from imex.db.tables import routing
 
 PUT = {"content-type": "text/yaml", "if-match": "*"}
@@ -46,7 +47,21 @@ async def _everything(portal: World) -> dict[str, Any]:
         "unaddressed": await portal.study(accession="SECRET-2"),
         "correction": await portal.correction(study, share),
         "request": await _request(portal),
+        "commitment": await _commitment(portal),
     }
+
+
+async def _commitment(portal: World) -> UUID:
+    """RQM's PACS has asked for a storage commitment."""
+    commitment = uuid4()
+    await portal.write(
+        portal_tables.commitments,
+        {
+            "id": commitment, "institution": "RQM", "transaction_uid": "2.25.1", "ae_title": "SECRET",
+            "called_ae": "IMEX", "instances": [["1.2", "1.2.3"]], "asked_at": NOW, "due_at": NOW,
+        },
+    )  # fmt: skip
+    return commitment
 
 
 async def _request(portal: World) -> UUID:
@@ -68,7 +83,7 @@ def _reads(openapi: dict[str, Any], made: dict[str, Any]) -> list[str]:
     ids = {"share": made["share"], "entry": made["held"], "command": uuid4(), "topic": "dead.instances.bulk",
            "partition": 0, "offset": 0, "uid": "1.2.3", "code": "RT3", "name": "pacs",
            "test": made["tested"], "delivery": made["delivery"], "correction": made["correction"],
-           "subject": uuid4(), "request": made["request"]}  # fmt: skip
+           "subject": uuid4(), "request": made["request"], "commitment": made["commitment"]}  # fmt: skip
     found = []
     for path, operations in openapi["paths"].items():
         if "get" in operations:
@@ -88,7 +103,7 @@ async def test_no_read_tells_another_institution_anything(portal: World) -> None
         for path in reads:
             answer = await stranger.get(path)
             assert answer.status_code in {200, 202, 403, 404, 503}, path
-            for name in ("study", "share", "held", "delivery", "unaddressed", "request"):
+            for name in ("study", "share", "held", "delivery", "unaddressed", "request", "commitment"):
                 # a command's id and what was asked for are the caller's own words
                 assert str(made[name]) not in answer.text, (path, name)
             assert "10.0.0.7" not in answer.text, path  # where an endpoint is

@@ -8,6 +8,7 @@ import typer
 
 from imex.cli import (
     audit,
+    commitments,
     corrections,
     deadletters,
     deliveries,
@@ -53,6 +54,7 @@ def build() -> typer.Typer:
         ("marks", marks),
         ("holds", holds),
         ("requests", requests),
+        ("commitments", commitments),
         ("corrections", corrections),
         ("subjects", subjects),
         ("identity", identity),

@@ -46,8 +46,9 @@ OPERATOR = "portal"
 """The service through which people look at dead letters and put one back on its topic."""
 
 
-WATCHES = {"routing": "validation"}
-"""Who may see how far another service has got: routing closes no study that validation has not read."""
+WATCHES = {"routing": "validation", "portal": "validation"}
+"""Who may see how far another service has got: routing closes no study that validation has not read, and the
+portal commits to nothing while a newer version may wait there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ def operation(offered: dict[str, Any], method: str, path: str) -> dict[str, Any]
         ("holds", "list", "--limit", "3"),
         ("holds", "place", "1.2.3", "--source", "RQM", "--reason", "x"),
         ("holds", "lift", "1.2.3", "--source", "RQM", "--reason", "x"),
+        ("commitments", "list", "--state", "reported", "--limit", "3"),
+        ("commitments", "show", SHARE),
         ("requests", "list", "--state", "open", "--limit", "3"),
         ("requests", "show", SHARE),
         ("requests", "make", "--to", "RQM", "--accession", "A1", "--reason", "x", "--since", "2026-01-01"),

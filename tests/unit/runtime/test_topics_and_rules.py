@@ -49,4 +49,4 @@ def test_a_service_reads_in_groups_of_its_own_name() -> None:
     assert ("imex-audit", "imex-audit") in reading
     assert all(user == name for user, name in reading)
     watched = {(rule.user, rule.name) for rule in of_groups} - reading
-    assert watched == {("imex-routing", "imex-validation")}
+    assert watched == {("imex-routing", "imex-validation"), ("imex-portal", "imex-validation")}

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Depends
 
 from imex.portal.api import (
     audit_trail,
+    commitments,
     corrections,
     dead_letters,
     deliveries,
@@ -52,6 +53,7 @@ def api_router() -> APIRouter:
         subjects,
         holds,
         requests,
+        commitments,
         rules,
         quarantine,
         notices,
