@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Table, select
 from sqlalchemy.schema import CreateSchema
 
 from imex.db import Database
@@ -374,6 +374,11 @@ class World:
                 select(tables.instances).where(tables.instances.c.delivery == passage.id)
             )
             return {row.sop_instance_uid: row for row in rows}
+
+    async def rows_of(self, table: Table) -> list[Row[Any]]:
+        """All rows of a table."""
+        async with self.database.look() as connection:
+            return list(await connection.execute(select(table)))
 
     async def receipts(self, passage: Passage) -> list[Row[Any]]:
         """Its receipts, the oldest first."""

@@ -136,6 +136,21 @@ async def test_an_inbox_may_refuse(world: World) -> None:
     assert (share.state, share.reason) == ("refused", "INB refused it: not ours")
 
 
+async def test_an_inbox_that_never_accepts(world: World) -> None:
+    await sent(world)
+    await world.commanded(world.command("create", recipient="INB"))
+    world.clock.pass_(13 * 86_400)
+    await world.sweeper.expire()
+    assert (await world.share()).state == "requested"
+    world.clock.pass_(2 * 86_400)
+    await world.sweeper.expire()
+    share = await world.share()
+    assert (share.state, share.reason) == ("expired", "INB did not accept it within 14 days")
+    assert not world.parts(), "nothing of it ever left"
+    await world.commanded(world.command("accept", share=share.id, recipient="INB", actor_institution="INB"))
+    assert ((await result(world)).outcome, (await world.share()).state) == ("rejected", "expired")
+
+
 async def test_a_repeated_command_has_no_second_effect(world: World) -> None:
     await sent(world)
     command = world.command("create")

@@ -62,6 +62,8 @@ class Sweeper:
                     if share.state in _EXPIRING and share.expires_at and share.expires_at <= now:
                         cause = Cause(ids.derived("expiry", str(share.id)), now)
                         words = f"not delivered within {STUDY_KEPT.days} days"
+                        if share.state == "requested":
+                            words = f"{share.recipient} did not accept it within {STUDY_KEPT.days} days"
                         docket.move(share, Fact.TIMED_OUT, cause, reason=words)
             await repository.save_studies(
                 [studies.finished(study, docket.of(study), now) for study in known.values()]

@@ -14,7 +14,7 @@ from imex.delivery.targets import CannotDeliver, Context, Refused
 from imex.delivery.targets.proposals import name
 from imex.dicom import file_meta
 from imex.directory.model import Accepts, Endpoint
-from imex.storage import ObjectStore, StoreError
+from imex.storage import ObjectStore, StoreError, StoreFull, StoreRefused
 from imex.storage.keys import INBOX_PREFIX
 
 ADDRESS: Final = "inbox"
@@ -95,7 +95,7 @@ class InboxSession:
             async for _ in payload.pieces():
                 pass
         except StoreError as error:
-            raise CannotDeliver(f"the object store did not do its part: {type(error).__name__}") from error
+            raise CannotDeliver(_words(error)) from error
         placed = Placed(
             instance.object_key, instance.sop_instance_uid, instance.size, instance.digest, own=False
         )
@@ -122,6 +122,16 @@ class InboxSession:
         except BaseException:
             await upload.abort()
             raise
+
+
+def _words(error: StoreError) -> str:
+    match error:
+        case StoreFull():
+            return "the object store is full"
+        case StoreRefused():
+            return "the object store refuses what is to be written: delivery may not write for inboxes"
+        case _:
+            return "the object store is not available"
 
 
 def refusal(accepts: Accepts, context: Context) -> str:
