@@ -4,19 +4,27 @@ import asyncio
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.integration.delivery_world import Asking, Passage, World, delivery_world, until
 
 from imex.delivery.confirming.commitment import Patience
-from imex.delivery.confirming.dimse import Report
+from imex.delivery.confirming.decide import HandedOver
 from imex.delivery.confirming.listener import CommitmentListener
+from imex.delivery.decide import Failing
+from imex.delivery.jobs import Job
+from imex.dicom.commitment import Report
+from imex.directory.model import DicomEndpoint
 from imex.local.ports import free_ports
 from imex.testing.archive import Archive, archive
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
 from imex.testing.peers import Orthanc
+
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture
@@ -165,6 +173,52 @@ async def test_without_commitment_and_query_nothing_is_ever_delivered(world: Wor
     assert row.outcome is None
     assert {one.state for one in (await world.instances(passage)).values()} == {"sent"}
     assert len(node.stores) == 4
+
+
+def nobodys_job() -> Job:
+    return Job(
+        id=uuid4(),
+        share=uuid4(),
+        source="RQM",
+        study_uid="1.2",
+        recipient="RT3",
+        endpoint="pacs",
+        lane="bulk",
+        priority="routine",
+        attempt=1,
+        failing=Failing(0, None),
+        created_at=NOW,
+        started_at=NOW,
+        expires_at=NOW,
+        ae_title="RT3_PACS",
+        lease="",
+        traceparent="",
+    )
+
+
+async def test_a_question_about_an_older_copy_answers_for_no_newer_one(world: World) -> None:
+    behaves = Archive(reports="never")
+    with archive(behaves) as node:
+        async with world.working():
+            endpoint = DicomEndpoint(
+                name="pacs", type="dicom", ae_title="RT3_PACS", host="127.0.0.1", port=node.port
+            )
+            job = nobodys_job()
+            older, newer = (
+                HandedOver("1.2.3", digest, "1.2.840.1", "1.2", "1.2.3", "0000", "", NOW, True, 0)
+                for digest in ("sha256:a", "sha256:b")
+            )
+            assert (await world.commitments.told(job, endpoint, [older])).waits_s > 0
+            assert (await world.commitments.told(job, endpoint, [older])).waits_s > 0
+            [first] = behaves.transactions
+            await world.commitments.told(job, endpoint, [newer])
+            [_, second] = behaves.transactions
+            assert await world.commitments.take(Report(first, ("1.2.3",), {}))
+            told = await world.commitments.told(job, endpoint, [newer])
+            assert (told.committed, told.silent) == (set(), {"1.2.3"})
+            assert told.waits_s > 0
+            assert await world.commitments.take(Report(second, ("1.2.3",), {}))
+            assert (await world.commitments.told(job, endpoint, [newer])).committed == {"1.2.3"}
 
 
 async def test_a_report_of_nobodys_transaction_is_refused(world: World) -> None:

@@ -16,8 +16,8 @@ from tests.integration.portal_world import world as portal_world
 
 from imex.db.tables import delivery, routing
 from imex.delivery.confirming.asking import CannotAsk
-from imex.delivery.confirming.dimse import Nodes, Report
-from imex.dicom.commitment import Reference, Request
+from imex.delivery.confirming.dimse import Nodes
+from imex.dicom.commitment import Reference, Report, Request
 from imex.dimse import serve
 from imex.directory.model import DicomEndpoint
 from imex.local.ports import free_ports
@@ -65,8 +65,7 @@ async def ask(port: int, references: list[Reference], transaction_uid: str, ae: 
     node = DicomEndpoint(name="imex", type="dicom", ae_title="IMEX", host="127.0.0.1", port=port)
     nodes = Nodes(ae)
     try:
-        pairs = [(one.sop_class_uid, one.sop_instance_uid) for one in references]
-        report = await nodes.commit(node, transaction_uid, pairs, 10.0)
+        report = await nodes.commit(node, transaction_uid, references, 10.0)
     finally:
         nodes.close()
     assert report is not None

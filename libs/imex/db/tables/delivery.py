@@ -187,6 +187,7 @@ commitments = Table(
     Column("recipient", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("uids", JSONB, nullable=False),  # SOP Instance UIDs that were asked for
+    Column("digests", JSONB),  # of the copies that were handed over, in step; None from before it was kept
     moment("asked_at", now=True),
     moment("until"),  # when it is given up to wait
     moment("answered_at", nullable=True),

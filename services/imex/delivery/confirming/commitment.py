@@ -4,7 +4,7 @@ The report may come on the association of the question or on one that the destin
 of delivery: so questions and reports meet in the database.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,22 +17,14 @@ from imex.db import Database, UnitOfWork
 from imex.db.tables.delivery import commitments, deliveries
 from imex.delivery.confirming.asking import CannotAsk
 from imex.delivery.confirming.decide import HandedOver
-from imex.delivery.confirming.dimse import Nodes, Report
+from imex.delivery.confirming.dimse import Nodes
 from imex.delivery.jobs import Job
+from imex.dicom.commitment import FailureReason, Reference, Report
 from imex.dimse.statuses import words
 from imex.directory.model import Endpoint
 
 _MOST_REFERENCES: Final = 1000
 _FORGOTTEN: Final = timedelta(days=30)
-_REASONS: Final = {
-    0x0110: "processing failure",
-    0x0112: "no such object instance",
-    0x0119: "class and instance conflict",
-    0x0122: "SOP class not supported",
-    0x0131: "duplicate transaction UID",
-    0x0213: "resource limitation",
-}
-"""PS3.3 table C.14-1, Failure Reason (0008,1197) of a storage commitment."""
 
 
 @dataclass(slots=True)
@@ -82,13 +74,16 @@ class Commitments:
         self._listens = listens
 
     async def told(self, job: Job, endpoint: Endpoint, handed_over: Sequence[HandedOver]) -> Told:
-        """What the destination says of what it was handed; it is asked for what it was not asked for yet."""
-        wanted = {one.sent_uid: one.sop_class_uid for one in handed_over}
+        """What the destination says of what it was handed; it is asked for what it was not asked for yet.
+
+        A question is about the copy that was there when it was asked: it answers for no other one.
+        """
+        wanted = {one.sent_uid: one.digest for one in handed_over}
         rows = await self._rows(job)
         expired = any(row.answered_at is None and row.until <= datetime.now(UTC) for row in rows)
-        asked = {uid for row in rows for uid in row.uids}
+        asked = {uid for row in rows for uid in _of_same_copies(row, wanted)}
         trouble = ""
-        if new := [(sop_class, uid) for uid, sop_class in wanted.items() if uid not in asked]:
+        if new := [one for one in handed_over if one.sent_uid not in asked]:
             try:
                 for start in range(0, len(new), _MOST_REFERENCES):
                     await self._ask(job, endpoint, new[start : start + _MOST_REFERENCES])
@@ -97,7 +92,7 @@ class Commitments:
             rows = await self._rows(job)
         elif expired:
             trouble = f"no storage commitment was reported within {self._patience.report_s:g} s"
-        return _told(rows, set(wanted), trouble)
+        return _told(rows, wanted, trouble)
 
     async def take(self, report: Report) -> bool:
         """Write down what was reported, and have its delivery go on; false where nobody asked for it."""
@@ -141,7 +136,7 @@ class Commitments:
                 )
             )
 
-    async def _ask(self, job: Job, endpoint: Endpoint, references: Sequence[tuple[str, str]]) -> None:
+    async def _ask(self, job: Job, endpoint: Endpoint, handed_over: Sequence[HandedOver]) -> None:
         """Written down before it is asked: the report may be quicker than the answer."""
         transaction = f"2.25.{uuid4().int}"
         async with self._database.unit() as unit:
@@ -151,11 +146,13 @@ class Commitments:
                     delivery=job.id,
                     recipient=job.recipient,
                     endpoint=job.endpoint,
-                    uids=[uid for _, uid in references],
+                    uids=[one.sent_uid for one in handed_over],
+                    digests=[one.digest for one in handed_over],
                     until=func.now() + timedelta(seconds=self._patience.report_s),
                 )
             )
         try:
+            references = [Reference(one.sop_class_uid, one.sent_uid) for one in handed_over]
             report = await self._nodes.commit(
                 endpoint, transaction, references, self._patience.same_association_s
             )
@@ -197,11 +194,18 @@ async def is_answered(unit: UnitOfWork, job: Job) -> bool:
     return bool(await unit.connection.scalar(select(answered)))
 
 
-def _told(rows: Sequence[Row[Any]], wanted: set[str], trouble: str) -> Told:
+def _of_same_copies(row: Row[Any], wanted: Mapping[str, str]) -> set[str]:
+    """What a question asks of the wanted ones (SOP Instance UID to digest), as they were handed over last."""
+    if row.digests is None:
+        return set()
+    return {uid for uid, digest in zip(row.uids, row.digests, strict=True) if wanted.get(uid) == digest}
+
+
+def _told(rows: Sequence[Row[Any]], wanted: Mapping[str, str], trouble: str) -> Told:
     told = Told(silent=set(wanted), trouble=trouble)
     now = datetime.now(UTC)
     for row in rows:
-        uids = set(row.uids) & wanted
+        uids = _of_same_copies(row, wanted)
         if row.answered_at is not None:
             committed = set(row.committed or ()) & uids
             refused = {uid: why for uid, why in (row.refused or {}).items() if uid in uids}
@@ -212,7 +216,8 @@ def _told(rows: Sequence[Row[Any]], wanted: set[str], trouble: str) -> Told:
             told.silent -= uids
             told.spent.append(row.transaction_uid)
         elif row.until > now:
-            told.waits_s = max(told.waits_s, (row.until - now).total_seconds())
+            if uids:
+                told.waits_s = max(told.waits_s, (row.until - now).total_seconds())
         else:
             told.spent.append(row.transaction_uid)
     told.refused = {uid: why for uid, why in told.refused.items() if uid not in told.committed}
@@ -222,4 +227,8 @@ def _told(rows: Sequence[Row[Any]], wanted: set[str], trouble: str) -> Told:
 
 
 def _reason(code: int) -> str:
-    return f"{code:04X} {_REASONS[code]}" if code in _REASONS else words(code)
+    """A Failure Reason (0008,1197) in words."""
+    try:
+        return f"{code:04X} {FailureReason(code).words}"
+    except ValueError:
+        return words(code)

@@ -15,17 +15,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from imex.delivery.confirming.asking import CannotAsk
+from imex.dicom.commitment import (
+    PUSH_MODEL,
+    PUSH_MODEL_INSTANCE,
+    REQUEST,
+    Reference,
+    Report,
+    report_of,
+    request_dataset,
+)
 from imex.dimse.tls import TlsFilesInvalid
 from imex.directory.model import DicomEndpoint, Endpoint
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
     from pynetdicom.association import Association
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
-STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
-STORAGE_COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 T = TypeVar("T")
 
 _THREADS: Final = 32
@@ -43,34 +49,6 @@ class AskLimits:
     response_s: float = 60.0
     whole_s: float = 600.0
     """All questions of one look together: who never comes to an end holds a delivery for no longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """An N-EVENT-REPORT of a storage commitment (PS3.4 annex J.3.3)."""
-
-    transaction_uid: str
-    committed: tuple[str, ...]
-    refused: dict[str, int]
-    """Failure reasons by SOP Instance UID; 0 where none is told."""
-
-
-def report_of(dataset: Dataset) -> Report | None:
-    """The report in an Event Information; None where it names no transaction."""
-    transaction = str(dataset.get("TransactionUID", "") or "")
-    if not transaction:
-        return None
-    committed = [
-        str(item.ReferencedSOPInstanceUID)
-        for item in dataset.get("ReferencedSOPSequence", None) or ()
-        if "ReferencedSOPInstanceUID" in item
-    ]
-    refused = {
-        str(item.ReferencedSOPInstanceUID): int(item.get("FailureReason", 0) or 0)
-        for item in dataset.get("FailedSOPSequence", None) or ()
-        if "ReferencedSOPInstanceUID" in item
-    }
-    return Report(transaction, tuple(uid for uid in committed if uid not in refused), refused)
 
 
 class Nodes:
@@ -91,9 +69,9 @@ class Nodes:
         return await self._in_thread(_node(endpoint), self._find_all, study_uid, wanted)
 
     async def commit(
-        self, endpoint: Endpoint, transaction_uid: str, references: Sequence[tuple[str, str]], wait_s: float
+        self, endpoint: Endpoint, transaction_uid: str, references: Sequence[Reference], wait_s: float
     ) -> Report | None:
-        """N-ACTION for pairs of SOP class and instance; the report, if it comes within `wait_s` seconds.
+        """N-ACTION for some instances; the report, if it comes within `wait_s` seconds.
 
         Raises:
             CannotAsk: the node does not do it, or not now.
@@ -162,23 +140,15 @@ class Nodes:
         return found
 
     def _commit(
-        self, node: DicomEndpoint, transaction_uid: str, references: Sequence[tuple[str, str]], wait_s: float
+        self, node: DicomEndpoint, transaction_uid: str, references: Sequence[Reference], wait_s: float
     ) -> Report | None:
-        from pydicom.dataset import Dataset
-
         came = _Came(transaction_uid)
-        association = self._associate(node, (STORAGE_COMMITMENT,), came.handler)
+        association = self._associate(node, (PUSH_MODEL,), came.handler)
         try:
-            if not _accepts(association, STORAGE_COMMITMENT):
+            if not _accepts(association, PUSH_MODEL):
                 raise CannotAsk(f"{node.ae_title} takes no storage commitment")
-            action = Dataset()
-            action.TransactionUID = transaction_uid
-            action.ReferencedSOPSequence = []
-            for sop_class, uid in references:
-                item = Dataset()
-                item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, uid
-                action.ReferencedSOPSequence.append(item)
-            status, _ = association.send_n_action(action, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
+            action = request_dataset(transaction_uid, references)
+            status, _ = association.send_n_action(action, REQUEST, PUSH_MODEL, PUSH_MODEL_INSTANCE)
             if not status or "Status" not in status:
                 raise CannotAsk("the connection was lost before the answer to the N-ACTION")
             if status.Status != 0x0000:

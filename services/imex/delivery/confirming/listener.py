@@ -10,7 +10,7 @@ from concurrent.futures import TimeoutError as Late
 from typing import Any, Final
 
 from imex.delivery.confirming.commitment import Commitments
-from imex.delivery.confirming.dimse import STORAGE_COMMITMENT, report_of
+from imex.dicom.commitment import PUSH_MODEL, report_of
 from imex.dimse.sop_classes import VERIFICATION
 from imex.runtime.health import Health
 
@@ -64,7 +64,7 @@ class CommitmentListener:
         entity.acse_timeout = _ACSE_S
         entity.dimse_timeout = entity.network_timeout = _NETWORK_S
         # the peer is the SCP: it may say so, or leave it unsaid
-        entity.add_supported_context(STORAGE_COMMITMENT, scu_role=True, scp_role=True)
+        entity.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
         entity.add_supported_context(VERIFICATION)
         handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._reported), (evt.EVT_CONN_OPEN, _bound)]
         return entity.start_server(self._address, block=False, evt_handlers=handlers)

@@ -45,3 +45,4 @@ def upgrade() -> None:
         schema="portal",
         postgresql_where=sa.text("next_at IS NOT NULL"),
     )
+    op.add_column("commitments", sa.Column("digests", postgresql.JSONB(), nullable=True), schema="delivery")
