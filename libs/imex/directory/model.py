@@ -35,13 +35,20 @@ class Kind(StrEnum):
     FORENSIC = "forensic"
 
 
+class Hl7Name(Part):
+    """How HL7 messages name their sender: namespace ids of MSH-3 and MSH-4."""
+
+    application: fields.Text
+    facility: fields.Text
+
+
 class Sender(Part):
     """Who may send as the institution; without networks, from anywhere. With TLS the certificate decides.
 
     Without ``certificate`` it is one with the subject alternative name ``URI:urn:imex:institution:<code>``.
     """
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"commitment", "report_to"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"commitment", "report_to", "hl7"})
 
     ae_title: fields.AETitle
     networks: tuple[fields.Network, ...] = ()
@@ -59,6 +66,9 @@ class Sender(Part):
         default=None,
         description="The endpoint to which commitments are reported; the one with the sender's AE title "
         "where left out",
+    )
+    hl7: Hl7Name | None = Field(
+        default=None, description="Under which name it sends reports by HL7 (ORU); left out: it does not"
     )
 
 

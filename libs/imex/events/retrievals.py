@@ -36,6 +36,8 @@ class HeldStudy(BaseModel):
 class RetrievalOrderedData(RetrievalPayload):
     """Which studies to fetch; `wanted` is sealed in the context of the request."""
 
+    requester: OdsCode
+    purpose: str
     endpoints: tuple[str, ...] = Field(description="names of the holder's endpoints that are asked")
     priority: Priority
     wanted: Sealed

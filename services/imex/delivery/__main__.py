@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from imex.db import Database
 from imex.delivery.attempt import Means
 from imex.delivery.carrying import Carrying, CurrentDirectory
-from imex.delivery.changing.changer import Bounds, Changers
+from imex.delivery.changing.changer import Bounds as ChangeBounds
+from imex.delivery.changing.changer import Changers
 from imex.delivery.changing.keys import Keys
 from imex.delivery.changing.ledger import Ledger
 from imex.delivery.clearing import Clearing
@@ -20,7 +21,7 @@ from imex.delivery.decide import PoolLimits
 from imex.delivery.endings import Endings
 from imex.delivery.endpoint_tests.network import TlsFiles
 from imex.delivery.endpoint_tests.planning import Means as TestMeans
-from imex.delivery.endpoint_tests.rows import Rows
+from imex.delivery.endpoint_tests.rows import Rows as TestRows
 from imex.delivery.endpoint_tests.tester import EndpointTester
 from imex.delivery.handler import handler
 from imex.delivery.inbox_orphans import InboxOrphans
@@ -32,6 +33,9 @@ from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
 from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
+from imex.delivery.retrieving.dimse import Bounds, DicomArchive
+from imex.delivery.retrieving.retriever import Retriever
+from imex.delivery.retrieving.rows import Rows
 from imex.delivery.settings import DeliverySettings, Settings
 from imex.delivery.targets.associations import Associations
 from imex.delivery.targets.certificates import Certificates
@@ -47,6 +51,8 @@ from imex.delivery.transcoding.transcoder import Transcoder
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
+from imex.events import Sealed
+from imex.events.sealed import SealedWanted
 from imex.observability.metrics import Metrics
 from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
@@ -65,6 +71,7 @@ POLICIES = {
     "manifests.urgent": Policy(batch_records=64, linger_s=0.005, concurrency=1),
     "manifests.bulk": Policy(batch_records=64, linger_s=0.005, concurrency=2),
     "commands": Policy(batch_records=32, linger_s=0.0, concurrency=1),
+    "retrievals": Policy(batch_records=16, linger_s=0.0, concurrency=1),
 }
 CLEAR_EVERY_S = 30.0
 ORPHANS_EVERY_S = 600.0
@@ -117,6 +124,16 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     web_tls = Certificates(own.tls_ca, own.tls_certificate, own.tls_key)
     web = Web(web_tls.context if own.tls_ca is not None else None, WebLimits(response_s=own.request_s))
     nodes = Nodes(own.ae_title, tls=certificates.context if own.tls_ca is not None else None)
+    archive = DicomArchive(
+        own.ae_title,
+        own.move_destination or own.ae_title,
+        Bounds(move_s=own.retrieval_silent_s, threads=2 * own.retrievals_at_a_time),
+        tls=certificates.context if own.tls_ca is not None else None,
+    )
+
+    def open_wanted(sealed: Sealed, context: bytes) -> SealedWanted:
+        return sealer.open_as(SealedWanted, sealed, context)
+
     commitments = Commitments(
         database,
         nodes,
@@ -136,6 +153,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             documents.close,
             traces.shutdown,
             nodes.close,
+            archive.close,
             web.close,
             converter.close,
         ),
@@ -143,6 +161,14 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         producer,
         Relay(database, NAME, producer, metrics),
         _tester(settings, database, directory.current),
+        Retriever(
+            Rows(database, settings.lease_holder, own.lease_s),
+            directory.current,
+            {"dicom": archive},
+            open_wanted,
+            own.retrievals_at_a_time,
+            own.lease_s,
+        ),
         _worker(
             settings,
             database,
@@ -192,7 +218,7 @@ def _worker(
         ledger,
         sealer,
         Keys(ledger, sealing.key_bytes(), sealing.current),
-        Bounds(own.header_bytes, own.changed_at_a_time),
+        ChangeBounds(own.header_bytes, own.changed_at_a_time),
     )
     means = Means(
         Repository(database),
@@ -266,7 +292,7 @@ def _tester(settings: Settings, database: Database, directory: CurrentDirectory)
     own = settings.delivery
     tls = TlsFiles(own.tls_ca, own.tls_certificate, own.tls_key, own.tls_check_host)
     means = TestMeans(own.ae_title, tls, held_secrets(own.secrets, own.secrets_dir))
-    return EndpointTester(Rows(database, settings.lease_holder), directory, means)
+    return EndpointTester(TestRows(database, settings.lease_holder), directory, means)
 
 
 if __name__ == "__main__":

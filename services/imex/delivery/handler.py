@@ -17,6 +17,8 @@ from imex.delivery.endpoint_tests.rows import ask
 from imex.delivery.identifiers import obey
 from imex.delivery.jobs import Instance, job_of
 from imex.delivery.manifests import issue
+from imex.delivery.retrieving.orders import Order
+from imex.delivery.retrieving.orders import obey as obey_order
 from imex.delivery.subjects import obey as obey_subject
 from imex.delivery.wake import Arrivals
 from imex.events import Event
@@ -59,6 +61,8 @@ def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
                 await obey_subject(unit, event, sealer)
             elif isinstance(event, EndpointCommanded):
                 await ask(unit, event)
+            elif isinstance(event, Order):
+                await obey_order(unit, event)
         await apply(events, unit, arrivals)
 
     return handle

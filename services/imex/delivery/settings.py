@@ -103,6 +103,17 @@ class DeliverySettings(BaseSettings):
     commitment_same_s: float = Field(
         default=5.0, ge=0.0, le=60.0, description="of these, on the association on which it was asked for"
     )
+    move_destination: str = Field(
+        default="",
+        max_length=16,
+        description="AE title by which archives know ingest, for C-MOVE; IMEX_DELIVERY_AE_TITLE where empty",
+    )
+    retrievals_at_a_time: int = Field(
+        default=4, ge=1, le=16, description="requests whose studies are fetched from holders at a time"
+    )
+    retrieval_silent_s: float = Field(
+        default=600.0, ge=5.0, le=3600.0, description="an archive that sends says nothing, at most"
+    )
     lease_s: float = Field(default=12.0, ge=1.0, le=15.0, description="a lease not renewed so long is over")
     poll_s: float = Field(default=0.25, gt=0.0, le=5.0, description="looking for due deliveries")
     read_ahead_instances: int = Field(default=3, ge=1, le=64, description="of each association")

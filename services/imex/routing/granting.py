@@ -192,6 +192,8 @@ async def order(
                 request=row["id"],
                 order=number,
                 holder=row["holder"],
+                requester=row["requester"],
+                purpose=row["purpose"],
                 endpoints=archives,
                 priority=row["priority"],
                 wanted=Sealed.model_validate(row["wanted"]),

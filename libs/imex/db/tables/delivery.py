@@ -416,8 +416,10 @@ retrievals = Table(
     identifier(),  # of the request
     Column("order_number", Integer, nullable=False),
     Column("holder", Text, nullable=False),
+    Column("requester", Text, nullable=False),
+    Column("purpose", Text, nullable=False),
     Column("endpoints", JSONB, nullable=False),  # names, in the order in which they are asked
-    Column("asked", JSONB, nullable=False, server_default="[]"),  # of these, those that have answered
+    Column("asked", JSONB, nullable=False, server_default="{}"),  # of these: answered | refused
     Column("wanted", JSONB),  # sealed: of whom, or which study; None once it has ended
     Column("modality", Text),
     Column("studied_from", Text),
@@ -430,6 +432,7 @@ retrievals = Table(
     Column("outcome", Text),  # complete | partial | failed | nothing found
     Column("said", JSONB, nullable=False, server_default="[]"),  # in words, what archives could not
     Column("failures", Integer, nullable=False, server_default="0"),  # in a row, without progress
+    Column("told", Integer, nullable=False, server_default="0"),  # how often something was said of it
     moment("failing_since", nullable=True),
     moment("next_attempt_at", nullable=True),
     Column("leased_by", Text),

@@ -1,0 +1,88 @@
+"""Associations of pynetdicom for what is not the path of images: made in threads, with bounded waits."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from imex.dimse import AssociationRejected
+from imex.dimse.tls import TlsFilesInvalid
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+    from imex.directory.model import DicomEndpoint
+
+_PERMANENTLY: Final = 1
+
+
+class NotAssociated(Exception):
+    """There is no association, in words; `lasting` where trying again changes nothing."""
+
+    def __init__(self, words: str, *, lasting: bool = False) -> None:
+        super().__init__(words)
+        self.lasting = lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds: for a connection and an association, and between two messages of the peer."""
+
+    connect_s: float = 10.0
+    response_s: float = 60.0
+
+
+def associated(
+    ae_title: str,
+    node: DicomEndpoint,
+    sop_classes: Sequence[str],
+    waits: Waits,
+    tls: Callable[[], ssl.SSLContext] | None,
+    *handlers: Any,
+) -> Association:
+    """An association with a node. Blocks.
+
+    Raises:
+        NotAssociated: there is none.
+    """
+    from pynetdicom import AE
+
+    entity = AE(ae_title=ae_title)
+    entity.acse_timeout = entity.connection_timeout = waits.connect_s
+    entity.dimse_timeout = entity.network_timeout = waits.response_s
+    for one in sop_classes:
+        entity.add_requested_context(one)
+    association = entity.associate(
+        node.host,
+        node.port,
+        ae_title=node.ae_title,
+        evt_handlers=list(handlers),
+        tls_args=_tls_for(node, tls),
+    )
+    if association.is_established:
+        return association
+    if not association.is_rejected:
+        raise NotAssociated(f"an association with {node.ae_title} was not to be had")
+    told: Any = association.acceptor.primitive
+    result, source, reason = (
+        int(getattr(told, name, 0) or 0) for name in ("result", "result_source", "diagnostic")
+    )
+    words = str(AssociationRejected(result, source, reason))
+    raise NotAssociated(f"{node.ae_title}: {words}", lasting=result == _PERMANENTLY)
+
+
+def _tls_for(
+    node: DicomEndpoint, tls: Callable[[], ssl.SSLContext] | None
+) -> tuple[ssl.SSLContext, str] | None:
+    if not node.tls:
+        return None
+    if tls is None:
+        raise NotAssociated(
+            f"{node.ae_title} asks for TLS, and IMEX_DELIVERY_TLS_CA is not set", lasting=True
+        )
+    try:
+        return tls(), node.host
+    except TlsFilesInvalid as error:
+        raise NotAssociated(f"TLS cannot be used: {error}", lasting=True) from error

@@ -1,0 +1,1 @@
+"""Fetching studies from holders' archives, to answer requests."""
