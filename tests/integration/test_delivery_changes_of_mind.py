@@ -7,18 +7,20 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from tests.integration.delivery_world import Passage, World, delivery_world, until
 
 from imex.db.tables import delivery as tables
 from imex.delivery.confirming.commitment import is_answered
 from imex.delivery.decide import Answer, Verdict
+from imex.delivery.destinations import got_nothing_through
 from imex.delivery.endings import Endings, Result
 from imex.delivery.jobs import Due, Instance, Job, Outcome, job_of
 from imex.delivery.leases import Leases
 from imex.delivery.repository import Repository
 from imex.dimse import StoreResponse
+from imex.events.commands import DestinationCommanded, DestinationCommandedData
 from imex.events.manifests import HeldInstance, ManifestAnnotated, ManifestAnnotatedData
 from imex.local.ports import free_ports
 from imex.testing.dicom import synthetic_study
@@ -210,3 +212,59 @@ async def test_a_reroute_of_what_is_delivered_meanwhile_is_forgotten(world: Worl
         go_on.set()
         row = await world.until_outcome(passage, "delivered")
     assert (row.endpoint, row.reroute_to) == ("pacs", None)
+
+
+def for_the_destination(recipient: str) -> DestinationCommanded:
+    data = DestinationCommandedData(
+        command="retry", recipient=recipient, endpoint="pacs", reason="mended", actor="kim"
+    )
+    return DestinationCommanded.of(id=uuid4(), subject=f"{recipient}/pacs", data=data)
+
+
+async def waits_for_a_lock(world: World) -> int:
+    async with world.database.look() as connection:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return int(await connection.scalar(text(waiting)) or 0)
+
+
+async def failing_at(world: World, *recipients: str) -> list[Passage]:
+    """A delivery to each, and destinations that were not reached."""
+    passages = [Passage(recipient) for recipient in recipients]
+    for passage in passages:
+        world.endpoint(passage.recipient, free_ports(1)[0])
+        await world.issue(passage, synthetic_study(1, size=32).instances)
+    async with world.database.unit() as unit:
+        await unit.connection.execute(update(tables.destinations).values(failures=1, failed_at=func.now()))
+    return passages
+
+
+async def test_a_batch_about_a_delivery_and_its_destination_waits_for_an_attempt_that_ends(
+    world: World,
+) -> None:
+    [passage] = await failing_at(world, "RT3")
+    leases = Leases(world.database, "one", timedelta(seconds=12))
+    [job] = await leases.claim(Due("RT3", "pacs", False), lambda _used, _priority: 1)
+    async with world.database.unit() as ending:
+        await ending.connection.execute(select(tables.deliveries).with_for_update())
+        commands = asyncio.create_task(
+            world.hand_in(for_the_destination("RT3"), world.command(passage, "retry"))
+        )
+        await until(lambda: waits_for_a_lock(world), lambda number: number == 1)
+        now = datetime.now(UTC)
+        async with asyncio.timeout(5):
+            await got_nothing_through(ending, job, reason="no", place="", now=now, draw=0.0, not_before=now)
+    await commands
+    assert (await world.destination("RT3")).failures == 0
+
+
+async def test_two_batches_about_the_same_destinations_wait_in_one_direction(world: World) -> None:
+    one, two, three, four = await failing_at(world, "RT3", "RW6", "RW6", "RT3")
+    async with world.database.unit() as first:
+        there = tables.destinations.c.recipient == "RT3"
+        await first.connection.execute(select(tables.destinations).where(there).with_for_update())
+        batches = [
+            asyncio.create_task(world.hand_in(*(world.command(passage, "retry") for passage in passages)))
+            for passages in ((one, two), (three, four))
+        ]
+        await until(lambda: waits_for_a_lock(world), lambda number: number == 2)
+    await asyncio.gather(*batches)

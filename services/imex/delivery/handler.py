@@ -1,15 +1,16 @@
 """Kafka to rows: manifests and commands become deliveries. Nothing is sent from here."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, and_, case, delete, exists, func, not_, or_, select, update
+from sqlalchemy import Row, and_, case, delete, exists, func, not_, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
 from imex.db.tables.delivery import deliveries, instances, withheld
+from imex.db.tables.delivery import destinations as destinations_table
 from imex.delivery import facts
 from imex.delivery.controls import note, steer, steer_destination, tell_waiting
 from imex.delivery.decide import LIFETIME
@@ -54,9 +55,6 @@ def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
         for event in events:
             if isinstance(event, IdentifierCommanded):
                 await obey(unit, event, sealer)
-            elif isinstance(event, DestinationCommanded):
-                await steer_destination(unit, event)
-                unit.after_commit(arrivals.ring)
             elif isinstance(event, SubjectCommanded):
                 await obey_subject(unit, event, sealer)
             elif isinstance(event, EndpointCommanded):
@@ -71,7 +69,8 @@ def handler(arrivals: Arrivals, sealer: Sealer) -> Handler:
 async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arrivals) -> None:
     """Apply manifests and commands in their order; what is not for delivery is passed over."""
     about = {event.data.delivery for event in events if _is_ours(event)}
-    if not about:
+    destinations = [event for event in events if isinstance(event, DestinationCommanded)]
+    if not about and not destinations:
         return
     listed: dict[UUID, list[Instance]] = {delivery: [] for delivery in about}
     changed = {
@@ -79,13 +78,10 @@ async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arriva
     }
     unit.after_commit(lambda: arrivals.committed(listed, changed))
     if not all(isinstance(event, ManifestIssued) for event in events):
-        # locked in one order, so that two batches that overlap wait for each other in one direction only
-        await unit.connection.execute(
-            select(deliveries.c.id)
-            .where(deliveries.c.id.in_(about))
-            .order_by(deliveries.c.id)
-            .with_for_update()
-        )
+        await _lock(unit, events, about)
+    for command in destinations:
+        await steer_destination(unit, command)
+        unit.after_commit(arrivals.ring)
     for issued, group in groupby(events, lambda event: isinstance(event, ManifestIssued)):
         if issued:
             new = await issue(unit, [event.data for event in group])
@@ -95,6 +91,31 @@ async def apply(events: Sequence[Event[Any]], unit: UnitOfWork, arrivals: Arriva
         else:
             for event in group:
                 await _apply(unit, event)
+
+
+async def _lock(unit: UnitOfWork, events: Sequence[Event[Any]], about: Collection[UUID]) -> None:
+    """Lock what commands change: deliveries first and destinations after them, each in one order.
+
+    So do attempts that end. Two transactions that overlap wait for each other in one direction only.
+    """
+    d, p = deliveries.c, destinations_table.c
+    rows = await unit.connection.execute(
+        select(d.id, d.recipient, d.endpoint).where(d.id.in_(about)).order_by(d.id).with_for_update()
+    )
+    found = {row.id: row for row in rows}
+    places: set[tuple[str, str]] = set()
+    for event in events:
+        if isinstance(event, DestinationCommanded):
+            places.add((event.data.recipient, event.data.endpoint))
+        elif isinstance(event, DeliveryCommanded) and (row := found.get(event.data.delivery)) is not None:
+            places |= {(row.recipient, row.endpoint), (row.recipient, event.data.endpoint or row.endpoint)}
+    if places:
+        await unit.connection.execute(
+            select(p.recipient)
+            .where(tuple_(p.recipient, p.endpoint).in_(sorted(places)))
+            .order_by(p.recipient, p.endpoint)
+            .with_for_update()
+        )
 
 
 _OURS = (

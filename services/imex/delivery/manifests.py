@@ -52,10 +52,11 @@ _ISSUE = text(
                                  THEN excluded.expires_at ELSE d.expires_at END
     ), place AS (
         INSERT INTO delivery.destinations (recipient, endpoint)
-        SELECT DISTINCT recipient, endpoint FROM issued ON CONFLICT DO NOTHING
+        SELECT DISTINCT recipient, endpoint FROM issued ORDER BY recipient, endpoint ON CONFLICT DO NOTHING
     ), queue AS (
         INSERT INTO delivery.queues (recipient, endpoint, source)
-        SELECT DISTINCT recipient, endpoint, source FROM issued ON CONFLICT DO NOTHING
+        SELECT DISTINCT recipient, endpoint, source FROM issued ORDER BY recipient, endpoint, source
+        ON CONFLICT DO NOTHING
     ), come AS (
         INSERT INTO delivery.parts (delivery, part)
         SELECT * FROM unnest(CAST(:part_deliveries AS uuid[]), CAST(:parts AS int[]))
