@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 from sqlalchemy import func
+from sqlalchemy.exc import NoResultFound
 from tests.integration.commitment_world import CT, EVERYTHING, Asking, Written, uids
 from tests.integration.portal_world import world as portal_world
 
@@ -228,6 +229,18 @@ async def test_telling_is_given_up_and_audited(asking: Asking) -> None:
     assert row.reason.startswith("given up: an association with RQM_PACS")
     last = (await asking.portal.audited())[-1]
     assert (last.action, last.outcome) == ("commitment_told", "failure")
+
+
+async def test_what_was_answered_long_ago_is_forgotten(asking: Asking) -> None:
+    written = await asking.study(1)
+    report = await told(asking, written)
+    asking.judged_through = None
+    _, waiting = await keep(asking, written.references)
+    asking.clock = timedelta(days=91)
+    await asking.commitments.tidy()
+    assert (await asking.row(waiting)).state == "open"
+    with pytest.raises(NoResultFound):
+        await asking.row(report.transaction_uid)
 
 
 async def test_questions_are_bounded_and_one_transaction_is_one_question(migrated_database_url: str) -> None:

@@ -17,7 +17,8 @@ from imex.observability import names
 from imex.observability.metrics import Metrics
 from imex.portal.commitment import facts, questions
 from imex.portal.commitment.decide import Verdict, decide, downgraded
-from imex.portal.commitment.questions import Asker, Bounds, Question, Taken
+from imex.portal.commitment.questions import Asker, Question, Taken
+from imex.portal.commitment.settings import Bounds
 from imex.portal.queries import directories
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,12 @@ class Commitments:
         if failed := [one for one in passed if isinstance(one, BaseException)]:
             raise failed[0]
         return len(due) == _AT_A_TIME
+
+    async def tidy(self) -> bool:
+        """Forget what was answered long ago. For a `Background` loop."""
+        async with self._database.unit() as unit:
+            await questions.forget(unit, self._now() - self._bounds.kept)
+        return False
 
     async def let_go(self) -> None:
         """Leave what is being looked at to others: this process stops."""

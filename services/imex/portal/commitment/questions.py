@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, text, update
+from sqlalchemy import delete, func, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
@@ -15,6 +15,7 @@ from imex.db.tables.portal import commitments
 from imex.dicom.commitment import FailureReason, Reference, Request
 from imex.events import ids
 from imex.portal.commitment.decide import COMMITTED, Verdict
+from imex.portal.commitment.settings import Bounds
 
 _LEASE: Final = timedelta(minutes=2)
 _UNREPORTED: Final = ("open", "decided")
@@ -27,20 +28,6 @@ class Asker:
     institution: str
     ae_title: str
     called_ae: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one institution may ask for, and for how long it is looked after."""
-
-    instances: int
-    """In one question."""
-    open_questions: int
-    """That have not been answered."""
-    deadline: timedelta
-    """After which everything is answered."""
-    report: timedelta
-    """After which telling the answer is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +176,15 @@ async def hasten(unit: UnitOfWork, question: UUID, now: datetime) -> None:
         .where(c.id == question, c.next_at > now, c.leased_by.is_(None))
         .values(next_at=now)
     )
+
+
+async def forget(unit: UnitOfWork, before: datetime) -> int:
+    """Questions that were answered or given up, and asked before then; how many there were."""
+    c = commitments.c
+    gone = await unit.connection.execute(
+        delete(commitments).where(c.asked_at < before, c.state.not_in(_UNREPORTED))
+    )
+    return gone.rowcount
 
 
 async def let_go(unit: UnitOfWork, holder: str) -> None:

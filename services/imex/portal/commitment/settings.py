@@ -1,11 +1,26 @@
 """Settings of storage commitments for senders."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imex.portal.commitment.questions import Bounds
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one institution may ask for, and for how long it is looked after."""
+
+    instances: int
+    """In one question."""
+    open_questions: int
+    """That have not been answered."""
+    deadline: timedelta
+    """After which everything is answered."""
+    report: timedelta
+    """After which telling the answer is given up."""
+    kept: timedelta
+    """After which what was answered is forgotten."""
 
 
 class CommitmentSettings(BaseSettings):
@@ -28,6 +43,9 @@ class CommitmentSettings(BaseSettings):
     open_questions: int = Field(
         default=200, ge=1, le=100_000, description="of one institution that are not answered yet"
     )
+    kept_days: int = Field(
+        default=90, ge=1, le=3650, description="questions that were answered can be looked up"
+    )
     same_association_s: float = Field(
         default=5.0, ge=0, le=600, description="for so long an answer may come on the question's association"
     )
@@ -40,4 +58,5 @@ class CommitmentSettings(BaseSettings):
             open_questions=self.open_questions,
             deadline=timedelta(seconds=self.deadline_s),
             report=timedelta(seconds=self.report_s),
+            kept=timedelta(days=self.kept_days),
         )
