@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imex.dicomweb.statement import LEAST_SECRET_CHARS
+from imex.portal.commitment.settings import CommitmentSettings
 from imex.settings import (
     DatabaseSettings,
     HttpSettings,
@@ -64,3 +65,4 @@ class Settings(BaseModel):
     log: LogSettings = Field(default_factory=LogSettings)
     portal: PortalSettings = Field(default_factory=PortalSettings)
     stow: StowSettings = Field(default_factory=StowSettings)
+    commitment: CommitmentSettings = Field(default_factory=CommitmentSettings)
