@@ -44,12 +44,14 @@ class Retrievals:
     requests: dict[UUID, int] = field(default_factory=dict)
 
     @asynccontextmanager
-    async def working(self, archives: Mapping[str, Archive], name: str = "one") -> AsyncIterator[Retriever]:
+    async def working(
+        self, archives: Mapping[str, Archive], name: str = "one", most_tries: int = 3
+    ) -> AsyncIterator[Retriever]:
         def opened(sealed: Any, context: bytes) -> SealedWanted:
             return SEALER.open_as(SealedWanted, sealed, context)
 
         rows = Rows(self.database, name, LEASE_S)
-        retriever = Retriever(rows, lambda: self.directory, archives, opened, 4, LEASE_S)
+        retriever = Retriever(rows, lambda: self.directory, archives, opened, 4, LEASE_S, most_tries)
         await retriever.start()
         try:
             yield retriever

@@ -1,8 +1,10 @@
 """Studies that a request is about are fetched from the holder's archive: Orthanc, into a real ingest."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.schema import CreateSchema
@@ -11,11 +13,13 @@ from tests.integration.test_ingest_flow import Rig, running
 
 from imex.db import Database
 from imex.db.tables import delivery as tables
-from imex.delivery.retrieving.archive import Archive
+from imex.delivery.retrieving.archive import Archive, Fetched
 from imex.delivery.retrieving.dimse import Bounds, DicomArchive
+from imex.delivery.retrieving.matching import Answer
 from imex.events.audit import AuditRecorded
 from imex.events.catalog import TOPICS
 from imex.events.instances import InstanceReceivedData
+from imex.events.retrievals import RetrievalMatched
 from imex.local.ports import free_ports
 from imex.runtime.topics import ensure_topics
 from imex.settings import KafkaSettings
@@ -113,3 +117,147 @@ async def test_orthanc_is_asked_by_c_find_and_sends_by_c_move(
     assert [one.action for one in audited] == ["studies_queried", "studies_retrieved", "studies_retrieved"]
     assert {(one.source, one.recipient) for one in audited} == {("RQM", "RT3")}
     assert PATIENT not in "".join(one.model_dump_json() for one in audited)
+
+
+async def test_it_is_asked_by_accession_number_and_study_uid_and_within_days_and_modalities(
+    world: Retrievals, holder: Holder, ingest: Rig, dicom: dict[str, Archive]
+) -> None:
+    first, second, other = holder.studies
+    accession = first.accession
+    async with world.working(dicom):
+        asked = {
+            await world.order({"accession": accession}): {first.study_uid},
+            await world.order({"study_uid": other.study_uid}): {other.study_uid},
+            await world.order(holder.asked, modality="MR"): {second.study_uid},
+            await world.order(holder.asked, studied_until="19991231"): set(),
+            await world.order({"issuer": "RQM", "patient_id": PATIENT}): set(),
+            await world.order(holder.asked, modalities=("CT", "SR")): {first.study_uid},
+        }
+        for request, found in asked.items():
+            how = await world.ended(request)
+            assert set(await world.matched(request)) == found
+            assert how == ("complete" if found else "nothing found")
+    assert "no agreement covers their modalities" in (await world.told(list(asked)[-1]))[-1][1]
+
+
+async def test_what_is_here_already_is_not_fetched_again(
+    world: Retrievals, holder: Holder, dicom: dict[str, Archive]
+) -> None:
+    first, second, _ = holder.studies
+    async with world.working(dicom):
+        request = await world.order(holder.asked, held={first.study_uid: 5, second.study_uid: 3})
+        assert await world.ended(request) == "complete"
+    assert {state for state, *_ in (await world.studies(request)).values()} == {"held"}
+    assert set(await world.matched(request)) == {first.study_uid, second.study_uid}
+
+
+async def test_an_archive_that_cannot_send_ends_in_words_and_is_asked_again_by_a_person(
+    world: Retrievals, holder: Holder, dicom: dict[str, Archive]
+) -> None:
+    nowhere = DicomArchive("IMEX", "NOWHERE", Bounds(connect_s=2.0))
+    async with world.working({"dicom": nowhere}, most_tries=2):
+        request = await world.order(holder.asked)
+        assert await world.ended(request) == "failed"
+    nowhere.close()
+    state, words = (await world.told(request))[-1]
+    assert state == "failed"
+    assert words.count("it may not know NOWHERE as a destination") == 1
+    async with world.working(dicom):
+        await world.order(holder.asked, request=request, held={uid.study_uid: 9 for uid in holder.studies})
+        assert await world.ended(request) == "complete"
+
+
+async def test_an_archive_that_is_away_is_asked_again_until_it_answers(
+    world: Retrievals, holder: Holder, ingest: Rig, dicom: dict[str, Archive]
+) -> None:
+    (nothing,) = free_ports(1)
+    world.directory = directory(port=nothing)
+    async with world.working(dicom):
+        request = await world.order(holder.asked)
+        await world.until(request, lambda one: one.failures >= 1)
+        state, words = (await world.told(request))[-1]
+        assert (state, "not to be had" in words, "tried again within" in words) == ("asking", True, True)
+        world.directory = directory(port=holder.orthanc.port)
+        assert await world.ended(request) == "complete"
+    assert await world.studies(request) == {
+        holder.studies[0].study_uid: ("fetched", 5, 0),
+        holder.studies[1].study_uid: ("fetched", 3, 0),
+    }
+
+
+async def test_who_is_not_let_in_ends_it_with_the_archives_reason(
+    world: Retrievals, holder: Holder, dicom: dict[str, Archive]
+) -> None:
+    world.directory = directory(port=holder.orthanc.port, ae_title="OTHER")
+    async with world.working(dicom):
+        request = await world.order(holder.asked)
+        assert await world.ended(request) == "failed"
+    assert "called AE title not recognised" in (await world.told(request))[-1][1]
+
+
+async def test_wildcards_are_not_asked(world: Retrievals, holder: Holder, dicom: dict[str, Archive]) -> None:
+    async with world.working(dicom):
+        request = await world.order({"issuer": "RQM", "patient_id": "*"})
+        assert await world.ended(request) == "failed"
+    assert await world.studies(request) == {}
+
+
+class _Dying:
+    """Finds, and dies with its process when it should fetch."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self.asked = 0
+        self.fetching = asyncio.Event()
+
+    async def ask(self, *what: Any) -> list[Answer]:
+        self.asked += 1
+        return await self._archive.ask(*what)
+
+    async def fetch(self, *_: Any) -> Fetched:
+        self.fetching.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_a_process_that_dies_between_finding_and_fetching_is_followed_by_another(
+    world: Retrievals, holder: Holder, ingest: Rig, dicom: dict[str, Archive]
+) -> None:
+    dying = _Dying(dicom["dicom"])
+    async with world.working({"dicom": dying}, "one"):
+        request = await world.order(holder.asked)
+        await asyncio.wait_for(dying.fetching.wait(), 15)
+    assert (await world.row(request)).state == "running"
+    second = _Counting(dicom["dicom"])
+    async with world.working({"dicom": second}, "two"):
+        assert await world.ended(request) == "complete"
+    assert (dying.asked, second.asked, second.fetched) == (1, 0, 2)
+    found = [one for one in await world.events() if isinstance(one, RetrievalMatched)]
+    assert len(found) == 1
+
+
+class _Counting:
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self.asked = self.fetched = 0
+
+    async def ask(self, *what: Any) -> list[Answer]:
+        self.asked += 1
+        return await self._archive.ask(*what)
+
+    async def fetch(self, *what: Any) -> Fetched:
+        self.fetched += 1
+        return await self._archive.fetch(*what)
+
+
+async def test_what_is_withdrawn_is_broken_off(
+    world: Retrievals, holder: Holder, dicom: dict[str, Archive]
+) -> None:
+    dying = _Dying(dicom["dicom"])
+    async with world.working({"dicom": dying}) as retriever:
+        request = await world.order(holder.asked)
+        await asyncio.wait_for(dying.fetching.wait(), 15)
+        await world.withdraw(request)
+        await until(lambda: not retriever.running)
+    row = await world.row(request)
+    assert (row.state, row.outcome, row.wanted) == ("ended", "withdrawn", None)

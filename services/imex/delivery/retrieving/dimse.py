@@ -281,6 +281,8 @@ def _trouble(code: int, service: str, destination: str) -> Away | NotDone:
     if code in _LASTING:
         return NotDone(f"the {service} was answered: {_LASTING[code].format(destination=destination)}")
     words = f"the {service} was answered with {code:04X}"
+    if of_study and code >> 12 == 0xC:
+        words += f": it may not know {destination} as a destination, or cannot send there"
     return Away(words, of_study=of_study) if code >> 12 == 0xC or code == 0x0110 else NotDone(words)
 
 

@@ -57,6 +57,7 @@ class Retriever:
         open_wanted: OpenWanted,
         at_a_time: int,
         lease_s: float,
+        most_tries: int = MOST_TRIES,
     ) -> None:
         """`archives` by the type of endpoint. Nothing runs yet."""
         self._rows = rows
@@ -65,6 +66,7 @@ class Retriever:
         self._open_wanted = open_wanted
         self._at_a_time = at_a_time
         self._renew_s = lease_s / 3
+        self._most_tries = most_tries
         self._room = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
@@ -80,6 +82,11 @@ class Retriever:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def running(self) -> int:
+        """Retrievals that run here."""
+        return len(self._running)
 
     def health(self) -> Health:
         """The service is ready without retrievals."""
@@ -197,7 +204,7 @@ class Retriever:
             await self._rows.answered(job, name, decided, _said(name, decided))
 
     async def _fetch(self, job: Job, study: Found, troubles: _Troubles) -> None:
-        last = study.attempts + 1 >= MOST_TRIES
+        last = study.attempts + 1 >= self._most_tries
         said: tuple[str, ...]
         try:
             endpoint, archive = self._archive(job.holder, study.endpoint)

@@ -121,7 +121,7 @@ class Rows:
         async with self._database.unit() as unit:
             row = await self._write(unit, job, failures=0, failing_since=None)
             asked = {**row["asked"], endpoint: "refused" if refused else "answered"}
-            await self._write(unit, job, asked=asked, said=[*row["said"], *said][:MOST_SAID])
+            await self._write(unit, job, asked=asked, said=_with(row["said"], said))
             states = ((chosen.fetch, "waiting"), (chosen.held, "held"))
             rows = [_study(job, endpoint, one, state) for answers, state in states for one in answers]
             if rows:
@@ -137,7 +137,7 @@ class Rows:
         async with self._database.unit() as unit:
             row = await self._write(unit, job, failures=0, failing_since=None)
             if done.said:
-                await self._write(unit, job, said=[*row["said"], *done.said][:MOST_SAID])
+                await self._write(unit, job, said=_with(row["said"], done.said))
             await unit.connection.execute(
                 update(retrieval_studies)
                 .where(s.request == job.request, s.study_uid == study.study_uid)
@@ -223,6 +223,11 @@ class Rows:
         if row is None:
             raise LeaseLost
         return row
+
+
+def _with(said: Sequence[str], more: Sequence[str]) -> list[str]:
+    """The same words once."""
+    return list(dict.fromkeys([*said, *more]))[:MOST_SAID]
 
 
 def _study(job: Job, endpoint: str, answer: Answer, state: str) -> dict[str, Any]:
