@@ -45,12 +45,17 @@ def spans(document: Path) -> list[str]:
 
 
 def groups() -> Iterator[type[BaseSettings]]:
-    """Every group of settings there is."""
+    """Every group of settings there is; one may stand with the part of a service that it is for."""
     services = [f"imex.{service}.settings" for service in SERVICES]
     for name in ("imex.settings.groups", *services, "imex.cli.setup"):
+        package = f"{name.rpartition('.')[0]}."
         for value in vars(importlib.import_module(name)).values():
-            if isinstance(value, type) and issubclass(value, BaseSettings) and value.__module__ == name:
+            if isinstance(value, type) and issubclass(value, BaseSettings) and _of(value, package):
                 yield value
+
+
+def _of(group: type[BaseSettings], package: str) -> bool:
+    return group.__module__.startswith(package)
 
 
 def variables() -> dict[str, str]:
