@@ -138,6 +138,15 @@ class Orthanc(_Program):
         """SOP Instance UID to digest of what it has of a study."""
         return held_by_orthanc(self._base, study_uid)
 
+    def get(self, path: str) -> Any:
+        """What its REST interface says."""
+        return self._get(path)
+
+    def post(self, path: str, body: Any) -> Any:
+        """Ask its REST interface for something."""
+        with httpx2.Client(base_url=self._base, timeout=60) as client:
+            return client.post(path, json=body).raise_for_status().json()
+
     def _get(self, path: str) -> Any:
         with httpx2.Client(base_url=self._base, timeout=5) as client:
             return client.get(path).raise_for_status().json()

@@ -12,6 +12,7 @@ from imex.portal.app import create_app
 from imex.portal.context import Broker, Portal
 from imex.portal.dicomweb.ingest import Ingest
 from imex.portal.parts import Part
+from imex.portal.query_retrieve.listener import DicomListener
 from imex.portal.settings import Settings
 from imex.runtime.producer import Producer
 from imex.runtime.reader import TopicReader
@@ -54,6 +55,8 @@ async def serve(settings: Settings) -> None:
     if settings.stow.url:
         portal.ingest = ingest = Ingest(settings.stow)
         parts.insert(0, ingest)  # needs no broker, and is not to wait for one
+    if settings.dicom.listens:
+        parts.insert(0, DicomListener(portal, settings.dicom))
     app = create_app(portal, parts)
     config = uvicorn.Config(
         app,

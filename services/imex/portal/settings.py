@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imex.dicomweb.statement import LEAST_SECRET_CHARS
 from imex.portal.commitment.settings import CommitmentSettings
+from imex.portal.query_retrieve.settings import DicomSettings
 from imex.settings import (
     DatabaseSettings,
     HttpSettings,
@@ -66,3 +67,4 @@ class Settings(BaseModel):
     portal: PortalSettings = Field(default_factory=PortalSettings)
     stow: StowSettings = Field(default_factory=StowSettings)
     commitment: CommitmentSettings = Field(default_factory=CommitmentSettings)
+    dicom: DicomSettings = Field(default_factory=DicomSettings)

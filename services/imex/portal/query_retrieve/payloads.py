@@ -1,0 +1,87 @@
+"""Data sets of stored images on their way to a DICOM node, as they are stored or rewritten without loss."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from imex.dicom import dataset_offset
+from imex.dicom.rewriting import MOST_BYTES, CannotRewrite, rewrite
+from imex.portal.archive import WHOLE_BYTES, Broken, Gone, checked, whole_pieces
+from imex.portal.queries.holdings import HeldInstance
+from imex.portal.queries.inbox import InboxInstance, Lying
+from imex.storage import ObjectNotFound, ObjectStore
+
+_META_BYTES: Final = 4096
+"""File meta information of ours is shorter than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set of `length` bytes, whole and checked, or in pieces of which the last proves it right."""
+
+    chunks: memoryview | AsyncIterable[bytes | memoryview]
+    length: int
+
+
+async def opened(store: ObjectStore, held: HeldInstance, transfer_syntax: str) -> DataSet:
+    """The data set of an image in a transfer syntax that it is stored in or can be rewritten to.
+
+    Raises:
+        Broken: it is gone, not what it should be, or cannot be rewritten.
+        StoreError: the store failed.
+    """
+    lying = _lying(held)
+    if transfer_syntax != held.transfer_syntax:
+        if held.size > MOST_BYTES:
+            raise Broken("an image is too large to be rewritten")
+        whole = await _whole(store, lying)
+        try:
+            made = await asyncio.to_thread(rewrite, whole, held.transfer_syntax, transfer_syntax)
+        except CannotRewrite as error:
+            raise Broken(str(error)) from error
+        return DataSet(memoryview(made), len(made))
+    if held.size <= WHOLE_BYTES:
+        whole = await _whole(store, lying)
+        return DataSet(whole, len(whole))
+    return DataSet(_pieces(store, lying), held.size)
+
+
+async def _whole(store: ObjectStore, lying: Lying) -> memoryview:
+    try:
+        content = await store.load(lying.object_key)
+    except ObjectNotFound:
+        raise Gone("an image is not in the store any more") from None
+    return await asyncio.to_thread(checked, lying, content)
+
+
+async def _pieces(store: ObjectStore, lying: Lying) -> AsyncGenerator[bytes | memoryview, None]:
+    """The file without its preamble and meta information."""
+    start = bytearray()
+    inside = False
+    async with aclosing(whole_pieces(store, lying)) as coming:
+        async for piece in coming:
+            if inside:
+                yield piece
+                continue
+            start += piece
+            if len(start) >= _META_BYTES:
+                inside = True
+                yield memoryview(bytes(start))[dataset_offset(start) :]
+    if not inside:
+        yield memoryview(bytes(start))[dataset_offset(start) :]
+
+
+def _lying(held: HeldInstance) -> Lying:
+    one = InboxInstance(
+        sop_instance_uid=held.sop_instance_uid,
+        sop_class_uid=held.sop_class_uid,
+        transfer_syntax=held.transfer_syntax,
+        size=held.size,
+        digest=held.digest,
+        at=held.received_at,
+    )
+    return Lying(held.sop_instance_uid, held.object_key, one)
