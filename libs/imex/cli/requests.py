@@ -36,6 +36,7 @@ def build() -> typer.Typer:
     app.command("make", help="Ask for studies.")(make)
     app.command("grant", help="Share what a request is about.")(grant)
     app.command("refuse", help="Do not share it: who asked is told why.")(refuse)
+    app.command("retry", help="Ask the archives of who has them again.")(retry)
     app.command("withdraw", help="Take a request back.")(withdraw)
     return app
 
@@ -131,6 +132,11 @@ def refuse(
     _decide(request, "refuse", reason, as_json=as_json)
 
 
+def retry(request: Request, reason: Reason = "", as_json: AsJson = False) -> None:
+    """For who has the studies, where fetching them has failed, or found nothing."""
+    _decide(request, "retry", reason, as_json=as_json)
+
+
 def withdraw(request: Request, reason: Reason = "", as_json: AsJson = False) -> None:
     """For who asked."""
     _decide(request, "withdraw", reason, as_json=as_json)
@@ -158,6 +164,9 @@ def _print(answer: Any, as_json: bool) -> None:
             "reason": answer["reason"],
             "state": answer["state"],
             "answer": answer["answer"],
+            "from the archives": ": ".join(
+                one for one in (answer["retrieval"], answer["retrieval_reason"]) if one
+            ),
             "shares": ", ".join(answer["shares"]),
         }
     )

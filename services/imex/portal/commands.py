@@ -340,7 +340,7 @@ def correct(
 def ask_for_studies(
     unit: UnitOfWork,
     caller: Caller,
-    command: Literal["make", "grant", "refuse", "withdraw"],
+    command: Literal["make", "grant", "refuse", "withdraw", "retry"],
     *,
     request: UUID,
     requester: str,

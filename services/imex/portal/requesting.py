@@ -16,7 +16,7 @@ from imex.portal.problems import Problem, forbidden, not_found
 from imex.portal.queries import directories, requests
 from imex.portal.scope import Caller
 
-Decided = Literal["grant", "refuse", "withdraw"]
+Decided = Literal["grant", "refuse", "withdraw", "retry"]
 
 
 class Wanted(BaseModel):
@@ -112,7 +112,9 @@ async def make(portal: Portal, caller: Caller, wanted: NewRequest) -> tuple[UUID
 
 
 async def decide(portal: Portal, caller: Caller, request: UUID, command: Decided, reason: str) -> bool:
-    """Grant or refuse what one's institution is asked for, or withdraw what it asked; whether it is done.
+    """Grant or refuse what one's institution is asked for, look for it again, or withdraw what it asked.
+
+    Whether it is done.
 
     Raises:
         Problem: it is another's to decide, a refusal has no reason, or routing could not do it.
@@ -158,7 +160,7 @@ async def shown(portal: Portal, caller: Caller, request: UUID) -> Request:
         known = await requests.get(unit.connection, caller.scope, request)
         if known is None:
             raise not_found("request")
-        sealed = await requests.sealed(unit.connection, request)
+        sealed = await requests.sealed(unit.connection, caller.scope, request)
         audit.record(
             unit,
             caller,

@@ -64,7 +64,10 @@ async def decide_request(  # noqa: PLR0917  what a decision says
     decision: Decision,
     response: Response,
 ) -> Request | requests.Pending:
-    """Grant or refuse what one's institution is asked for, or withdraw what it has asked for."""
+    """Grant, refuse, or look again in the archives for (`retry`) what one's institution is asked for.
+
+    Or withdraw what it has asked for.
+    """
     if not await requesting.decide(portal, caller, request, command, decision.reason):
         response.status_code = 202
         return requests.Pending(id=request)

@@ -18,6 +18,7 @@ from imex.portal.requesting import Decided, NewRequest
 router = APIRouter(include_in_schema=False)
 
 PAGE_SIZE = 25
+_AGAIN = frozenset({"partial", "failed", "nothing found"})
 
 
 @router.get("/requests")
@@ -52,7 +53,9 @@ async def request_page(request: Request, who: SignedInPart, identifier: UUID) ->
         "request.html",
         caller,
         one=one,
-        may_decide=one.state == "open" and caller.acts_for(one.holder),
+        may_grant=one.state == "open" and caller.acts_for(one.holder),
+        may_refuse=one.state in {"open", "granted"} and not one.shares and caller.acts_for(one.holder),
+        may_retry=one.retrieval in _AGAIN and one.wanted is not None and caller.acts_for(one.holder),
         may_withdraw=one.state == "open" and caller.acts_for(one.requester),
     )
 
@@ -88,6 +91,6 @@ async def make_page(  # noqa: PLR0917  the form's fields
 async def decide_page(
     who: SignedInPart, identifier: UUID, command: Decided, reason: Annotated[str, Form(max_length=500)] = ""
 ) -> Response:
-    """Grant, refuse or withdraw it."""
+    """Grant, refuse or withdraw it, or look for it again."""
     await requesting.decide(who.portal, who.caller, identifier, command, reason.strip())
     return RedirectResponse(f"/requests/{identifier}", 303)
