@@ -16,9 +16,13 @@ from imex.delivery.confirming.decide import HandedOver
 from imex.delivery.confirming.listener import CommitmentListener
 from imex.delivery.decide import Failing
 from imex.delivery.jobs import Job
-from imex.dicom.commitment import Report
+from imex.dicom.commitment import Reference, Report
+from imex.dimse.tls import client_context, server_context
 from imex.directory.model import DicomEndpoint
+from imex.local.certificates import Certificates
 from imex.local.ports import free_ports
+from imex.portal.commitment.answering import Answer, NotTold
+from imex.portal.commitment.node import SendersNodes
 from imex.testing.archive import Archive, archive
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
@@ -58,7 +62,7 @@ async def confirmations(world: World, passage: Passage) -> set[str]:
 @asynccontextmanager
 async def listening(world: World, port: int = 0) -> AsyncIterator[int]:
     """Where commitments are reported."""
-    listener = CommitmentListener(world.commitments, "127.0.0.1", port, "IMEX")
+    listener = CommitmentListener(world.commitments, "127.0.0.1", port)
     await listener.start()
     try:
         yield listener.port
@@ -130,6 +134,36 @@ async def test_a_commitment_that_comes_later_ends_the_waiting(world: World) -> N
     assert node.finds_asked == 0
 
 
+@pytest.mark.parametrize("secured", [True, False])
+async def test_reports_come_over_tls_too_and_only_of_what_was_asked(
+    world: World, tmp_path: Path, secured: bool
+) -> None:
+    issued = Certificates(tmp_path)
+    ours, theirs = issued.server(), issued.client("RT3")
+    nodes = SendersNodes(lambda: client_context(issued.ca, theirs.certificate, theirs.key))
+    server = server_context(ours.certificate, ours.key, issued.ca)
+    with archive(Archive(reports="never")) as behaves:
+        async with world.working():
+            listener = CommitmentListener(world.commitments, "127.0.0.1", 0, 0, lambda: server)
+            await listener.start()
+            port = listener.tls_port if secured else listener.port
+            node = DicomEndpoint(
+                name="imex", type="dicom", ae_title="IMEX", host="127.0.0.1", port=port, tls=secured
+            )
+            endpoint = node.model_copy(update={"port": behaves.port, "ae_title": "RT3_PACS", "tls": False})
+            one = HandedOver("1.2.3", "sha256:a", "1.2.840.1", "1.2", "1.2.3", "0000", "", NOW, True, 0)
+            job = nobodys_job()
+            await world.commitments.told(job, endpoint, [one])
+            [transaction] = behaves.transactions
+            reference = Reference(one.sop_class_uid, one.sent_uid)
+            with pytest.raises(NotTold, match="answered the report with 0115"):
+                await nodes.tell(node, "RT3_PACS", Answer("2.25.1", (reference,), ()))
+            await nodes.tell(node, "RT3_PACS", Answer(transaction, (reference,), ()))
+            assert (await world.commitments.told(job, endpoint, [one])).committed == {"1.2.3"}
+            await listener.stop()
+    nodes.close()
+
+
 async def test_what_is_not_committed_is_sent_again(world: World) -> None:
     sent, passage = study()
     bad = sent.instances[1].sop_instance_uid
@@ -169,7 +203,7 @@ async def test_without_commitment_and_query_nothing_is_ever_delivered(world: Wor
             await world.issue(passage, sent.instances)
             row = await world.until_failing(passage)
             row = await until(lambda: world.row(passage), lambda row: row.failures >= 2)
-    assert "not confirmed: an association with RT3_PACS to ask for it was" in row.reason
+    assert "not confirmed: an association with RT3_PACS was not to be had" in row.reason
     assert row.outcome is None
     assert {one.state for one in (await world.instances(passage)).values()} == {"sent"}
     assert len(node.stores) == 4

@@ -78,7 +78,8 @@ def answered_roles(
     answers: dict[str, RoleSelection] = {}
     for role in request.user_information.roles:
         supported = terms.storage or not is_storage(role.sop_class)
-        answer = RoleSelection(role.sop_class, role.scu and supported, role.sop_class in returned)
+        may_serve = role.sop_class in returned or role.sop_class in terms.reporters
+        answer = RoleSelection(role.sop_class, role.scu and supported, role.scp and may_serve)
         answers.setdefault(role.sop_class, answer)
     return tuple(answers.values())
 

@@ -150,12 +150,14 @@ class Terms:
     storage: this side takes instances (as the SCP of storage).
     services: what else it serves, by abstract syntax.
     returns: the requestor may be the SCP of storage, as a C-GET needs it (PS3.7 D.3.3.4).
+    reporters: SOP classes of which the requestor may be the SCP, and brings reports (PS3.4 J.3.3).
     transfer_syntax: the one in which a context is accepted; None refuses it.
     """
 
     storage: bool = True
     services: Mapping[str, Service] = field(default_factory=dict)
     returns: bool = False
+    reporters: frozenset[str] = frozenset()
     transfer_syntax: Callable[[ProposedContext], str | None] = first_named
 
 

@@ -51,6 +51,7 @@ from imex.delivery.transcoding.transcoder import Transcoder
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
 from imex.dimse import Limits
+from imex.dimse.tls import WatchedContext, server_context
 from imex.events import Sealed
 from imex.events.sealed import SealedWanted
 from imex.observability.metrics import Metrics
@@ -139,12 +140,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         nodes,
         Patience(own.commitment_same_s, own.commitment_s),
         heard=bell.ring,
-        listens=own.commitment_port is not None,
-    )
-    listening = (
-        []
-        if own.commitment_port is None
-        else [CommitmentListener(commitments, own.commitment_host, own.commitment_port, own.ae_title)]
+        listens=own.hears_commitments,
     )
     return (
         Resources(
@@ -152,6 +148,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             store.close,
             documents.close,
             traces.shutdown,
+    listening = [commitment_listener(commitments, own)] if own.hears_commitments else []
             nodes.close,
             archive.close,
             web.close,
@@ -197,6 +194,17 @@ def _worker(
     store: MinioStore,
     directory: CurrentDirectory,
     *,
+def commitment_listener(commitments: Commitments, own: DeliverySettings) -> CommitmentListener:
+    """Where destinations report. Raises TlsFilesInvalid."""
+    certificate, key, ca = own.tls_certificate, own.tls_key, own.tls_ca
+    tls = None
+    if own.commitment_tls_port is not None and certificate and key and ca:
+        tls = WatchedContext(lambda: server_context(certificate, key, ca), certificate, key, ca)
+    return CommitmentListener(
+        commitments, own.commitment_host, own.commitment_port, own.commitment_tls_port, tls
+    )
+
+
     bell: Bell,
     arrivals: Arrivals,
     sealer: Sealer,

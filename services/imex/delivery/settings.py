@@ -95,7 +95,13 @@ class DeliverySettings(BaseSettings):
         default=None,
         ge=0,
         le=65535,
-        description="its port; without it reports have to come on the association of the question",
+        description="its port without TLS; without any, reports have to come on the question's association",
+    )
+    commitment_tls_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="its port with TLS, which shows tls_certificate and asks for one that tls_ca vouches for",
     )
     commitment_s: float = Field(
         default=600.0, ge=1.0, le=86_400.0, description="a storage commitment is waited for"
@@ -154,6 +160,13 @@ class DeliverySettings(BaseSettings):
         if self.tls_certificate is not None and self.tls_ca is None:
             raise ValueError("IMEX_DELIVERY_TLS_CERTIFICATE needs IMEX_DELIVERY_TLS_CA")
 
+        if self.commitment_tls_port is not None and self.tls_certificate is None:
+            raise ValueError("IMEX_DELIVERY_COMMITMENT_TLS_PORT needs IMEX_DELIVERY_TLS_CERTIFICATE")
+
+    @property
+    def hears_commitments(self) -> bool:
+        """Whether destinations can report on associations of their own."""
+        return self.commitment_port is not None or self.commitment_tls_port is not None
 
 class Settings(BaseModel):
     """Everything delivery is told from outside; each group reads its own variables."""

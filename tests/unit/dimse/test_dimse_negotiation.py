@@ -113,6 +113,15 @@ def test_where_instances_are_given_back_only_who_takes_them_gets_a_context_for_s
     )
 
 
+def test_who_brings_reports_may_be_their_scp() -> None:
+    terms = Terms(storage=False, services={FIND: Silent()}, reporters=frozenset({FIND}))
+    request = _wants(RoleSelection(FIND, scu=False, scp=True), RoleSelection(CT, scu=False, scp=True))
+    assert answered_roles(request, terms, frozenset()) == (
+        RoleSelection(FIND, scu=False, scp=True),
+        RoleSelection(CT, scu=False, scp=False),
+    )
+
+
 def test_the_terms_choose_the_transfer_syntax_or_none() -> None:
     terms = Terms(transfer_syntax=lambda context: next(iter({EXPLICIT} & {*context.transfer_syntaxes}), None))
     chosen = choose_contexts(

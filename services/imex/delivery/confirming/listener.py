@@ -1,26 +1,45 @@
 """Takes the reports of storage commitments that destinations bring on associations of their own.
 
-A small SCP with pynetdicom, in threads: it takes N-EVENT-REPORT and C-ECHO and nothing else. Whoever reports
-has to name a transaction that was asked for, whose UID nobody can guess.
+It takes N-EVENT-REPORT and C-ECHO and nothing else, over TLS and without. Whoever reports has to name a
+transaction that was asked for, whose UID nobody can guess.
 """
 
 import asyncio
 import logging
-from concurrent.futures import TimeoutError as Late
-from typing import Any, Final
+import ssl
+from collections.abc import Callable
+from typing import Final
 
 from imex.delivery.confirming.commitment import Commitments
-from imex.dicom.commitment import PUSH_MODEL, report_of
-from imex.dimse.sop_classes import VERIFICATION
+from imex.dicom.commitment import PUSH_MODEL, TRANSFER_SYNTAXES, NoRequest, decoded, report_of
+from imex.dimse import (
+    Accept,
+    Acceptor,
+    Answer,
+    AssociationRequest,
+    Edge,
+    Ended,
+    Exchange,
+    Limits,
+    Status,
+    StoreCommand,
+    StoreResponse,
+    Terms,
+    serve,
+)
+from imex.dimse.command import CommandField
+from imex.dimse.items import ProposedContext
 from imex.runtime.health import Health
 
 log = logging.getLogger(__name__)
 
-_MOST_ASSOCIATIONS: Final = 10
-_MOST_PDU_BYTES: Final = 4 << 20
-_ACSE_S: Final = 10.0
-_NETWORK_S: Final = 30.0
+_MOST_BYTES: Final = 4 << 20
+_LIMITS: Final = Limits(
+    associations=16, connections=64, dataset_bytes=2 * _MOST_BYTES, receive_memory=8 << 20, idle_s=30.0
+)
 _WRITE_S: Final = 20.0
+_DRAIN_S: Final = 5.0
+_INVALID_ARGUMENT: Final = 0x0115
 
 
 class CommitmentListener:
@@ -28,75 +47,104 @@ class CommitmentListener:
 
     name = "storage commitment reports"
 
-    def __init__(self, commitments: Commitments, host: str, port: int, ae_title: str) -> None:
-        """`port` 0 is any free one."""
-        self._commitments = commitments
-        self._address = (host, port)
-        self._ae_title = ae_title
-        self._server: Any = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(
+        self,
+        commitments: Commitments,
+        host: str,
+        port: int | None,
+        tls_port: int | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """A port of 0 is any free one, None is none; `tls` gives the context of the next handshake."""
+        self._reports = Reports(commitments)
+        self._host = host
+        self._ports = (port, tls_port)
+        self._tls = tls
+        self._acceptor: Acceptor | None = None
 
     @property
     def port(self) -> int:
-        """The one on which it listens; 0 while it does not."""
-        return int(self._server.server_address[1]) if self._server is not None else 0
+        """The plain one on which it listens; 0 while it does not."""
+        return self._acceptor.port if self._acceptor else 0
+
+    @property
+    def tls_port(self) -> int:
+        """The one with TLS; 0 while it does not listen."""
+        return self._acceptor.tls_port if self._acceptor else 0
 
     async def start(self) -> None:
-        """Listen. Raises OSError where the port is taken."""
-        self._loop = asyncio.get_running_loop()
-        self._server = await asyncio.to_thread(self._listen)
+        """Listen. Raises OSError where a port is taken."""
+        port, tls_port = self._ports
+        edge = Edge(tls_port=tls_port, tls=self._tls)
+        self._acceptor = await serve(self._host, port, self, _LIMITS, edge=edge)
 
     async def stop(self) -> None:
-        """End all associations."""
-        if self._server is not None:
-            await asyncio.to_thread(self._server.shutdown)
-            self._server = None
+        """Let what is under way end, then end all associations."""
+        if self._acceptor is not None:
+            await self._acceptor.drain(_DRAIN_S)
+            self._acceptor = None
 
     def health(self) -> Health:
         """Nothing depends on it: what is not reported is asked for."""
         return Health(live=True, detail="")
 
-    def _listen(self) -> Any:
-        from pynetdicom import AE, evt
+    async def admit(self, request: AssociationRequest) -> Accept:
+        """Anybody: who reports shows by the transaction that it was asked (imex.dimse.AcceptorPolicy)."""
+        return Accept(
+            _Handler(),
+            terms=Terms(
+                storage=False,
+                services={PUSH_MODEL: self._reports},
+                reporters=frozenset({PUSH_MODEL}),
+                transfer_syntax=_readable,
+            ),
+        )
 
-        entity = AE(ae_title=self._ae_title)
-        entity.maximum_associations = _MOST_ASSOCIATIONS
-        entity.acse_timeout = _ACSE_S
-        entity.dimse_timeout = entity.network_timeout = _NETWORK_S
-        # the peer is the SCP: it may say so, or leave it unsaid
-        entity.add_supported_context(PUSH_MODEL, scu_role=True, scp_role=True)
-        entity.add_supported_context(VERIFICATION)
-        handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._reported), (evt.EVT_CONN_OPEN, _bound)]
-        return entity.start_server(self._address, block=False, evt_handlers=handlers)
 
-    def _reported(self, event: Any) -> tuple[int, None]:
+class Reports:
+    """Serves the SCU's side of storage commitment (imex.dimse.Service)."""
+
+    operations = frozenset({CommandField.N_EVENT_REPORT_RQ})
+    most_bytes = _MOST_BYTES
+
+    def __init__(self, commitments: Commitments) -> None:
+        """Reports go to `commitments`."""
+        self._commitments = commitments
+
+    async def perform(self, exchange: Exchange) -> Answer:
+        """Write down one report, and only then say so."""
+        asked = exchange.operation
         try:
-            report = report_of(event.event_information)
-        except Exception:  # noqa: BLE001  whatever a peer may send
-            return 0x0110, None
+            dataset = await asyncio.to_thread(decoded, asked.data_set, asked.transfer_syntax)
+            report = report_of(dataset)
+        except (NoRequest, ValueError):
+            return Answer(Status.PROCESSING_FAILURE, "the report cannot be read")
         if report is None:
-            return 0x0115, None
-        assert self._loop is not None
-        taking = asyncio.run_coroutine_threadsafe(self._commitments.take(report), self._loop)
+            return Answer(_INVALID_ARGUMENT, "no Transaction UID")
         try:
-            known = taking.result(_WRITE_S)
-        except (Exception, Late) as error:  # noqa: BLE001  the peer is to bring it again
-            taking.cancel()
+            async with asyncio.timeout(_WRITE_S):
+                known = await self._commitments.take(report)
+        except Exception as error:  # noqa: BLE001  the peer is to bring it again
             log.warning("a storage commitment could not be written down: %s", type(error).__name__)
-            return 0x0110, None
-        return (0x0000 if known else 0x0115), None
+            return Answer(Status.PROCESSING_FAILURE, "it could not be written down: bring it again")
+        return Answer() if known else Answer(_INVALID_ARGUMENT, "nobody has asked for this transaction")
 
 
-def _bound(event: Any) -> None:
-    """No peer makes this side take in more than a report needs: a PDU's length is only what it claims."""
-    connection = event.assoc.dul.socket
-    receive = connection.recv
+class _Handler:
+    """Of one association (imex.dimse.AssociationHandler)."""
 
-    def bounded(nr_bytes: int) -> bytearray:
-        if nr_bytes > _MOST_PDU_BYTES:
-            connection.close()
-            raise OSError("a PDU that is too long")
-        received: bytearray = receive(nr_bytes)
-        return received
+    async def store(self, command: StoreCommand) -> StoreResponse:
+        """Nothing is taken here."""
+        return StoreResponse(Status.SOP_CLASS_NOT_SUPPORTED, "reports of storage commitments only")
 
-    connection.recv = bounded
+    async def echo(self) -> int:
+        """C-ECHO."""
+        return Status.SUCCESS
+
+    async def ended(self, outcome: Ended) -> None:
+        """Nothing is kept of it."""
+
+
+def _readable(context: ProposedContext) -> str | None:
+    """The transfer syntax in which a report is read; C-ECHO has no data set."""
+    return next((one for one in TRANSFER_SYNTAXES if one in context.transfer_syntaxes), None)
