@@ -9,10 +9,11 @@ from imex.db import Database
 from imex.observability.logs import configure_logging
 from imex.observability.metrics import Metrics
 from imex.portal.app import create_app
+from imex.portal.commitment.assembly import SenderCommitments
 from imex.portal.context import Broker, Portal
 from imex.portal.dicomweb.ingest import Ingest
 from imex.portal.parts import Part
-from imex.portal.query_retrieve.listener import DicomListener
+from imex.portal.query_retrieve.listener import DicomListener, client_tls
 from imex.portal.settings import Settings
 from imex.runtime.producer import Producer
 from imex.runtime.reader import TopicReader
@@ -56,7 +57,9 @@ async def serve(settings: Settings) -> None:
         portal.ingest = ingest = Ingest(settings.stow)
         parts.insert(0, ingest)  # needs no broker, and is not to wait for one
     if settings.dicom.listens:
-        parts.insert(0, DicomListener(portal, settings.dicom))
+        tls = client_tls(settings.dicom)
+        promised = SenderCommitments(settings.commitment, settings.kafka, database, metrics, tls)
+        parts = [DicomListener(portal, settings.dicom, [promised.offer]), *parts, *promised.parts]
     app = create_app(portal, parts)
     config = uvicorn.Config(
         app,

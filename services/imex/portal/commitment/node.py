@@ -15,6 +15,7 @@ from imex.dicom import commitment
 from imex.dimse.statuses import is_stored, words
 from imex.dimse.tls import TlsFilesInvalid
 from imex.directory.model import DicomEndpoint
+from imex.outbound import Outbound
 from imex.portal.commitment.answering import Answer, NotTold
 
 _THREADS: Final = 4
@@ -25,9 +26,12 @@ _RESPONSE_S: Final = 30.0
 class SendersNodes:
     """N-EVENT-REPORT to senders (imex.portal.commitment.answering.Node)."""
 
-    def __init__(self, tls: Callable[[], ssl.SSLContext] | None = None) -> None:
-        """`tls` gives the context for nodes that want TLS."""
+    def __init__(
+        self, tls: Callable[[], ssl.SSLContext] | None = None, outbound: Outbound | None = None
+    ) -> None:
+        """`tls` gives the context for nodes that want TLS; `outbound` says where it may connect to."""
         self._tls = tls
+        self._outbound = outbound or Outbound()
         self._threads = ThreadPoolExecutor(_THREADS, "reporting")
 
     async def tell(self, node: DicomEndpoint, calling_ae: str, answer: Answer) -> None:
@@ -47,8 +51,12 @@ class SendersNodes:
         entity.acse_timeout = entity.connection_timeout = _CONNECT_S
         entity.dimse_timeout = entity.network_timeout = _RESPONSE_S
         entity.add_requested_context(commitment.PUSH_MODEL, list(commitment.TRANSFER_SYNTAXES))
+        try:
+            address = self._outbound.addresses_now(node.host, node.port)[0]
+        except OSError as error:
+            raise NotTold(f"{node.host}: {error.strerror or 'its name is not known'}") from error
         association = entity.associate(
-            node.host,
+            address,
             node.port,
             ae_title=node.ae_title,
             ext_neg=[build_role(commitment.PUSH_MODEL, scu_role=False, scp_role=True)],
@@ -78,7 +86,7 @@ class SendersNodes:
         if not node.tls:
             return None
         if self._tls is None:
-            raise NotTold(f"{node.ae_title} asks for TLS, and IMEX_COMMITMENT_TLS_CA is not set")
+            raise NotTold(f"{node.ae_title} asks for TLS, and IMEX_PORTAL_DICOM_TLS_CA is not set")
         try:
             return self._tls(), node.host
         except TlsFilesInvalid as error:

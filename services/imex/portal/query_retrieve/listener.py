@@ -29,7 +29,7 @@ class DicomListener:
         """`offers` are served beside queries and retrievals. Raises TlsFilesInvalid."""
         self._settings = settings
         self._tls = _server_tls(settings)
-        around = Surroundings(portal, settings.ae_title, tls=_client_tls(settings))
+        around = Surroundings(portal, settings.ae_title, tls=client_tls(settings))
         everything = (QueryRetrieve(around), *offers)
         self._policy = PullPolicy(portal, settings.ae_title, everything, settings.institution_associations)
         self._acceptor: Acceptor | None = None
@@ -77,7 +77,8 @@ def _server_tls(settings: DicomSettings) -> Callable[[], ssl.SSLContext] | None:
     return WatchedContext(lambda: server_context(certificate, key, ca), certificate, key, ca)
 
 
-def _client_tls(settings: DicomSettings) -> Callable[[], ssl.SSLContext] | None:
+def client_tls(settings: DicomSettings) -> Callable[[], ssl.SSLContext] | None:
+    """The context for nodes that the portal connects to; None where nobody is said to vouch for them."""
     certificate, key, ca = settings.tls_certificate, settings.tls_key, settings.tls_ca
     if ca is None:
         return None
