@@ -73,8 +73,9 @@ def test_helm_lints_the_chart_strictly(helm: str) -> None:
         ("--set", "services.ingest.replicas=1", "--set", "networkPolicy.enabled=false"),
         ("--set", "dicom.plain.enabled=true", "--set", "dicom.proxyNetworks={10.0.0.0/8,2001:db8::/32}"),
         ("--set", "dicom.plain.enabled=true", "--set", "dicom.tls.enabled=false"),
+        ("--set", "query.enabled=true", "--set", "query.plain.enabled=true"),
     ],
-    ids=["defaults", "ingress", "kafka-tls", "small", "both-ports", "plain"],
+    ids=["defaults", "ingress", "kafka-tls", "small", "both-ports", "plain", "queries"],
 )
 def test_every_manifest_is_valid_for_kubernetes(helm: str, version: str, options: tuple[str, ...]) -> None:
     manifests = rendered(helm, version, *options)
@@ -121,6 +122,25 @@ def test_the_plain_dicom_port_is_off_unless_it_is_enabled(helm: str) -> None:
         named = {entry["name"] for entry in container["env"]}
         assert ("IMEX_DICOM_PORT" in named) is ("dicom" in ports)
         assert "IMEX_DICOM_TLS_CERTIFICATE" in named
+
+
+@requires_go
+def test_ports_for_queries_are_off_unless_they_are_enabled(helm: str) -> None:
+    for options, ports in (
+        ((), set()),
+        (("--set", "query.enabled=true"), {"query-tls"}),
+        (("--set", "query.enabled=true", "--set", "query.plain.enabled=true"), {"query-tls", "query"}),
+    ):
+        manifests = {
+            (each["kind"], each["metadata"]["name"]): each for each in rendered(helm, "1.34", *options)
+        }
+        service = manifests.get(("Service", "imex-query"))
+        assert {port["name"] for port in (service["spec"]["ports"] if service else ())} == ports
+        (container,) = manifests["Deployment", "imex-portal"]["spec"]["template"]["spec"]["containers"]
+        assert {port["name"] for port in container["ports"]} == ports | {"http"}
+        named = {entry["name"] for entry in container["env"]}
+        assert ("IMEX_PORTAL_DICOM_PORT" in named) is ("query" in ports)
+        assert ("IMEX_PORTAL_DICOM_TLS_CERTIFICATE" in named) is bool(ports)
 
 
 @requires_go

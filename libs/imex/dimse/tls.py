@@ -62,16 +62,21 @@ class WatchedContext:
     """A context from files that may be replaced: made anew for the next handshake after they were."""
 
     def __init__(self, make: Callable[[], ssl.SSLContext], *files: Path | None) -> None:
-        """Make it. Raises TlsFilesInvalid."""
+        """`make` makes it of `files`; it is called when the context is first asked for."""
         self._make = make
         self._files = files
-        self._seen = stamps(*files)
-        self._context = make()
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+        self._context: ssl.SSLContext | None = None
 
     def __call__(self) -> ssl.SSLContext:
-        """For a handshake that begins now; the former one while changed files do not fit together."""
+        """For a handshake that begins now; the former one while changed files do not fit together.
+
+        Raises TlsFilesInvalid where there is no former one.
+        """
         found = stamps(*self._files)
-        if found != self._seen:
+        if self._context is None:
+            self._context, self._seen = self._make(), found
+        elif found != self._seen:
             try:
                 self._context = self._make()
             except TlsFilesInvalid as error:  # a change of several files is not made at once

@@ -57,9 +57,10 @@ def _say(line: str) -> None:
 
 def _tell(home: Home) -> None:
     told = layout.describe(home)
-    dicom = told["dicom"]
+    dicom, query = told["dicom"], told["query"]
     print(f"portal  {told['portal']}")
     print(f"DICOM   {dicom['host']}:{dicom['port']}, with TLS {dicom['tls_port']} (IMEX)")
+    print(f"queries {query['host']}:{query['port']}, with TLS {query['tls_port']} (IMEX)")
     print(f"traces  {told['traces']}\nall of it: {home.stack_file}\nstop with: make down")
 
 

@@ -196,9 +196,17 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
             health = {name: f"http://{_LOOPBACK}:{home.ports()[name]}/ready" for name in others}
             return sealing | {
                 "IMEX_PORTAL_SECRET": secrets.portal_secret,
+            shown = home.certificates.server()
                 "IMEX_PORTAL_LOCAL": "true",
                 "IMEX_PORTAL_SERVICES": json.dumps(health),
                 "IMEX_STOW_URL": f"http://{_LOOPBACK}:{home.ports()['stow']}",
+                "IMEX_PORTAL_DICOM_HOST": _LOOPBACK,
+                "IMEX_PORTAL_DICOM_PORT": str(home.ports()["query"]),
+                "IMEX_PORTAL_DICOM_TLS_PORT": str(home.ports()["query_tls"]),
+                "IMEX_PORTAL_DICOM_TLS_CERTIFICATE": str(shown.certificate),
+                "IMEX_PORTAL_DICOM_TLS_KEY": str(shown.key),
+                "IMEX_PORTAL_DICOM_TLS_CA": str(home.certificates.ca),
+                "IMEX_PORTAL_DICOM_AE_TITLE": AE_TITLE,
                 "IMEX_STOW_SECRET": secrets.stow,
                 "IMEX_PORTAL_TRACES_URL": f"http://{_LOOPBACK}:{home.ports()['zipkin']}",
             }

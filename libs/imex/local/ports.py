@@ -9,6 +9,8 @@ from collections.abc import Iterable
 FIXED = {
     "dicom": 11112,
     "dicom_tls": 2762,
+    "query": 11113,
+    "query_tls": 2763,
     "portal": 8080,
     "kafka": 9092,
     "kafka_controller": 9093,

@@ -31,6 +31,7 @@ NOT_YET = {"imex send", "imex rules replay"}
 OTHER_VARIABLES = {
     "IMEX_API", "IMEX_TOKEN", "IMEX_HOME", "IMEX_PORTS", "IMEX_OBJECT_STORE", "IMEX_SCREENSHOTS",
     "IMEX_DICOM_PUBLISH", "IMEX_DICOM_TLS_PUBLISH", "IMEX_DICOM_TLS_FOLDER",
+    "IMEX_PORTAL_DICOM_PUBLISH", "IMEX_PORTAL_DICOM_TLS_PUBLISH",
     "IMEX_INGEST_PROCESSES", "IMEX_DELIVERY_PROCESSES",
 }  # fmt: skip
 """Read by the command, the local stack, tests and compose, not by a settings group."""
@@ -73,6 +74,8 @@ def shown(default: Any) -> str:
         return "required"
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
+    if isinstance(default, tuple):
+        default = ",".join(str(one) for one in default)
     return "empty" if default in ("", None, ()) else f"`{default}`"
 
 

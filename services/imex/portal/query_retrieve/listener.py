@@ -74,7 +74,9 @@ def _server_tls(settings: DicomSettings) -> Callable[[], ssl.SSLContext] | None:
     certificate, key, ca = settings.tls_certificate, settings.tls_key, settings.tls_ca
     if settings.tls_port is None or certificate is None or key is None or ca is None:
         return None
-    return WatchedContext(lambda: server_context(certificate, key, ca), certificate, key, ca)
+    context = WatchedContext(lambda: server_context(certificate, key, ca), certificate, key, ca)
+    context()  # what is wrong is told at the start
+    return context
 
 
 def client_tls(settings: DicomSettings) -> Callable[[], ssl.SSLContext] | None:
