@@ -194,12 +194,10 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
         case "portal":
             others = (name for name in wanted() if name != "portal")
             health = {name: f"http://{_LOOPBACK}:{home.ports()[name]}/ready" for name in others}
+            shown = home.certificates.server()
             return sealing | {
                 "IMEX_PORTAL_SECRET": secrets.portal_secret,
-            shown = home.certificates.server()
                 "IMEX_PORTAL_LOCAL": "true",
-                "IMEX_PORTAL_SERVICES": json.dumps(health),
-                "IMEX_STOW_URL": f"http://{_LOOPBACK}:{home.ports()['stow']}",
                 "IMEX_PORTAL_DICOM_HOST": _LOOPBACK,
                 "IMEX_PORTAL_DICOM_PORT": str(home.ports()["query"]),
                 "IMEX_PORTAL_DICOM_TLS_PORT": str(home.ports()["query_tls"]),
@@ -207,6 +205,8 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_PORTAL_DICOM_TLS_KEY": str(shown.key),
                 "IMEX_PORTAL_DICOM_TLS_CA": str(home.certificates.ca),
                 "IMEX_PORTAL_DICOM_AE_TITLE": AE_TITLE,
+                "IMEX_PORTAL_SERVICES": json.dumps(health),
+                "IMEX_STOW_URL": f"http://{_LOOPBACK}:{home.ports()['stow']}",
                 "IMEX_STOW_SECRET": secrets.stow,
                 "IMEX_PORTAL_TRACES_URL": f"http://{_LOOPBACK}:{home.ports()['zipkin']}",
             }
@@ -245,6 +245,12 @@ def describe(home: Home) -> dict[str, Any]:
             "host": _LOOPBACK,
             "port": at["dicom"],
             "tls_port": at["dicom_tls"],
+            "ae_title": AE_TITLE,
+        },
+        "query": {
+            "host": _LOOPBACK,
+            "port": at["query"],
+            "tls_port": at["query_tls"],
             "ae_title": AE_TITLE,
         },
         "portal": portal,
