@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterator
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
@@ -69,12 +69,16 @@ class DirectoryIndex:
         self._version = version
         self._endpoints: dict[tuple[str, str | None], Endpoint] = {}
         self._senders: dict[str, list[_Entry]] = defaultdict(list)
+        self._hl7: dict[tuple[str, str], list[_Entry]] = defaultdict(list)
         for institution in directory.institutions:
             for endpoint in institution.endpoints:
                 self._endpoints.setdefault((institution.code, None), endpoint)
                 self._endpoints.setdefault((institution.code, endpoint.name), endpoint)
             for sender in institution.senders:
-                self._senders[sender.ae_title].append(_Entry(institution, sender, networks_of(sender)))
+                entry = _Entry(institution, sender, networks_of(sender))
+                self._senders[sender.ae_title].append(entry)
+                if sender.hl7:
+                    self._hl7[sender.hl7.application, sender.hl7.facility].append(entry)
         self._spelt: dict[tuple[str, ...], tuple[str, ...]] = {}
         sets: dict[tuple[str, ...], frozenset[str]] = {}
         self._agreements: dict[str, list[tuple[Agreement, frozenset[str]]]] = defaultdict(list)
@@ -101,41 +105,16 @@ class DirectoryIndex:
         With a certificate it is the one that the certificate speaks for, and the AE title has to be its own.
         """
         title = calling_ae.strip(" ")
-        if certificate is not None:
-            speaks_for = self.institutions_of(certificate)
-            if not speaks_for:
-                return UnknownSender(
-                    WhyUnknown.UNKNOWN_CERTIFICATE, "the certificate is no sender's of the directory"
-                )
-        entries = self._senders.get(title)
-        if not entries:
-            return UnknownSender(
-                WhyUnknown.UNKNOWN_AE_TITLE, f"calling AE title {title!r} is no sender of the directory"
-            )
-        if certificate is not None:
-            entries = [entry for entry in entries if entry.shown_by(certificate)]
-            if not entries:
-                return UnknownSender(
-                    WhyUnknown.OTHER_CERTIFICATE,
-                    f"calling AE title {title!r} may not be used with the certificate of "
-                    f"{', '.join(sorted(speaks_for))}",
-                )
-        address = _address(peer_host)
-        found = {
-            entry.institution.code: entry.institution
-            for entry in entries
-            if address is not None and any(address in network for network in entry.networks)
-        }
-        if not found:
-            return UnknownSender(
-                WhyUnknown.WRONG_NETWORK, f"calling AE title {title!r} may not come from {peer_host}"
-            )
-        if len(found) > 1:
-            return UnknownSender(
-                WhyUnknown.AMBIGUOUS,
-                f"calling AE title {title!r} from {peer_host} fits {', '.join(sorted(found))}",
-            )
-        return IdentifiedSender(next(iter(found.values())))
+        return _identified(
+            f"calling AE title {title!r}", self._senders.get(title), peer_host, certificate, self
+        )
+
+    def identify_hl7_sender(
+        self, name: tuple[str, str], peer_host: str, certificate: CertificateFacts | None = None
+    ) -> IdentifiedSender | UnknownSender:
+        """Which institution sends HL7 under this name, its application and facility; as `identify_sender`."""
+        named = f"HL7 application {name[0]!r} of facility {name[1]!r}"
+        return _identified(named, self._hl7.get(name), peer_host, certificate, self)
 
     def institutions_of(self, certificate: CertificateFacts) -> set[str]:
         """Codes of the institutions whose senders show this certificate; empty where it is nobody's."""
@@ -215,6 +194,45 @@ class DirectoryIndex:
         if found is None:
             found = self._spelt[codes] = self.members(codes)
         return found
+
+
+def _identified(
+    named: str,
+    entries: Sequence[_Entry] | None,
+    peer_host: str,
+    certificate: CertificateFacts | None,
+    index: DirectoryIndex,
+) -> IdentifiedSender | UnknownSender:
+    """Which institution of those with this name it is, by certificate and address."""
+    if certificate is not None:
+        speaks_for = index.institutions_of(certificate)
+        if not speaks_for:
+            return UnknownSender(
+                WhyUnknown.UNKNOWN_CERTIFICATE, "the certificate is no sender's of the directory"
+            )
+    if not entries:
+        return UnknownSender(WhyUnknown.UNKNOWN_AE_TITLE, f"{named} is no sender of the directory")
+    if certificate is not None:
+        entries = [entry for entry in entries if entry.shown_by(certificate)]
+        if not entries:
+            return UnknownSender(
+                WhyUnknown.OTHER_CERTIFICATE,
+                f"{named} may not be used with the certificate of {', '.join(sorted(speaks_for))}",
+            )
+    address = _address(peer_host)
+    found = {
+        entry.institution.code: entry.institution
+        for entry in entries
+        if address is not None and any(address in network for network in entry.networks)
+    }
+    if not found:
+        return UnknownSender(WhyUnknown.WRONG_NETWORK, f"{named} may not come from {peer_host}")
+    if len(found) > 1:
+        return UnknownSender(
+            WhyUnknown.AMBIGUOUS,
+            f"{named} from {peer_host} fits {', '.join(sorted(found))}",
+        )
+    return IdentifiedSender(next(iter(found.values())))
 
 
 def is_open(endpoint: Endpoint, at: datetime) -> bool:

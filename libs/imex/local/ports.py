@@ -23,6 +23,7 @@ FIXED = {
     "delivery": 8094,
     "audit": 8095,
     "stow": 8096,
+    "hl7": 2575,
     "hospital_a": 4242,
     "hospital_b": 4243,
     "hospital_b_http": 8043,

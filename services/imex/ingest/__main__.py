@@ -11,6 +11,7 @@ from imex.ingest.budget import Budget, Receiving
 from imex.ingest.certificates import Certificates, Files, SenderCertificates
 from imex.ingest.company import Company
 from imex.ingest.handler import IngestPolicy
+from imex.ingest.hl7.server import Hl7Server
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.limits.bounds import Bounds, BoundsTable, bytes_per_s
 from imex.ingest.limits.limiter import Limiter
@@ -120,19 +121,21 @@ def components(
         tuning=tuning,
         certificate_shown=SenderCertificates(certificate_meters, utc_now).shown,
     )
-    certificates = certificates_of(settings.dicom, certificate_meters)
+    certificates = certificates_of(
+        settings.dicom, certificate_meters, wanted=settings.hl7.tls_port is not None
+    )
     server = DicomServer(
         settings.dicom,
         IngestPolicy(around),
         CountingObserver(meters),
         settings.ingest.drain_s,
-        tls=certificates.context if certificates else None,
+        tls=certificates.context if certificates and settings.dicom.tls_port is not None else None,
         memory=Receiving(budget, settings.ingest.memory_bytes // RECEIVING, RECEIVE_WINDOW),
     )
     resources = Resources(store.close, traces.shutdown)
     watched = (certificates,) if certificates else ()
-    stow = stow_of(settings, around)
-    return (resources, Eventually(producer), background, fill, log, doors, *watched, *stow, server), server
+    more = (*stow_of(settings, around), *hl7_of(settings, around, certificates))
+    return (resources, Eventually(producer), background, fill, log, doors, *watched, *more, server), server
 
 
 def stow_of(settings: Settings, around: Surroundings) -> Sequence[Component]:
@@ -140,6 +143,17 @@ def stow_of(settings: Settings, around: Surroundings) -> Sequence[Component]:
     if settings.stow.port is None:
         return ()
     return (StowServer(settings.stow, around, settings.ingest.drain_s, shared=settings.dicom.shared_port),)
+
+
+def hl7_of(
+    settings: Settings, around: Surroundings, certificates: Certificates | None
+) -> Sequence[Component]:
+    """The listener for reports by HL7; none where there is no port for it."""
+    if settings.hl7.port is None and settings.hl7.tls_port is None:
+        return ()
+    tls = certificates.context if certificates else None
+    shared = settings.dicom.shared_port
+    return (Hl7Server(settings.hl7, around, settings.ingest.drain_s, shared=shared, tls=tls),)
 
 
 def bounds_of(settings: LimitSettings, directory: Callable[[], DirectoryIndex | None]) -> BoundsTable:
@@ -166,10 +180,15 @@ def capacity_of(settings: Settings, store: ObjectStore) -> CapacitySource:
             return Unmeasured()
 
 
-def certificates_of(settings: DicomSettings, meters: CertificateMeters) -> Certificates | None:
-    """The TLS port's certificates; None where there is no such port. Raises TlsFilesInvalid."""
+def certificates_of(
+    settings: DicomSettings, meters: CertificateMeters, *, wanted: bool = False
+) -> Certificates | None:
+    """The TLS ports' certificates; None where there is no such port. Raises TlsFilesInvalid.
+
+    `wanted`: another port than DICOM's has use for them.
+    """
     certificate, key, ca = settings.tls_certificate, settings.tls_key, settings.tls_ca
-    if settings.tls_port is None or certificate is None or key is None or ca is None:
+    if not (wanted or settings.tls_port is not None) or certificate is None or key is None or ca is None:
         return None
     files = Files(certificate, key, ca)
     return Certificates(files, meters, settings.tls_check_s, utc_now)

@@ -82,6 +82,35 @@ class StowSettings(BaseSettings):
         return self
 
 
+class Hl7Settings(BaseSettings):
+    """The ports for reports by HL7 (ORU^R01 through MLLP): with TLS, and without where that is wanted."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMEX_HL7_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
+    )
+
+    host: str = "0.0.0.0"
+    tls_port: TcpPort | None = Field(
+        default=None, description="with the files of IMEX_DICOM_TLS_*; not set: no TLS. 0 picks a free one"
+    )
+    port: TcpPort | None = Field(default=None, description="without TLS; not set: off. 0 picks a free one")
+    message_bytes: int = Field(default=16 * MIB, ge=1024, le=256 * MIB, description="of one message")
+    memory_bytes: int = Field(
+        default=32 * MIB, ge=1024, description="that messages under way may take together, as they are"
+    )
+    connections: int = Field(default=32, ge=1, le=1000, description="at a time, in this process")
+    idle_s: float = Field(default=600.0, gt=0, le=86_400, description="between two messages")
+    message_s: float = Field(
+        default=60.0, gt=0, le=3600, description="from a message's first byte to the last"
+    )
+
+    @model_validator(mode="after")
+    def _room_for_one(self) -> Self:
+        if self.memory_bytes < self.message_bytes:
+            raise ValueError("IMEX_HL7_MEMORY_BYTES is less than IMEX_HL7_MESSAGE_BYTES")
+        return self
+
+
 class LimitSettings(BaseSettings):
     """Limits that all ingest processes keep together; 0 stands for none."""
 
@@ -128,6 +157,7 @@ class Settings(BaseModel):
     dicom: DicomSettings = Field(default_factory=DicomSettings)
     ingest: IngestSettings = Field(default_factory=IngestSettings)
     stow: StowSettings = Field(default_factory=StowSettings)
+    hl7: Hl7Settings = Field(default_factory=Hl7Settings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
@@ -136,3 +166,10 @@ class Settings(BaseModel):
     traces: TracesSettings = Field(default_factory=TracesSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    @model_validator(mode="after")
+    def _hl7_has_files(self) -> Self:
+        files = (self.dicom.tls_certificate, self.dicom.tls_key, self.dicom.tls_ca)
+        if self.hl7.tls_port is not None and None in files:
+            raise ValueError("IMEX_HL7_TLS_PORT needs IMEX_DICOM_TLS_CERTIFICATE, _KEY and _CA")
+        return self
