@@ -13,24 +13,15 @@ from tests.integration.portal_world import World
 
 from imex.db.tables import delivery, directory, portal, routing, validation
 from imex.dicom.commitment import Reference
-from imex.dimse import (
-    Accept,
-    AssociationRequest,
-    Ended,
-    Reject,
-    StoreCommand,
-    StoreResponse,
-    StoreSink,
-    Terms,
-    serve,
-)
-from imex.directory import DirectoryIndex, digest, parse
+from imex.directory import digest, parse
 from imex.directory.document import canonical
 from imex.observability.metrics import Metrics
 from imex.portal.commitment.answering import Commitments
 from imex.portal.commitment.node import SendersNodes
 from imex.portal.commitment.offering import CommitmentOffer
 from imex.portal.commitment.settings import CommitmentSettings
+from imex.portal.query_retrieve.listener import DicomListener
+from imex.portal.query_retrieve.settings import DicomSettings
 from imex.runtime.background import Background
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -68,9 +59,7 @@ class Asking:
     settings: CommitmentSettings
     judged_through: datetime | None = EVERYTHING
     clock: timedelta = timedelta()
-    index: DirectoryIndex = field(default_factory=lambda: DirectoryIndex(parse("institutions: []")))
     commitments: Commitments = field(init=False)
-    port: int = 0
 
     def __post_init__(self) -> None:
         self.nodes = SendersNodes()
@@ -90,7 +79,6 @@ class Asking:
     async def apply(self, port: int) -> None:
         """Put a directory in force in which RQM_PACS listens on `port`."""
         made = parse(DIRECTORY.replace("PORT", str(port)))
-        self.index = DirectoryIndex(made)
         await self.portal.write(
             directory.versions,
             {
@@ -203,30 +191,17 @@ class Asking:
                 await asyncio.sleep(0.05)
         return row
 
-    async def admit(self, request: AssociationRequest) -> Accept | Reject:
-        """As the portal's listener does it, by the AE title alone."""
-        institution = next(
-            (
-                one
-                for one in self.index.directory.institutions
-                if any(sender.ae_title == request.calling_ae.strip() for sender in one.senders)
-            ),
-            None,
-        )
-        if institution is None:
-            return Reject.calling_ae_not_recognised()
-        offer = CommitmentOffer(self.commitments, self.settings.same_association_s)
-        services = offer.services(institution, request.calling_ae, request.called_ae)
-        return Accept(_Nothing(), terms=Terms(storage=False, services=services))
-
     @asynccontextmanager
-    async def listening(self) -> AsyncIterator[int]:
-        """A port to ask on."""
-        acceptor = await serve("127.0.0.1", 0, self)
+    async def listening(self, port: int = 0) -> AsyncIterator[int]:
+        """A port to ask on: the portal's."""
+        offer = CommitmentOffer(self.commitments, self.settings.same_association_s)
+        settings = DicomSettings(host="127.0.0.1", port=port)
+        listener = DicomListener(self.portal.portal, settings, [offer])
+        await listener.start()
         try:
-            yield acceptor.port
+            yield listener.port
         finally:
-            await acceptor.close()
+            await listener.stop()
 
     @asynccontextmanager
     async def turning(self) -> AsyncIterator[None]:
@@ -237,19 +212,6 @@ class Asking:
             yield
         finally:
             await loop.stop()
-
-
-class _Nothing:
-    """Serves nothing but what the terms say."""
-
-    async def store(self, command: StoreCommand) -> StoreSink | StoreResponse:
-        return StoreResponse(0x0122)
-
-    async def echo(self) -> int:
-        return 0
-
-    async def ended(self, outcome: Ended) -> None:
-        pass
 
 
 def uids(references: Sequence[Reference]) -> set[str]:

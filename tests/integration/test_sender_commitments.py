@@ -19,7 +19,6 @@ from imex.db.tables import delivery, routing
 from imex.delivery.confirming.asking import CannotAsk
 from imex.delivery.confirming.dimse import Nodes
 from imex.dicom.commitment import Reference, Report, Request
-from imex.dimse import serve
 from imex.directory.model import DicomEndpoint
 from imex.local.ports import free_ports
 from imex.portal.commitment.answering import Answer
@@ -274,28 +273,26 @@ async def test_orthanc_asks_and_is_told_on_another_association_over_a_restart(
     migrated_database_url: str, orthanc: tuple[Orthanc, int, int]
 ) -> None:
     server, port, http_port = orthanc
-    async with made(migrated_database_url, server.port, same_association_s=0) as asking:
+    async with (
+        made(migrated_database_url, server.port, same_association_s=0) as asking,
+        httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=20) as client,
+    ):
         written = await asking.study(2)
         asking.judged_through = None
-        asking_client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=20)
-        acceptor = await serve("127.0.0.1", port, asking)
-        async with asking_client as client:
-            wanted = [[one.sop_class_uid, one.sop_instance_uid] for one in written.references]
+        wanted = [[one.sop_class_uid, one.sop_instance_uid] for one in written.references]
+        async with asking.listening(port):
             answer = await client.post(
                 "/modalities/imex/storage-commitment", json={"DicomInstances": [*wanted, [CT, "2.25.7"]]}
             )
-            uid = answer.raise_for_status().json()["ID"]
-            await acceptor.close()
-            assert (await asking.row(uid)).state == "open"
-            asking.restart()
-            asking.judged_through = EVERYTHING
-            async with asking.turning():
-                await asking.until(uid, "reported")
-            deadline = time.monotonic() + 10
-            while True:
-                seen = (await client.get(f"/storage-commitment/{uid}")).raise_for_status().json()
-                if seen["Status"] != "Pending" or time.monotonic() > deadline:
-                    break
+        uid = answer.raise_for_status().json()["ID"]
+        assert (await asking.row(uid)).state == "open"
+        asking.restart()
+        asking.judged_through = EVERYTHING
+        async with asking.turning():
+            await asking.until(uid, "reported")
+        deadline = time.monotonic() + 10
+        while (seen := (await client.get(f"/storage-commitment/{uid}")).json())["Status"] == "Pending":
+            assert time.monotonic() < deadline
     assert seen["Status"] == "Failure"
     assert {one["SOPInstanceUID"] for one in seen["Success"]} == uids(written.references)
     assert [(one["SOPInstanceUID"], one["FailureReason"]) for one in seen["Failures"]] == [("2.25.7", 0x0112)]
