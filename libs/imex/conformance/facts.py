@@ -17,6 +17,7 @@ from imex.delivery.conversion import Converter
 from imex.delivery.settings import DeliverySettings
 from imex.dicom import part10
 from imex.dicom.rewriting import DEFLATED, EXPLICIT, IMPLICIT, rewritable_to
+from imex.dimse import operations
 from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
 from imex.dimse.limits import Limits
 from imex.dimse.pdu import APPLICATION_CONTEXT
@@ -25,6 +26,9 @@ from imex.dimse.tls import CIPHERS
 from imex.ingest.certificates import WARN_BEFORE
 from imex.ingest.ports import Tuning
 from imex.ingest.settings import DicomSettings, IngestSettings, LimitSettings, StorageSettings
+from imex.portal.dicomweb.matching import keys_of
+from imex.portal.query_retrieve import find, get, identifiers, move
+from imex.portal.query_retrieve.settings import DicomSettings as PullSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,26 @@ def facts() -> dict[str, Any]:
         "rejections": REJECTIONS,
         "storage_classes": storage_classes(),
         "transfer_syntaxes": transfer_syntaxes(),
+        "query": _query(),
         "ciphers": [name for name in CIPHERS.split(":") if not name.startswith("@")],
         "certificate_days": WARN_BEFORE.days,
+    }
+
+
+def _query() -> dict[str, Any]:
+    """Of queries and retrievals."""
+    return {
+        "find_uid": find.STUDY_ROOT_FIND,
+        "move_uid": move.STUDY_ROOT_MOVE,
+        "get_uid": get.STUDY_ROOT_GET,
+        "levels": [(level, keys_of(name)) for level, name in identifiers.LEVELS.items()],
+        "studies": find.MOST_STUDIES,
+        "series": find.MOST_SERIES,
+        "images": find.MOST_IMAGES,
+        "uids": identifiers.MOST_UIDS,
+        "reopened": move.MOST_REOPENED,
+        "identifier_kib": operations.MOST_BYTES >> 10,
+        "ae_title": default(PullSettings, "ae_title"),
+        "max_associations": default(PullSettings, "max_associations"),
+        "institution_associations": default(PullSettings, "institution_associations"),
     }

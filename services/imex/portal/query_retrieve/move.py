@@ -32,7 +32,7 @@ from imex.portal.scope import Caller
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 MOST_CONTEXTS: Final = 128
 _PART: Final = "c-move"
-_MOST_REOPENED: Final = 3
+MOST_REOPENED: Final = 3
 """Associations that are opened anew in one retrieval after one has ended."""
 
 Context = tuple[str, str]
@@ -116,7 +116,7 @@ class _There:
             return
         if not self._contexts:
             raise NoMore("the endpoint takes none of these images")
-        if self._opened > _MOST_REOPENED:
+        if self._opened > MOST_REOPENED:
             raise NoMore("the destination ends its associations")
         self._opened += 1
         node = self._node
@@ -128,6 +128,7 @@ class _There:
                 node.ae_title,
                 [(sop_class, (syntax,)) for sop_class, syntax in self._contexts],
                 tls=self._tls(),
+                addresses=self._around.outbound.addresses,
             )
         except DimseError as error:
             raise NoMore(str(error)) from error
