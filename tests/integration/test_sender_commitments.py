@@ -96,9 +96,8 @@ async def test_what_an_archive_has_committed_is_told_on_the_same_association(ask
     assert answered.counts == {"committed": 3, "refused": 0}
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
+async def test_on_anything_less_it_is_no(asking: Asking) -> None:
+    less: list[dict[str, Any]] = [
         {"instance": {"confirmation": "answer"}},
         {"instance": {"confirmation": "query"}},
         {"instance": {"state": "failed"}},
@@ -112,13 +111,13 @@ async def test_what_an_archive_has_committed_is_told_on_the_same_association(ask
         {"share": {"state": "revoked"}},
         {"share": {"deidentified": True}},
         {"delivery": {"deidentify": {"project": "P"}}},
-    ],
-    ids=str,
-)
-async def test_on_anything_less_it_is_no(asking: Asking, how: dict[str, Any]) -> None:
-    report = await told(asking, await asking.study(1, **how))
-    assert report.committed == ()
-    assert set(report.refused.values()) == {0x0110}
+    ]
+    async with asking.listening() as port:
+        for how in less:
+            written = await asking.study(1, **how)
+            report = await ask(port, written.references, transaction())
+            assert report.committed == (), how
+            assert set(report.refused.values()) == {0x0110}, how
 
 
 async def test_each_instance_has_its_own_answer(asking: Asking) -> None:
