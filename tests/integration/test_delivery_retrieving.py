@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from tests.integration.test_ingest_flow import Rig, running
 from imex.db import Database
 from imex.db.tables import delivery as tables
 from imex.delivery.retrieving.archive import Archive, Fetched
+from imex.delivery.retrieving.dicomweb import DicomwebArchive
 from imex.delivery.retrieving.dimse import Bounds, DicomArchive
 from imex.delivery.retrieving.matching import Answer
-from imex.events.audit import AuditRecorded
+from imex.delivery.targets.dicomweb.tokens import Tokens
+from imex.delivery.targets.dicomweb.web import Web, WebLimits
+from imex.dicomweb.door import Door
+from imex.events.audit import AuditRecorded, AuditRecordedData
 from imex.events.catalog import TOPICS
 from imex.events.instances import InstanceReceivedData
 from imex.events.retrievals import RetrievalMatched
@@ -29,6 +34,7 @@ from imex.testing.peers import Orthanc
 from imex.testing.runtime import until
 
 PATIENT, ANOTHER = nhs_number(), nhs_number()
+SECRET = "a secret of more than thirty-two characters"
 
 
 @dataclass(frozen=True)
@@ -261,3 +267,58 @@ async def test_what_is_withdrawn_is_broken_off(
         await until(lambda: not retriever.running)
     row = await world.row(request)
     assert (row.state, row.outcome, row.wanted) == ("ended", "withdrawn", None)
+
+
+@pytest.fixture
+async def stow(minio: MinioPart, kafka_settings: KafkaSettings) -> AsyncIterator[Rig]:
+    await ensure_topics(kafka_settings, TOPICS)
+    listening = {"host": "127.0.0.1", "port": 0, "secret": SECRET}
+    async with running(minio, kafka_settings, stow=listening) as rig:
+        await until(lambda: all(not each.health().detail for each in rig.components))
+        yield rig
+
+
+@asynccontextmanager
+async def dicomweb(rig: Rig | None) -> AsyncIterator[dict[str, Archive]]:
+    port = next(part.port for part in rig.components if part.name == "stow") if rig else free_ports(1)[0]
+    door = Door(f"http://127.0.0.1:{port}", SECRET)
+    web = Web(limits=WebLimits(connect_s=2.0, stalled_s=5.0))
+    yield {"dicomweb": DicomwebArchive(web, Tokens(web, lambda _: None), door)}
+    await door.close()
+    await web.close()
+
+
+async def test_orthanc_is_asked_by_qido_and_its_studies_are_handed_to_ingest_by_wado(
+    world: Retrievals, holder: Holder, stow: Rig
+) -> None:
+    first, second, _ = holder.studies
+    world.directory = directory(type="dicomweb", url=holder.orthanc.dicomweb)
+    async with dicomweb(stow) as archives, world.working(archives):
+        request = await world.order(holder.asked)
+        assert await world.ended(request) == "complete"
+        narrowed = await world.order(holder.asked, modality="MR")
+        assert await world.ended(narrowed) == "complete"
+        nothing = await world.order({"accession": "NONE"})
+        assert await world.ended(nothing) == "nothing found"
+    assert await world.studies(request) == {
+        first.study_uid: ("fetched", 5, 0),
+        second.study_uid: ("fetched", 3, 0),
+    }
+    assert set(await world.matched(narrowed)) == {second.study_uid}
+    for study in (first, second):
+        for one in (await received(stow, study))[: len(study.instances)]:
+            assert (one.source, one.retrieved) == ("RQM", True)
+    [audited, *_] = await stow.events("audit", first.study_uid, 1, AuditRecordedData)
+    assert (audited.details["via"], audited.details["token"]) == ("wado-rs", "retrieval")
+
+
+async def test_with_ingest_away_it_is_tried_again(world: Retrievals, holder: Holder, stow: Rig) -> None:
+    world.directory = directory(type="dicomweb", url=holder.orthanc.dicomweb)
+    async with dicomweb(None) as archives, world.working(archives):
+        request = await world.order(holder.asked)
+        await world.until(request, lambda one: one.failures >= 1)
+        assert "ingest did not take it" in (await world.told(request))[-1][1]
+        row = await world.row(request)
+        assert row.asked == {"archive": "answered"}
+    async with dicomweb(stow) as archives, world.working(archives):
+        assert await world.ended(request) == "complete"

@@ -16,9 +16,9 @@ from imex.dicomweb.related import closing, part_head
 from imex.events.catalog import TOPICS
 from imex.events.instances import AssociationEndedData, InstanceReceivedData
 from imex.portal.dicomweb.ingest import Ingest
-from imex.portal.settings import StowSettings
 from imex.runtime.topics import ensure_topics
 from imex.settings import KafkaSettings
+from imex.settings.stow import StowDoorSettings
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 from imex.testing.parts import MinioPart
 from imex.testing.runtime import until
@@ -54,7 +54,7 @@ async def both(
     async with running(minio, kafka_settings, stow=stow) as rig, world(migrated_database_url) as portal:
         made = Both(rig, portal)
         url = f"http://127.0.0.1:{made.stow.port}"
-        ingest = Ingest(StowSettings(url=url, secret=SecretStr(SECRET)))
+        ingest = Ingest(StowDoorSettings(url=url, secret=SecretStr(SECRET)))
         await ingest.start()
         portal.portal.ingest = ingest
         await until(lambda: all(not each.health().detail for each in rig.components))

@@ -1,4 +1,4 @@
-"""How the portal vouches to ingest for who sends: a short-lived signed statement on one request (RFC 7519).
+"""How who hands on vouches to ingest for who sends: a short-lived signed statement on one request (RFC 7519).
 
 Ingest has no database and knows no tokens; whoever has the shared secret is believed about the institution,
 once for each statement.
@@ -34,6 +34,8 @@ class Statement:
     token: str
     study: str
     content_type: str
+    retrieved: bool = False
+    """Nobody sends it: Imex has fetched it from an archive of the institution."""
 
 
 def sign(statement: Statement, secret: str, now: float) -> str:
@@ -48,6 +50,7 @@ def sign(statement: Statement, secret: str, now: float) -> str:
         "token": statement.token,
         "study": statement.study,
         "content_type": statement.content_type,
+        "retrieved": statement.retrieved,
     }
     return jwt.encode({"alg": _ALGORITHM}, claims, OctKey.import_key(secret), algorithms=[_ALGORITHM])
 
@@ -76,7 +79,10 @@ class StatementReader:
             raise StatementRefused("it is not complete")
         if not issued - _CLOCKS_S <= now <= expires + _CLOCKS_S:
             raise StatementRefused("it is too old, or the clocks differ")
-        found = Statement(*(str(claims.get(key, "")) for key in ("sub", "token", "study", "content_type")))
+        sender, token, of, kind = (
+            str(claims.get(key, "")) for key in ("sub", "token", "study", "content_type")
+        )
+        found = Statement(sender, token, of, kind, retrieved=claims.get("retrieved") is True)
         if (found.study, found.content_type) != (study, content_type) or not found.institution:
             raise StatementRefused("it is about another request")
         self._use(name, expires, now)

@@ -192,6 +192,8 @@ def _own_environment(home: Home, service: str) -> dict[str, str]:
                 "IMEX_DELIVERY_TLS_CA": str(home.certificates.ca),
                 "IMEX_DELIVERY_TLS_CERTIFICATE": str(shown.certificate),
                 "IMEX_DELIVERY_TLS_KEY": str(shown.key),
+                "IMEX_STOW_URL": f"http://{_LOOPBACK}:{home.ports()['stow']}",
+                "IMEX_STOW_SECRET": secrets.stow,
             }
         case "portal":
             others = (name for name in wanted() if name != "portal")

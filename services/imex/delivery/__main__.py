@@ -33,6 +33,7 @@ from imex.delivery.payloads import ReadAhead, Reader
 from imex.delivery.receipt import Signer
 from imex.delivery.refusals import Refusals
 from imex.delivery.repository import Repository
+from imex.delivery.retrieving.dicomweb import DicomwebArchive
 from imex.delivery.retrieving.dimse import Bounds, DicomArchive
 from imex.delivery.retrieving.retriever import Retriever
 from imex.delivery.retrieving.rows import Rows
@@ -50,6 +51,7 @@ from imex.delivery.transcoding.transcoder import Limits as Transcoding
 from imex.delivery.transcoding.transcoder import Transcoder
 from imex.delivery.wake import Arrivals, Bell
 from imex.delivery.worker import Pace, Worker
+from imex.dicomweb.door import Door
 from imex.dimse import Limits
 from imex.dimse.tls import WatchedContext, server_context
 from imex.events import Sealed
@@ -132,6 +134,10 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         tls=certificates.context if own.tls_ca is not None else None,
     )
 
+    stow = settings.stow
+    door = Door(stow.url, stow.secret.get_secret_value()) if stow.url else None
+    secrets = held_secrets(own.secrets, own.secrets_dir)
+
     def open_wanted(sealed: Sealed, context: bytes) -> SealedWanted:
         return sealer.open_as(SealedWanted, sealed, context)
 
@@ -151,6 +157,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     listening = [commitment_listener(commitments, own)] if own.hears_commitments else []
             nodes.close,
             archive.close,
+            *([door.close] if door is not None else []),
             web.close,
             converter.close,
         ),
@@ -161,7 +168,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         Retriever(
             Rows(database, settings.lease_holder, own.lease_s),
             directory.current,
-            {"dicom": archive},
+            {"dicom": archive, "dicomweb": DicomwebArchive(web, Tokens(web, secrets), door)},
             open_wanted,
             own.retrievals_at_a_time,
             own.lease_s,

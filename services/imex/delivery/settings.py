@@ -18,6 +18,7 @@ from imex.settings import (
     TracesSettings,
     decoded_key,
 )
+from imex.settings.stow import StowDoorSettings
 
 
 def _signing_key(value: SecretStr) -> SecretStr:
@@ -182,6 +183,7 @@ class Settings(BaseModel):
     http: HttpSettings = Field(default_factory=HttpSettings)
     instance: InstanceSettings = Field(default_factory=InstanceSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+    stow: StowDoorSettings = Field(default_factory=StowDoorSettings)
 
     @property
     def lease_holder(self) -> str:

@@ -1,11 +1,8 @@
 """The portal's settings."""
 
-from typing import Self
-
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from imex.dicomweb.statement import LEAST_SECRET_CHARS
 from imex.portal.commitment.settings import CommitmentSettings
 from imex.portal.query_retrieve.settings import DicomSettings
 from imex.settings import (
@@ -17,6 +14,7 @@ from imex.settings import (
     SealingSettings,
     TracesSettings,
 )
+from imex.settings.stow import StowDoorSettings
 
 
 class PortalSettings(BaseSettings):
@@ -35,23 +33,6 @@ class PortalSettings(BaseSettings):
     session_hours: int = Field(default=12, ge=1, le=24 * 7)
 
 
-class StowSettings(BaseSettings):
-    """How store transactions reach ingest."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="IMEX_STOW_", frozen=True, extra="ignore", hide_input_in_errors=True, env_ignore_empty=True
-    )
-
-    url: str = Field(default="", description="ingest's, without a path; empty: no STOW-RS")
-    secret: SecretStr = Field(default=SecretStr(""), description="shared with ingest")
-
-    @model_validator(mode="after")
-    def _secret_is_long(self) -> Self:
-        if self.url and len(self.secret.get_secret_value()) < LEAST_SECRET_CHARS:
-            raise ValueError(f"IMEX_STOW_URL needs IMEX_STOW_SECRET of {LEAST_SECRET_CHARS} characters")
-        return self
-
-
 class Settings(BaseModel):
     """Everything the portal is told from outside; each group reads its own variables."""
 
@@ -65,6 +46,6 @@ class Settings(BaseModel):
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     portal: PortalSettings = Field(default_factory=PortalSettings)
-    stow: StowSettings = Field(default_factory=StowSettings)
+    stow: StowDoorSettings = Field(default_factory=StowDoorSettings)
     commitment: CommitmentSettings = Field(default_factory=CommitmentSettings)
     dicom: DicomSettings = Field(default_factory=DicomSettings)

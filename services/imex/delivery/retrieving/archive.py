@@ -12,6 +12,10 @@ MOST_ANSWERS: Final = 5_000
 """Of one question: an archive that does not narrow them is asked no further."""
 
 
+Meant = Callable[[Answer], bool]
+"""Whether a study is one of those that are asked for."""
+
+
 class Away(Exception):
     """The archive cannot be asked now, in words that name nobody; it is tried again."""
 
@@ -40,11 +44,7 @@ class Archive(Protocol):
     """Asks archives of one type."""
 
     async def ask(
-        self,
-        endpoint: Endpoint,
-        keys: Iterable[tuple[str, str]],
-        within: Within,
-        meant: Callable[[Answer], bool],
+        self, endpoint: Endpoint, keys: Iterable[tuple[str, str]], within: Within, meant: Meant
     ) -> list[Answer]:
         """Studies with one of the keys; only answers that are `meant` are kept.
 

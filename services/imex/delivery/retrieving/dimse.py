@@ -16,10 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from imex.delivery.associating import NotAssociated, Waits, associated
-from imex.delivery.retrieving.archive import MOST_ANSWERS, Away, Fetched, NotDone
+from imex.delivery.retrieving.archive import MOST_ANSWERS, Away, Fetched, Meant, NotDone
 from imex.delivery.retrieving.matching import Answer, Within
 from imex.directory.model import DicomEndpoint, Endpoint
 from imex.events import Priority
+from imex.outbound import Outbound
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -93,8 +94,13 @@ class DicomArchive:
         destination: str,
         bounds: Bounds | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
-        """`ae_title` is what Imex calls itself; `destination` what archives know ingest by."""
+        """`ae_title` is what Imex calls itself; `destination` what archives know ingest by.
+
+        `outbound` says where it may connect to.
+        """
+        self._outbound = outbound or Outbound()
         self._ae_title = ae_title
         self._destination = destination
         self._bounds = bounds or Bounds()
@@ -103,11 +109,7 @@ class DicomArchive:
         self._turns: dict[tuple[str, int], asyncio.Semaphore] = {}
 
     async def ask(
-        self,
-        endpoint: Endpoint,
-        keys: Iterable[tuple[str, str]],
-        within: Within,
-        meant: Callable[[Answer], bool],
+        self, endpoint: Endpoint, keys: Iterable[tuple[str, str]], within: Within, meant: Meant
     ) -> list[Answer]:
         """See the protocol."""
         return await self._in_thread(_node(endpoint), self._ask, tuple(keys), within, meant)
@@ -139,7 +141,7 @@ class DicomArchive:
         node: DicomEndpoint,
         keys: tuple[tuple[str, str], ...],
         within: Within,
-        meant: Callable[[Answer], bool],
+        meant: Meant,
     ) -> list[Answer]:
         until = time.monotonic() + self._bounds.whole_find_s
         found: list[Answer] = []
@@ -196,7 +198,12 @@ class DicomArchive:
     ) -> Iterator[Association]:
         try:
             association = associated(
-                self._ae_title, node, (sop_class,), Waits(self._bounds.connect_s, response_s), self._tls
+                self._ae_title,
+                node,
+                (sop_class,),
+                Waits(self._bounds.connect_s, response_s),
+                self._tls,
+                outbound=self._outbound,
             )
         except NotAssociated as error:
             raise (NotDone if error.lasting else Away)(str(error)) from error

@@ -70,8 +70,10 @@ class StoreTransaction:
             called=Standing(),
             calling_ae="",
             called_ae=around.own_ae_title,
+            retrieved=statement.retrieved,
         )
-        peer = Peer(address, {"via": "stow-rs", "token": statement.token})
+        way = "wado-rs" if statement.retrieved else "stow-rs"
+        peer = Peer(address, {"via": way, "token": statement.token})
         self._carried = Carried(around, self._origin, peer, around.now())
         self._part: Part | None = None
         self._numbers = 0

@@ -3,8 +3,8 @@
 import asyncio
 import errno
 import ssl
-from collections.abc import AsyncIterable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -59,6 +59,34 @@ class Answered:
         return min(max(left, 0.0), _MOST_WAIT_S)
 
 
+class StreamBroke(Exception):
+    """The body of a response does not come to its end, in words."""
+
+
+class Streamed:
+    """A response whose body is still to come."""
+
+    def __init__(self, response: aiohttp.ClientResponse, stalled_s: float) -> None:
+        self._response = response
+        self._stalled_s = stalled_s
+        self.head = Answered(response.status, response.headers, b"")
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises StreamBroke where it stops."""
+        content = self._response.content
+        while True:
+            try:
+                async with asyncio.timeout(self._stalled_s):
+                    piece = await content.readany()
+            except TimeoutError:
+                raise StreamBroke(f"nothing came for {self._stalled_s:g} s while it sent") from None
+            except (aiohttp.ClientError, OSError) as error:
+                raise StreamBroke("the connection was lost while it sent") from error
+            if not piece:
+                return
+            yield piece
+
+
 class Web:
     """Requests of one process to any number of servers."""
 
@@ -102,6 +130,30 @@ class Web:
                 raise sending.failure from None
             in_doubt = sending is not None and sending.begun
             raise CannotDeliver(f"{_place(url)}: {self._words(error, sending)}", in_doubt=in_doubt) from error
+
+    @asynccontextmanager
+    async def streamed(self, url: str, headers: Mapping[str, str]) -> AsyncIterator["Streamed"]:
+        """GET: the response while its body comes; nothing of it is kept.
+
+        Raises:
+            CannotDeliver: there is no response, or its body stops coming.
+        """
+        secure = self._context(url)
+        limits = self._limits
+        try:
+            async with asyncio.timeout(limits.connect_s + limits.response_s) as deadline:
+                async with self._open().get(
+                    url,
+                    headers={"Accept-Encoding": "identity", **headers},
+                    ssl=secure,
+                    allow_redirects=False,
+                ) as response:
+                    deadline.reschedule(None)
+                    yield Streamed(response, limits.stalled_s)
+        except StreamBroke as error:
+            raise CannotDeliver(f"{_place(url)}: {error}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise CannotDeliver(f"{_place(url)}: {self._words(error, None)}") from error
 
     async def close(self) -> None:
         """End all connections."""
