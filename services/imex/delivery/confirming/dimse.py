@@ -143,7 +143,7 @@ class Nodes:
         self, node: DicomEndpoint, transaction_uid: str, references: Sequence[Reference], wait_s: float
     ) -> Report | None:
         came = _Came(transaction_uid)
-        association = self._associate(node, (PUSH_MODEL,), came.handler)
+        association = self._associate(node, (PUSH_MODEL,), *came.handlers)
         try:
             if not _accepts(association, PUSH_MODEL):
                 raise CannotAsk(f"{node.ae_title} takes no storage commitment")
@@ -199,9 +199,14 @@ class _Came:
         self._transaction_uid = transaction_uid
         self._event = threading.Event()
         self.report: Report | None = None
-        self.handler = (evt.EVT_N_EVENT_REPORT, self._handle)
+        self.handlers = ((evt.EVT_N_EVENT_REPORT, self._handle), (evt.EVT_DIMSE_SENT, self._sent))
 
     def wait(self, association: Association, seconds: float) -> None:
+    def _sent(self, _event: Any) -> None:
+        """Whoever releases before the report is answered leaves the peer to bring it again."""
+        if self.report is not None:
+            self._event.set()
+
         """Until it has come, the peer ends the association, or the time is over."""
         left = seconds
         while left > 0 and association.is_established and not self._event.wait(min(left, 0.1)):
@@ -212,7 +217,6 @@ class _Came:
         if report is None or report.transaction_uid != self._transaction_uid:
             return 0x0115, None
         self.report = report
-        self._event.set()
         return 0x0000, None
 
 
