@@ -4,11 +4,14 @@ import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.integration.delivery_world import Passage, World, delivery_world, storescp, uids, until
+from tests.integration.delivery_world import Asking, Passage, World, delivery_world, storescp, uids, until
 
+from imex.delivery.confirming.asking import CannotAsk
+from imex.delivery.confirming.dimse import Nodes
 from imex.delivery.leases import Leases
 from imex.delivery.payloads import ReadAhead
 from imex.dicom import dataset_digest
@@ -312,3 +315,32 @@ async def test_an_agreement_that_takes_over_is_the_one_that_is_asked(world: Worl
         async with world.working():
             row = await world.until_outcome(passage, "delivered")
     assert (row.agreement, row.parts, len(receiver.stored)) == ("a9", 1, 2)
+
+
+async def test_nothing_is_connected_to_a_network_that_the_deployment_denies(world: World) -> None:
+    """However it is asked: by C-STORE, by a C-FIND that confirms, by STOW-RS, or for an access token."""
+    dicom: dict[str, Any] = {"host": "169.254.169.254"}
+    web: dict[str, Any] = {"type": "dicomweb"}
+    passages = []
+    oauth2 = {"token_url": "http://169.254.169.254/token", "client_id": "imex", "secret": "s"}
+    for number, facts in enumerate(
+        (
+            dicom,
+            web | {"url": "http://169.254.169.254/dicom-web"},
+            web | {"url": "http://127.0.0.1:9/dicom-web", "oauth2": oauth2},
+        )
+    ):
+        passage = Passage(f"RT{number}")
+        world.endpoint(passage.recipient, 104, **facts)
+        await world.issue(passage, synthetic_study(1, size=32).instances)
+        passages.append(passage)
+    async with world.working(asking=Asking(secrets={"s": "secret"})):
+        for passage in passages:
+            row = await world.until_failing(passage)
+            assert "169.254.169.254 is in a network to which nothing may be connected" in row.reason
+    nodes = Nodes("IMEX")
+    endpoint = world.directory.endpoint_for("RT0", "pacs") if world.directory else None
+    assert endpoint is not None
+    with pytest.raises(CannotAsk, match="to which nothing may be connected"):
+        await nodes.held(endpoint, "1.2.3", frozenset({"1.2.3.4"}))
+    nodes.close()

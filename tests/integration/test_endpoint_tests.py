@@ -246,6 +246,19 @@ async def test_an_inbox_has_no_way_to_it(world: World) -> None:
     assert list(steps) == ["directory entry"]
 
 
+async def test_nothing_is_connected_to_a_network_that_the_deployment_denies(world: World) -> None:
+    for facts in (
+        {"host": "169.254.169.254"},
+        {"type": "dicomweb", "url": "http://[::ffff:a9fe:a9fe]/dicom"},
+    ):
+        world.endpoint("RT3", 80, **facts)
+        done, steps = await tested(world, send=True)
+        assert "is in a network to which nothing may be connected" in done.reason
+        assert done.reason.startswith("name resolution: ")
+        _, _, *later = (one["result"] for one in steps.values())
+        assert set(later) == {"skipped"}
+
+
 async def test_a_port_that_nobody_listens_on_and_a_name_that_nobody_knows(world: World) -> None:
     [port] = free_ports(1)
     world.endpoint("RT3", port)

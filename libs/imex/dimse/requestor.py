@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import errno
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from imex.dimse import command
 from imex.dimse.command import Command, CommandField, Tag
@@ -28,6 +29,9 @@ from imex.dimse.timing import Clock
 from imex.dimse.upper_layer import UpperLayer
 
 _STOPPED = "association aborted by this side"
+
+Addresses = Callable[[str, int], Awaitable[Sequence[str]]]
+"""From a host and a port to the addresses that may be connected to, at least one."""
 
 
 @contextlib.asynccontextmanager
@@ -67,18 +71,21 @@ async def open_association(  # noqa: PLR0917  an address and two names, in DICOM
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
     roles: Sequence[RoleSelection] = (),
+    addresses: Addresses | None = None,
 ) -> "Association":
     """An association with `host`, which the caller releases or aborts.
 
     `contexts` are up to 128 pairs of abstract syntax and the transfer syntaxes to propose for it, the
     favoured first. With `tls` the connection is secured before a byte of DICOM is sent (PS3.15 annex B).
-    `roles` are proposed where this side is not only the SCU (PS3.7 D.3.3.4).
+    `roles` are proposed where this side is not only the SCU (PS3.7 D.3.3.4). `addresses` says to which of
+    the host's a connection may be made, and raises OSError where to none.
     Raises ConnectionFailed, AssociationRejected, AssociationAborted, DimseTimeout or ProtocolError;
     ValueError for contexts or AE titles that cannot be proposed.
     """
     limits = limits or Limits()
     request = request_for(calling_ae, called_ae, contexts, limits, roles)
-    layer = await _connected(host, port, request, limits, tls, clock or asyncio.get_running_loop())
+    clock = clock or asyncio.get_running_loop()
+    layer = await _connected(host, port, request, limits, tls, clock, addresses)
     try:
         confirmed = await layer.receive(
             limits.associate_s, f"no answer to the association request within {limits.associate_s:g} s"
@@ -107,17 +114,32 @@ async def _connected(  # noqa: PLR0917  what a connection is made of
     limits: Limits,
     tls: ssl.SSLContext | None,
     clock: Clock,
+    addresses: Addresses | None,
 ) -> UpperLayer:
-    layer = UpperLayer(limits=limits, clock=clock, request=request)
+    named = host if tls is not None else None
+    loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(limits.connect_s):
-            await asyncio.get_running_loop().create_connection(
-                lambda: layer, host, port, ssl=tls, server_hostname=host if tls is not None else None
-            )
+            places = [host] if addresses is None else await addresses(host, port)
+            for place in places:
+                layer = UpperLayer(limits=limits, clock=clock, request=request)
+                try:
+                    await loop.create_connection(
+                        partial(_itself, layer), place, port, ssl=tls, server_hostname=named
+                    )
+                except OSError:
+                    if place == places[-1]:
+                        raise
+                else:
+                    break
     except TimeoutError:
         raise ConnectionFailed(f"no connection to {host}:{port} within {limits.connect_s:g} s") from None
     except OSError as error:
         raise ConnectionFailed(f"no connection to {host}:{port}: {_words(error)}") from error
+    return layer
+
+
+def _itself(layer: UpperLayer) -> UpperLayer:
     return layer
 
 

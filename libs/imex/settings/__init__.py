@@ -12,6 +12,7 @@ from imex.settings.groups import (
     TracesSettings,
     decoded_key,
 )
+from imex.settings.outbound import OutboundSettings
 
 __all__ = [
     "DatabaseSettings",
@@ -20,6 +21,7 @@ __all__ = [
     "InstanceSettings",
     "KafkaSettings",
     "LogSettings",
+    "OutboundSettings",
     "S3Settings",
     "SealingSettings",
     "TcpPort",

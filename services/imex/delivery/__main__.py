@@ -125,13 +125,19 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     certificates = Certificates(own.tls_ca, own.tls_certificate, own.tls_key, check_host=own.tls_check_host)
     # names are checked: a server that is called by a URL has one
     web_tls = Certificates(own.tls_ca, own.tls_certificate, own.tls_key)
-    web = Web(web_tls.context if own.tls_ca is not None else None, WebLimits(response_s=own.request_s))
-    nodes = Nodes(own.ae_title, tls=certificates.context if own.tls_ca is not None else None)
+    outbound = settings.outbound.outbound()
+    web = Web(
+        web_tls.context if own.tls_ca is not None else None, WebLimits(response_s=own.request_s), outbound
+    )
+    nodes = Nodes(
+        own.ae_title, tls=certificates.context if own.tls_ca is not None else None, outbound=outbound
+    )
     archive = DicomArchive(
         own.ae_title,
         own.move_destination or own.ae_title,
         Bounds(move_s=own.retrieval_silent_s, threads=2 * own.retrievals_at_a_time),
         tls=certificates.context if own.tls_ca is not None else None,
+        outbound=outbound,
     )
 
     stow = settings.stow
@@ -250,6 +256,7 @@ def commitment_listener(commitments: Commitments, own: DeliverySettings) -> Comm
         associations=Associations(own.idle_s, own.idle_associations),
         tls=tls.context if own.tls_ca is not None else None,
         converter=converter,
+        outbound=settings.outbound.outbound(),
     )
     tokens = Tokens(web, held_secrets(own.secrets, own.secrets_dir))
     confirming = Confirming(
@@ -306,7 +313,8 @@ def _now() -> datetime:
 def _tester(settings: Settings, database: Database, directory: CurrentDirectory) -> EndpointTester:
     own = settings.delivery
     tls = TlsFiles(own.tls_ca, own.tls_certificate, own.tls_key, own.tls_check_host)
-    means = TestMeans(own.ae_title, tls, held_secrets(own.secrets, own.secrets_dir))
+    outbound = settings.outbound.outbound()
+    means = TestMeans(own.ae_title, tls, held_secrets(own.secrets, own.secrets_dir), outbound)
     return EndpointTester(TestRows(database, settings.lease_holder), directory, means)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from imex.dimse import AssociationRejected
 from imex.dimse.tls import TlsFilesInvalid
+from imex.outbound import AddressDenied, Outbound
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -41,8 +42,9 @@ def associated(
     waits: Waits,
     tls: Callable[[], ssl.SSLContext] | None,
     *handlers: Any,
+    outbound: Outbound,
 ) -> Association:
-    """An association with a node. Blocks.
+    """An association with a node, where `outbound` lets one be made. Blocks.
 
     Raises:
         NotAssociated: there is none.
@@ -54,8 +56,14 @@ def associated(
     entity.dimse_timeout = entity.network_timeout = waits.response_s
     for one in sop_classes:
         entity.add_requested_context(one)
+    try:
+        address = outbound.addresses_now(node.host, node.port)[0]
+    except AddressDenied as error:
+        raise NotAssociated(f"{node.host}: {error.strerror}", lasting=True) from error
+    except OSError as error:
+        raise NotAssociated(f"the name {node.host} is not known") from error
     association = entity.associate(
-        node.host,
+        address,
         node.port,
         ae_title=node.ae_title,
         evt_handlers=list(handlers),

@@ -13,6 +13,7 @@ from imex.settings import (
     InstanceSettings,
     KafkaSettings,
     LogSettings,
+    OutboundSettings,
     S3Settings,
     SealingSettings,
     TracesSettings,
@@ -180,6 +181,7 @@ class Settings(BaseModel):
     delivery: DeliverySettings = Field(default_factory=DeliverySettings)
     sealing: SealingSettings = Field(default_factory=SealingSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
+    outbound: OutboundSettings = Field(default_factory=OutboundSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     instance: InstanceSettings = Field(default_factory=InstanceSettings)
     log: LogSettings = Field(default_factory=LogSettings)

@@ -58,8 +58,14 @@ async def serve(settings: Settings) -> None:
         parts.insert(0, ingest)  # needs no broker, and is not to wait for one
     if settings.dicom.listens:
         tls = client_tls(settings.dicom)
-        promised = SenderCommitments(settings.commitment, settings.kafka, database, metrics, tls)
-        parts = [DicomListener(portal, settings.dicom, [promised.offer]), *parts, *promised.parts]
+        promised = SenderCommitments(
+            settings.commitment, settings.kafka, database, metrics, tls, outbound=settings.outbound.outbound()
+        )
+        parts = [
+            DicomListener(portal, settings.dicom, [promised.offer], outbound=settings.outbound.outbound()),
+            *parts,
+            *promised.parts,
+        ]
     app = create_app(portal, parts)
     config = uvicorn.Config(
         app,

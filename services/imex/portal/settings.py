@@ -10,6 +10,7 @@ from imex.settings import (
     HttpSettings,
     KafkaSettings,
     LogSettings,
+    OutboundSettings,
     S3Settings,
     SealingSettings,
     TracesSettings,
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     s3: S3Settings = Field(default_factory=S3Settings)
     sealing: SealingSettings = Field(default_factory=SealingSettings)
     traces: TracesSettings = Field(default_factory=TracesSettings)
+    outbound: OutboundSettings = Field(default_factory=OutboundSettings)
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     portal: PortalSettings = Field(default_factory=PortalSettings)

@@ -48,7 +48,7 @@ def spans(document: Path) -> list[str]:
 def groups() -> Iterator[type[BaseSettings]]:
     """Every group of settings there is; one may stand with the part of a service that it is for."""
     services = [f"imex.{service}.settings" for service in SERVICES]
-    shared = [f"imex.settings.{name}" for name in ("groups", "stow")]
+    shared = [f"imex.settings.{name}" for name in ("groups", "outbound", "stow")]
     for name in (*shared, *services, "imex.cli.setup"):
         package = f"{name.rpartition('.')[0]}."
         for value in vars(importlib.import_module(name)).values():

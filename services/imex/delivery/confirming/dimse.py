@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from imex.delivery.associating import NotAssociated, Waits, associated
 from imex.delivery.confirming.asking import CannotAsk
 from imex.dicom.commitment import (
     PUSH_MODEL,
@@ -24,8 +25,8 @@ from imex.dicom.commitment import (
     report_of,
     request_dataset,
 )
-from imex.dimse.tls import TlsFilesInvalid
 from imex.directory.model import DicomEndpoint, Endpoint
+from imex.outbound import Outbound
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -55,9 +56,17 @@ class Nodes:
     """Asks DICOM nodes, a few at a time."""
 
     def __init__(
-        self, ae_title: str, limits: AskLimits | None = None, tls: Callable[[], ssl.SSLContext] | None = None
+        self,
+        ae_title: str,
+        limits: AskLimits | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
-        """`ae_title` is Imex's own; `tls` gives the context for nodes that want TLS."""
+        """`ae_title` is Imex's own; `tls` gives the context for nodes that want TLS.
+
+        `outbound` says where it may connect to.
+        """
+        self._outbound = outbound or Outbound()
         self._ae_title = ae_title
         self._limits = limits or AskLimits()
         self._tls = tls
@@ -160,34 +169,13 @@ class Nodes:
                 association.release()
 
     def _associate(self, node: DicomEndpoint, sop_classes: Sequence[str], *handlers: Any) -> Association:
-        from pynetdicom import AE
-
-        entity = AE(ae_title=self._ae_title)
-        entity.acse_timeout = entity.connection_timeout = self._limits.connect_s
-        entity.dimse_timeout = entity.network_timeout = self._limits.response_s
-        for one in sop_classes:
-            entity.add_requested_context(one)
-        association = entity.associate(
-            node.host,
-            node.port,
-            ae_title=node.ae_title,
-            evt_handlers=list(handlers),
-            tls_args=self._tls_for(node),
-        )
-        if not association.is_established:
-            why = "rejected" if association.is_rejected else "not to be had"
-            raise CannotAsk(f"an association with {node.ae_title} to ask for it was {why}")
-        return association
-
-    def _tls_for(self, node: DicomEndpoint) -> tuple[ssl.SSLContext, str] | None:
-        if not node.tls:
-            return None
-        if self._tls is None:
-            raise CannotAsk(f"{node.ae_title} asks for TLS, and IMEX_DELIVERY_TLS_CA is not set")
+        waits = Waits(self._limits.connect_s, self._limits.response_s)
         try:
-            return self._tls(), node.host
-        except TlsFilesInvalid as error:
-            raise CannotAsk(f"TLS cannot be used: {error}") from error
+            return associated(
+                self._ae_title, node, sop_classes, waits, self._tls, *handlers, outbound=self._outbound
+            )
+        except NotAssociated as error:
+            raise CannotAsk(str(error)) from error
 
 
 class _Came:
@@ -202,11 +190,6 @@ class _Came:
         self.handlers = ((evt.EVT_N_EVENT_REPORT, self._handle), (evt.EVT_DIMSE_SENT, self._sent))
 
     def wait(self, association: Association, seconds: float) -> None:
-    def _sent(self, _event: Any) -> None:
-        """Whoever releases before the report is answered leaves the peer to bring it again."""
-        if self.report is not None:
-            self._event.set()
-
         """Until it has come, the peer ends the association, or the time is over."""
         left = seconds
         while left > 0 and association.is_established and not self._event.wait(min(left, 0.1)):
@@ -218,6 +201,11 @@ class _Came:
             return 0x0115, None
         self.report = report
         return 0x0000, None
+
+    def _sent(self, _event: Any) -> None:
+        """Whoever releases before the report is answered leaves the peer to bring it again."""
+        if self.report is not None:
+            self._event.set()
 
 
 def _accepts(association: Association, sop_class: str) -> bool:

@@ -17,6 +17,7 @@ from imex.dimse import Association, AssociationRejected, DimseError, Limits, ope
 from imex.dimse.sop_classes import VERIFICATION
 from imex.dimse.statuses import is_stored, words
 from imex.directory.model import DicomEndpoint
+from imex.outbound import Outbound
 
 LIMITS: Final = Limits(connect_s=10, associate_s=15, response_s=30, release_s=5)
 ECHOES: Final = 5
@@ -35,6 +36,7 @@ class Node:
     endpoint: DicomEndpoint
     calling_ae: str
     tls: Callable[[], ssl.SSLContext] | None
+    outbound: Outbound = field(default_factory=Outbound)
     association: Association | None = None
     sent: Specimen | None = None
     stored: list[str] = field(default_factory=list)
@@ -51,6 +53,7 @@ class Node:
                 to_ask(node.accepts),
                 LIMITS,
                 tls=self.tls() if self.tls is not None else None,
+                addresses=self.outbound.addresses,
             )
         except AssociationRejected as error:
             return failed(str(error), self._advice(error))
@@ -179,7 +182,11 @@ class Node:
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 10
         entity.add_requested_context(_STUDY_ROOT_FIND)
         tls = (self.tls(), node.host) if self.tls is not None else None
-        association = entity.associate(node.host, node.port, ae_title=node.ae_title, tls_args=tls)
+        try:
+            address = self.outbound.addresses_now(node.host, node.port)[0]
+        except OSError as error:
+            return error.strerror or "its name is not known"
+        association = entity.associate(address, node.port, ae_title=node.ae_title, tls_args=tls)
         if not association.is_established:
             return "the node accepts no association for C-FIND"
         identifier = Dataset()

@@ -15,6 +15,7 @@ from cryptography import x509
 
 from imex.delivery.endpoint_tests.steps import Finding, failed, ok, skipped, warning
 from imex.dimse.tls import TlsFilesInvalid, client_context
+from imex.outbound import AddressDenied, Outbound
 
 WARN_DAYS: Final = 30
 _PROBES: Final = 3
@@ -48,13 +49,20 @@ class Way:
     port: int
     tls: TlsFiles | None
     """None where the endpoint is not asked over TLS."""
+    outbound: Outbound = field(default_factory=Outbound)
+    """Where may be connected to."""
     certificate: x509.Certificate | None = field(default=None, repr=False)
+    addresses: list[str] = field(default_factory=list)
 
     async def resolve(self) -> Finding:
-        """The addresses of its name."""
-        loop = asyncio.get_running_loop()
+        """The addresses of its name, and whether one may be connected to."""
         try:
-            found = await loop.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)
+            addresses = (await self.outbound.addresses(self.host, self.port))[:10]
+        except AddressDenied as error:
+            return failed(
+                f"{self.host}: {error.strerror}",
+                "Correct the host in the directory; where it is right, the network's administration decides.",
+            )
         except socket.gaierror as error:
             return failed(
                 f"the name {self.host} is not known: {error.strerror}",
@@ -62,7 +70,7 @@ class Way:
             )
         except UnicodeError:
             return failed(f"{self.host} is no host name", "Correct the host in the directory.")
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))[:10]
+        self.addresses = addresses
         return ok(f"{self.host} is {', '.join(addresses)}", addresses=addresses)
 
     async def connect(self) -> Finding:
@@ -71,13 +79,30 @@ class Way:
         for _ in range(_PROBES):
             begun = time.monotonic()
             try:
-                _, writer = await asyncio.open_connection(self.host, self.port)
+                writer = await self._open()
             except OSError as error:
                 return self._unconnected(error)
             took.append((time.monotonic() - begun) * 1000)
             await _closed(writer)
         fastest = round(min(took), 1)
         return ok(f"connected to {self.host}:{self.port} in {fastest} ms", connect_ms=fastest)
+
+    async def _open(self, tls: ssl.SSLContext | None = None) -> asyncio.StreamWriter:
+        """A connection to what was found to be allowed, and not to what the name leads to by now."""
+        self.addresses = self.addresses or await self.outbound.addresses(self.host, self.port)
+        for address in self.addresses:
+            try:
+                _, writer = await asyncio.open_connection(
+                    address, self.port, ssl=tls, server_hostname=self.host if tls is not None else None
+                )
+            except ssl.SSLError:
+                raise
+            except OSError:
+                if address == self.addresses[-1]:
+                    raise
+            else:
+                return writer
+        raise ConnectionError("no address")
 
     def _unconnected(self, error: OSError) -> Finding:
         where = f"{self.host}:{self.port}"
@@ -97,10 +122,7 @@ class Way:
         if self.tls is None:
             return skipped("the directory says that TLS is not used here")
         try:
-            context = self.tls.context(verify=False)
-            _, writer = await asyncio.open_connection(
-                self.host, self.port, ssl=context, server_hostname=self.host
-            )
+            writer = await self._open(self.tls.context(verify=False))
         except TlsFilesInvalid as error:
             return failed(f"TLS cannot be used: {error}", "Have the network's administration correct it.")
         except (ssl.SSLError, ConnectionError) as error:
@@ -123,10 +145,7 @@ class Way:
             return skipped("without TLS there is no certificate")
         facts = _facts(self.certificate)
         try:
-            context = self.tls.context()
-            _, writer = await asyncio.open_connection(
-                self.host, self.port, ssl=context, server_hostname=self.host
-            )
+            writer = await self._open(self.tls.context())
         except ssl.SSLCertVerificationError as error:
             return failed(
                 f"the certificate is not accepted: {error.verify_message}",

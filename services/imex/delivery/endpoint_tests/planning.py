@@ -15,6 +15,7 @@ from imex.delivery.targets.dicomweb.web import Web, WebLimits
 from imex.directory import DirectoryIndex
 from imex.directory.index import is_open
 from imex.directory.model import DicomEndpoint, DicomwebEndpoint, Endpoint
+from imex.outbound import Outbound
 
 _LIMITS: Final = WebLimits(connect_s=10.0, stalled_s=15.0, response_s=30.0)
 
@@ -27,6 +28,8 @@ class Means:
     tls: TlsFiles = field(default_factory=TlsFiles)
     secrets: Callable[[str], str | None] = lambda _: None
     """Of OAuth 2.0 clients, by name."""
+    outbound: Outbound = field(default_factory=Outbound)
+    """Where may be connected to."""
 
 
 class NoSuchEndpoint(Exception):
@@ -50,8 +53,9 @@ async def planned(endpoint: Endpoint, means: Means, *, send: bool) -> AsyncItera
     """The steps, in order; what they open is closed when the block ends."""
     entry = Planned("directory entry", 1.0, _looked_up(endpoint))
     if isinstance(endpoint, DicomEndpoint):
-        node = Node(endpoint, means.calling_ae, means.tls.context if endpoint.tls else None)
-        way = Way(endpoint.host, endpoint.port, means.tls if endpoint.tls else None)
+        tls = means.tls if endpoint.tls else None
+        node = Node(endpoint, means.calling_ae, tls.context if tls else None, means.outbound)
+        way = Way(endpoint.host, endpoint.port, tls, means.outbound)
         steps = [
             entry,
             *_network(way),
@@ -69,12 +73,12 @@ async def planned(endpoint: Endpoint, means: Means, *, send: bool) -> AsyncItera
     if isinstance(endpoint, DicomwebEndpoint):
         # names are checked: a server that is called by a URL has one
         files = replace(means.tls, check_host=True)
-        web = Web(files.context if files.ca is not None else None, _LIMITS)
+        web = Web(files.context if files.ca is not None else None, _LIMITS, means.outbound)
         server = Server(endpoint, web, Tokens(web, means.secrets))
         host, port, secure = server.place
         steps = [
             entry,
-            *_network(Way(host, port, files if secure else None)),
+            *_network(Way(host, port, files if secure else None, means.outbound)),
             Planned("access token", 15.0, server.authorise),
             Planned("search", 20.0, server.query),
         ]

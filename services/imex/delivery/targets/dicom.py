@@ -27,6 +27,7 @@ from imex.dimse import (
 from imex.dimse.statuses import words
 from imex.dimse.tls import TlsFilesInvalid
 from imex.directory.model import Accepts, DicomEndpoint, Endpoint
+from imex.outbound import Outbound
 
 _ABSTRACT_SYNTAX_NOT_SUPPORTED: Final = 3
 _REMEMBERED_NODES: Final = 256
@@ -44,13 +45,18 @@ class DicomTarget:
         associations: Associations | None = None,
         converter: Converter | None = None,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
-        """`calling_ae` is Imex's own AE title; `tls` gives the context for nodes that want TLS."""
+        """`calling_ae` is Imex's own AE title; `tls` gives the context for nodes that want TLS.
+
+        `outbound` says where it may connect to.
+        """
         self._calling_ae = calling_ae
         self._limits = limits
         self._associations = associations or Associations(0, 0)
         self._converter = converter or Converter()
         self._tls = tls
+        self._outbound = outbound or Outbound()
         self._earlier: OrderedDict[Node, tuple[Context, ...]] = OrderedDict()
 
     def address(self, endpoint: Endpoint) -> str:
@@ -115,6 +121,7 @@ class DicomTarget:
                 contexts,
                 self._limits,
                 tls=self._context(node),
+                addresses=self._outbound.addresses,
             )
         except AssociationRejected as error:
             permanent = error.result == 1

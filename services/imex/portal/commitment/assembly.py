@@ -8,6 +8,7 @@ from typing import Final
 from imex.db import Database
 from imex.events import TOPICS
 from imex.observability.metrics import Metrics
+from imex.outbound import Outbound
 from imex.portal.commitment.answering import Commitments
 from imex.portal.commitment.node import SendersNodes
 from imex.portal.commitment.offering import CommitmentOffer
@@ -38,10 +39,12 @@ class SenderCommitments:
         database: Database,
         metrics: Metrics,
         tls: Callable[[], ssl.SSLContext] | None = None,
+        *,
+        outbound: Outbound | None = None,
     ) -> None:
-        """`tls` gives the context for senders' nodes that want TLS."""
+        """`tls` gives the context for senders' nodes that want TLS; `outbound` says where it may connect."""
         self._progress = Progress(kafka, "imex-portal", _JUDGED)
-        self._nodes = SendersNodes(tls)
+        self._nodes = SendersNodes(tls, outbound)
         self._commitments = Commitments(
             database, self._nodes, settings.bounds, metrics, judged_through=self._judged_through
         )

@@ -8,6 +8,7 @@ from typing import Final
 
 from imex.dimse import Acceptor, Edge, Limits, serve
 from imex.dimse.tls import WatchedContext, client_context, server_context
+from imex.outbound import Outbound
 from imex.portal.context import Portal
 from imex.portal.query_retrieve.peer import Surroundings
 from imex.portal.query_retrieve.policy import Offer, PullPolicy, QueryRetrieve
@@ -25,11 +26,22 @@ class DicomListener:
 
     name = "dicom queries"
 
-    def __init__(self, portal: Portal, settings: DicomSettings, offers: Sequence[Offer] = ()) -> None:
-        """`offers` are served beside queries and retrievals. Raises TlsFilesInvalid."""
+    def __init__(
+        self,
+        portal: Portal,
+        settings: DicomSettings,
+        offers: Sequence[Offer] = (),
+        *,
+        outbound: Outbound | None = None,
+    ) -> None:
+        """`offers` are served beside queries and retrievals; `outbound` says where it may connect to.
+
+        Raises TlsFilesInvalid.
+        """
         self._settings = settings
         self._tls = _server_tls(settings)
-        around = Surroundings(portal, settings.ae_title, tls=client_tls(settings))
+        tls = client_tls(settings)
+        around = Surroundings(portal, settings.ae_title, tls=tls, outbound=outbound or Outbound())
         everything = (QueryRetrieve(around), *offers)
         self._policy = PullPolicy(portal, settings.ae_title, everything, settings.institution_associations)
         self._acceptor: Acceptor | None = None

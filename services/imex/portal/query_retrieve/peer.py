@@ -9,6 +9,7 @@ from typing import Final
 
 from imex.dimse import Refused, Status
 from imex.directory.model import Institution
+from imex.outbound import Outbound
 from imex.portal.archive import Downloads
 from imex.portal.context import Portal
 from imex.portal.problems import Problem
@@ -26,6 +27,8 @@ class Surroundings:
     """Imex's own."""
     tls: Callable[[], ssl.SSLContext] | None = None
     """The context for nodes that want TLS."""
+    outbound: Outbound = field(default_factory=Outbound)
+    """Where may be connected to."""
     searches: Downloads = field(default_factory=lambda: Downloads(total=24, each=4))
     retrievals: Downloads = field(default_factory=lambda: Downloads(total=24, each=4))
 

@@ -15,6 +15,7 @@ import aiohttp
 
 from imex.delivery.targets import CannotDeliver
 from imex.dimse.tls import TlsFilesInvalid
+from imex.outbound import Outbound
 
 _MOST_WAIT_S: Final = 3600.0
 """The longest that a `Retry-After` is honoured."""
@@ -91,10 +92,17 @@ class Web:
     """Requests of one process to any number of servers."""
 
     def __init__(
-        self, tls: Callable[[], ssl.SSLContext] | None = None, limits: WebLimits | None = None
+        self,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        limits: WebLimits | None = None,
+        outbound: Outbound | None = None,
     ) -> None:
-        """`tls` gives the context for https; without it no such server is asked."""
+        """`tls` gives the context for https; without it no such server is asked.
+
+        `outbound` says where it may connect to.
+        """
         self._tls = tls
+        self._outbound = outbound or Outbound()
         self._limits = limits or WebLimits()
         self._session: aiohttp.ClientSession | None = None
 
@@ -177,7 +185,9 @@ class Web:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S),
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=_IDLE_S, socket_factory=self._outbound.open_socket
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect_s),
                 headers={"User-Agent": "imex"},
