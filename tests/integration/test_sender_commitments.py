@@ -273,7 +273,7 @@ async def test_orthanc_asks_and_is_told_on_another_association_over_a_restart(
 ) -> None:
     server, port, http_port = orthanc
     async with (
-        made(migrated_database_url, server.port, same_association_s=0) as asking,
+        made(migrated_database_url, server.port) as asking,
         httpx2.AsyncClient(base_url=f"http://127.0.0.1:{http_port}", timeout=20) as client,
     ):
         written = await asking.study(2)

@@ -17,7 +17,7 @@ from imex.events import ids
 from imex.portal.commitment.decide import COMMITTED, Verdict
 from imex.portal.commitment.settings import Bounds
 
-_LEASE: Final = timedelta(minutes=2)
+_LEASE: Final = timedelta(minutes=3)
 _UNREPORTED: Final = ("open", "decided")
 
 
