@@ -154,13 +154,13 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
         heard=bell.ring,
         listens=own.hears_commitments,
     )
+    listening = [commitment_listener(commitments, own)] if own.hears_commitments else []
     return (
         Resources(
             database.close,
             store.close,
             documents.close,
             traces.shutdown,
-    listening = [commitment_listener(commitments, own)] if own.hears_commitments else []
             nodes.close,
             archive.close,
             *([door.close] if door is not None else []),
@@ -201,12 +201,6 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     )
 
 
-def _worker(
-    settings: Settings,
-    database: Database,
-    store: MinioStore,
-    directory: CurrentDirectory,
-    *,
 def commitment_listener(commitments: Commitments, own: DeliverySettings) -> CommitmentListener:
     """Where destinations report. Raises TlsFilesInvalid."""
     certificate, key, ca = own.tls_certificate, own.tls_key, own.tls_ca
@@ -218,6 +212,12 @@ def commitment_listener(commitments: Commitments, own: DeliverySettings) -> Comm
     )
 
 
+def _worker(
+    settings: Settings,
+    database: Database,
+    store: MinioStore,
+    directory: CurrentDirectory,
+    *,
     bell: Bell,
     arrivals: Arrivals,
     sealer: Sealer,
