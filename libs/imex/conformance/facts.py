@@ -15,7 +15,7 @@ from imex.conformance.answers import REJECTIONS, STORE_ANSWERS
 from imex.delivery import decide as delivery
 from imex.delivery.conversion import Converter
 from imex.delivery.settings import DeliverySettings
-from imex.dicom import part10
+from imex.dicom import commitment, part10
 from imex.dicom.rewriting import DEFLATED, EXPLICIT, IMPLICIT, rewritable_to
 from imex.dimse import operations
 from imex.dimse.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION
@@ -26,6 +26,7 @@ from imex.dimse.tls import CIPHERS
 from imex.ingest.certificates import WARN_BEFORE
 from imex.ingest.ports import Tuning
 from imex.ingest.settings import DicomSettings, IngestSettings, LimitSettings, StorageSettings
+from imex.portal.commitment.settings import CommitmentSettings
 from imex.portal.dicomweb.matching import keys_of
 from imex.portal.query_retrieve import find, get, identifiers, move
 from imex.portal.query_retrieve.settings import DicomSettings as PullSettings
@@ -101,8 +102,29 @@ def facts() -> dict[str, Any]:
         "storage_classes": storage_classes(),
         "transfer_syntaxes": transfer_syntaxes(),
         "query": _query(),
+        "commitment": _commitment(),
         "ciphers": [name for name in CIPHERS.split(":") if not name.startswith("@")],
         "certificate_days": WARN_BEFORE.days,
+    }
+
+
+def _commitment() -> dict[str, Any]:
+    """Of storage commitments for senders."""
+    settings = {name: default(CommitmentSettings, name) for name in CommitmentSettings.model_fields}
+    given = (
+        commitment.FailureReason.NO_SUCH_OBJECT_INSTANCE,
+        commitment.FailureReason.CLASS_INSTANCE_CONFLICT,
+        commitment.FailureReason.PROCESSING_FAILURE,
+    )
+    return {
+        "uid": commitment.PUSH_MODEL,
+        "instance": commitment.PUSH_MODEL_INSTANCE,
+        "instances": f"{settings['instances']:,}",
+        "open_questions": settings["open_questions"],
+        "same_association_s": f"{settings['same_association_s']:g}",
+        "report_days": f"{settings['report_s'] / 86_400:g}",
+        "deadline_h": f"{settings['deadline_s'] / 3600:g}",
+        "reasons": [(f"{reason:04X}", reason.words) for reason in given],
     }
 
 
