@@ -301,3 +301,18 @@ async def test_the_recipient_accepts_or_refuses(portal: World) -> None:
 async def test_no_share_of_that_id(portal: World) -> None:
     async with portal.client("RT3") as api:
         assert (await api.get(f"/api/v1/shares/{uuid4()}/archive")).status_code == 404
+
+
+async def test_a_share_of_results_is_counted_without_the_rest_of_the_study(portal: World) -> None:
+    study = synthetic_study(1, size=32)
+    share = await delivered(portal, study)
+    async with portal.client("RT3") as api:
+        [whole] = (await api.get("/api/v1/inbox")).json()["items"]
+        before = (await api.get(f"/api/v1/shares/{share}")).json()["instances"]
+        left_out = {"validated": 1, "waiting": 0, "discarded": 0, "bytes": 3_000_000_000}
+        await become(portal, share, origin="return", left_out=left_out)
+        [item] = (await api.get("/api/v1/inbox")).json()["items"]
+        after = (await api.get(f"/api/v1/shares/{share}")).json()["instances"]
+    assert item["images"] == whole["images"] - 1
+    assert item["bytes"] == whole["bytes"] - 3_000_000_000
+    assert (after["received"], after["validated"]) == (before["received"] - 1, before["validated"] - 1)

@@ -6,7 +6,21 @@ from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, BaseModel, Field
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, false, func, or_, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    and_,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db.tables.delivery import inbox_instances, inbox_shares
@@ -108,12 +122,22 @@ def _base(scope: Scope) -> Select[Any]:
             of_study.study_description,
             of_study.study_date,
             of_study.accession,
-            func.coalesce(of_study.received, 0).label("images"),
-            func.coalesce(of_study.bytes, 0).label("bytes"),
+            (func.coalesce(of_study.received, 0) - _left_out("validated", "waiting", "discarded")).label(
+                "images"
+            ),
+            (func.coalesce(of_study.bytes, 0) - _left_out("bytes")).label("bytes"),
         )
         .select_from(joined)
         .where(received_by(scope))
     )
+
+
+def _left_out(*counts: str) -> ColumnElement[int]:
+    """What a share does not carry of its study."""
+    found: ColumnElement[int] = literal(0)
+    for name in counts:
+        found += func.coalesce(cast(shares.c.left_out[name].astext, BigInteger), 0)
+    return found
 
 
 def _standing(scope: Scope, standing: Standing, endpoints: Endpoints) -> ColumnElement[bool]:
