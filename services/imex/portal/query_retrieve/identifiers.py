@@ -113,9 +113,11 @@ def encode_match(query: Query, found: Json, ae_title: str, transfer_syntax: str)
     }
     unique = {tag_of(keyword) for level, keyword in UNIQUE_KEYS.items() if level == query.level}
     wanted = {*query.returned, *unique, _CHARSET, _LEVEL, _RETRIEVE_AE}
-    dataset = Dataset.from_json({tag: told[tag] for tag in sorted(wanted) if tag in told})
-    for tag in wanted - told.keys():
-        _add_empty(dataset, int(tag, 16))
+    be_quiet()
+    dataset = Dataset()
+    for tag in sorted(wanted):
+        if tag not in told or not _add(dataset, tag, told[tag], transfer_syntax):
+            _add_empty(dataset, int(tag, 16))
     return _encoded(dataset, transfer_syntax)
 
 
@@ -126,6 +128,22 @@ def encode_failed(sop_instance_uids: Sequence[str], transfer_syntax: str) -> byt
     dataset = Dataset()
     dataset.FailedSOPInstanceUIDList = list(sop_instance_uids[:_MOST_FAILED])
     return _encoded(dataset, transfer_syntax)
+
+
+def _add(dataset: Dataset, tag: str, element: Json, transfer_syntax: str) -> bool:
+    """Whether a value could be added: a sender may have put anything there that pydicom cannot write."""
+    from pydicom.dataset import Dataset
+
+    try:
+        alone = Dataset.from_json({tag: element})
+        alone.SpecificCharacterSet = "ISO_IR 192"
+        _encoded(alone, transfer_syntax)
+    except Exception:  # noqa: BLE001  see above
+        return False
+    if tag != _CHARSET:
+        del alone.SpecificCharacterSet
+    dataset.update(alone)
+    return True
 
 
 def _add_empty(dataset: Dataset, tag: int) -> None:
