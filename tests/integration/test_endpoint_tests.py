@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -157,9 +157,10 @@ async def test_orthanc_passes_as_a_node_and_as_a_dicomweb_server(world: World, t
     node = Orthanc("RT3_PACS", port, http, tmp_path, {"imex": ("IMEX", 11112)}, dicomweb=True)
     await asyncio.to_thread(node.start)
     try:
-        world.endpoint("RT3", port)
+        world.endpoint("RT3", port, query=True)
         done, steps = await tested(world, send=True)
         assert done.outcome == "passed", done.reason
+        assert "C-MOVE accepted" in steps["queries"]["words"]
         assert "OFFIS_DCMTK" in steps["association"]["words"]  # which Orthanc is built with
         assert steps["found again"]["result"] == "ok", steps["found again"]
         world.endpoint("RT3", 0, type="dicomweb", url=node.dicomweb.rstrip("/"))
@@ -174,8 +175,12 @@ async def test_dcmtks_storescp_passes_and_cannot_be_queried(world: World, tmp_pa
     async with storescp(tmp_path) as port:
         world.endpoint("RT3", port)
         done, steps = await tested(world, send=True)
+        world.endpoint("RT3", port, query=True)
+        refused, _ = await tested(world)
     assert done.outcome == "passed", done.reason
     assert steps["found again"]["result"] == "warning"
+    assert "queries" not in steps
+    assert (refused.outcome, "takes none of what it is asked for" in refused.reason) == ("failed", True)
 
 
 WEB = Options(type="dicomweb")
@@ -359,6 +364,41 @@ async def test_a_test_whose_process_has_gone_is_taken_up_once_and_then_given_up(
     await lapse(world, test)
     assert await other.claim(2) == []
     assert (await row(world, test)).outcome == "broken off"
+
+
+async def test_a_process_does_not_begin_again_what_it_is_testing(world: World) -> None:
+    """Only the lease could not be renewed: the database was away, say."""
+    async with simulated_pacs("stall-accept", options=SIMULATED) as pacs:
+        world.endpoint("RT3", pacs.port)
+        async with at_work(world) as tester:
+            test = await asked(world)
+            await until(lambda: row(world, test), lambda one: len(one.steps) == 5)
+            await lapse(world, test)
+            await tester._begin()
+            assert (await row(world, test)).attempts == 1
+
+
+async def test_a_process_breaks_off_what_another_one_has_taken_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imex.delivery.endpoint_tests.tester._RENEW_S", 0.1)
+    async with simulated_pacs("stall-accept", options=SIMULATED) as pacs:
+        world.endpoint("RT3", pacs.port)
+        async with at_work(world) as tester:
+            test = await asked(world)
+            await until(lambda: row(world, test), lambda one: len(one.steps) == 5)
+            async with world.database.unit() as unit:
+                await unit.connection.execute(update(endpoint_tests).values(leased_by="other", steps=[]))
+            await until(idle(tester), lambda running: not running, 5)
+        after = await row(world, test)
+    assert (after.state, after.leased_by, after.steps) == ("running", "other", [])
+
+
+def idle(tester: EndpointTester) -> Callable[[], Awaitable[int]]:
+    async def running() -> int:
+        return len(tester._running)
+
+    return running
 
 
 async def lapse(world: World, test: UUID) -> None:

@@ -93,6 +93,17 @@ async def test_one_test_at_a_time(portal: World) -> None:
     assert "under way" in answer.json()["detail"]
 
 
+async def test_of_two_who_ask_at_once_one_is_told_that_the_other_was_first(
+    portal: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have seen that none runs; delivery takes one."""
+    refused = await tested(portal, outcome="refused", reason="another test of this endpoint was under way")
+    monkeypatch.setattr("imex.portal.endpoint_testing.uuid4", lambda: refused)
+    async with portal.client("RT3") as api:
+        answer = await api.post("/api/v1/endpoints/RT3/pacs/tests")
+    assert (answer.status_code, "under way" in answer.json()["detail"]) == (409, True)
+
+
 async def test_tests_are_listed_and_shown_step_by_step(portal: World) -> None:
     test = await tested(portal)
     async with portal.client("RT3") as api:

@@ -49,9 +49,7 @@ async def ask(portal: Portal, caller: Caller, code: str, name: str, *, send: boo
         await endpoint_of(unit.connection, code, name)
         before = await endpoint_tests.of_endpoint(unit.connection, code, name, 1)
         if before and before[0].state != "done":
-            raise Problem(
-                409, "A test of this endpoint is under way. Look at it, or ask again when it is done."
-            )
+            raise _under_way()
         unit.publish(
             EndpointCommanded.of(
                 id=test,
@@ -74,9 +72,15 @@ async def ask(portal: Portal, caller: Caller, code: str, name: str, *, send: boo
         return await found(portal, code, name, test)
 
     taken = await commands.until(look, portal.command_wait_s)
+    if taken is not None and taken.outcome == "refused":
+        raise _under_way()  # somebody else was first
     return taken or EndpointTest(
         id=test, recipient=code, endpoint=name, send=send, actor=caller.name, state="waiting"
     )
+
+
+def _under_way() -> Problem:
+    return Problem(409, "A test of this endpoint is under way. Look at it, or ask again when it is done.")
 
 
 async def found(portal: Portal, code: str, name: str, test: UUID) -> EndpointTest | None:

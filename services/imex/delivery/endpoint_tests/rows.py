@@ -1,6 +1,6 @@
 """Tests as rows: asked for, claimed by one process, told step by step, and ended."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -75,14 +75,17 @@ class Rows:
         self._database = database
         self._holder = holder
 
-    async def claim(self, most: int) -> list[Asked]:
-        """Up to `most` that wait, or whose process has gone."""
+    async def claim(self, most: int, running: Collection[UUID] = ()) -> list[Asked]:
+        """Up to `most` that wait, or whose process has gone.
+
+        What is `running` here is none of these: only its lease could not be renewed in time.
+        """
         t = endpoint_tests.c
         over = and_(t.state == "running", t.lease_until < func.now())
         async with self._database.unit() as unit:
             due = await unit.connection.execute(
                 select(t.id, t.recipient, t.endpoint, t.send, t.attempts)
-                .where(or_(t.state == "waiting", over))
+                .where(or_(t.state == "waiting", over), t.id.not_in(running))
                 .order_by(t.requested_at)
                 .limit(most)
                 .with_for_update(skip_locked=True)

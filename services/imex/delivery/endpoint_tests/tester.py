@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
+from uuid import UUID
 
 from imex.db import is_outage
 from imex.delivery.endpoint_tests.planning import Means, NoSuchEndpoint, endpoint_of, planned
@@ -18,6 +20,10 @@ log = logging.getLogger(__name__)
 AT_A_TIME: Final = 2
 POLL_S: Final = 0.5
 _RENEW_S: Final = LEASE_S / 3
+
+
+class _Lost(Exception):
+    """Another process has taken the test up: an endpoint is asked by one at a time."""
 
 
 class EndpointTester:
@@ -40,7 +46,7 @@ class EndpointTester:
         self._room = asyncio.Event()
         """A test has ended."""
         self._total_s = total_s
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[UUID, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
         self._away = ""
         self._stopping = False
@@ -52,7 +58,7 @@ class EndpointTester:
     async def stop(self) -> None:
         """Break off what runs: another process takes it up when its lease is over."""
         self._stopping = True
-        tasks = [*self._running, *([self._loop] if self._loop else [])]
+        tasks = [*self._running.values(), *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -77,19 +83,21 @@ class EndpointTester:
 
     async def _begin(self) -> None:
         room = AT_A_TIME - len(self._running)
-        for asked in await self._rows.claim(room) if room > 0 else []:
+        for asked in await self._rows.claim(room, list(self._running)) if room > 0 else []:
             task = asyncio.create_task(self._test(asked))
-            self._running.add(task)
-            task.add_done_callback(self._ended)
+            self._running[asked.id] = task
+            task.add_done_callback(partial(self._ended, asked.id))
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
+    def _ended(self, test: UUID, _: "asyncio.Task[None]") -> None:
+        self._running.pop(test, None)
         self._room.set()
 
     async def _test(self, asked: Asked) -> None:
         try:
             steps = await self._steps(asked)
             await self._rows.end(asked.id, steps, *outcome(steps))
+        except _Lost:
+            log.warning("a test of an endpoint is another process' now")
         except Exception as error:
             if not is_outage(error):
                 log.exception("a test of an endpoint failed unexpectedly")
@@ -107,18 +115,26 @@ class EndpointTester:
             ]
 
         async def told(steps: Sequence[Step]) -> None:
-            await self._rows.tell(asked.id, steps)
+            if not await self._rows.tell(asked.id, steps):
+                raise _Lost
 
-        renewing = asyncio.create_task(self._renew(asked))
-        try:
-            async with planned(endpoint, self._means, send=asked.send) as plan:
-                return await carry_out(plan, told, self._total_s)
-        finally:
-            renewing.cancel()
+        async with planned(endpoint, self._means, send=asked.send) as plan:
+            held = asyncio.create_task(self._renew(asked))
+            carried = asyncio.create_task(carry_out(plan, told, self._total_s))
+            try:
+                await asyncio.wait({held, carried}, return_when=asyncio.FIRST_COMPLETED)
+                if not carried.done():
+                    raise _Lost
+                return carried.result()
+            finally:
+                for task in (held, carried):
+                    task.cancel()
+                await asyncio.gather(held, carried, return_exceptions=True)
 
     async def _renew(self, asked: Asked) -> None:
-        """A long step must not look like a process that has gone."""
-        while True:
+        """A long step must not look like a process that has gone. Ends when another one has the test."""
+        held = True
+        while held:
             await asyncio.sleep(_RENEW_S)
             with contextlib.suppress(Exception):
-                await self._rows.renew(asked.id)
+                held = await self._rows.renew(asked.id)
