@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
-from imex.testing.dicom import synthetic_study
+from imex.local.ports import free_ports
+from imex.testing.dicom import SyntheticStudy, synthetic_study
 from imex.testing.network import Institution, Network
-from imex.testing.peers import StoreScp, dcmsend
+from imex.testing.peers import Orthanc, StoreScp, dcmsend
 
 
 def test_a_request_is_granted_and_answered_with_the_study(
@@ -53,3 +55,73 @@ def test_a_request_is_granted_and_answered_with_the_study(
     stranger = network.institution()
     network.apply()
     assert network.get("/requests", token=stranger.code)["items"] == []
+
+
+def test_requests_are_answered_from_the_holders_own_archive(
+    network: Network, receiving: Callable[[Institution], StoreScp], tmp_path: Path
+) -> None:
+    """One archive is asked in two ways, as two holders have it: C-FIND and C-MOVE, QIDO-RS and WADO-RS."""
+    by_dimse, by_web = network.institution(), network.institution()
+    requester, third = network.institution(), network.institution()
+    (http_port,) = free_ports(1)
+    known = {"imex": ("IMEX", network.dicom_port)}
+    orthanc = Orthanc(by_dimse.ae_title, by_dimse.port, http_port, tmp_path / "orthanc", known, dicomweb=True)
+    by_dimse.entry["endpoints"][0] |= {"query": True}
+    by_web.entry["endpoints"] = [
+        {"name": "archive", "type": "dicomweb", "url": orthanc.dicomweb, "query": True}
+    ]
+    for holder in (by_dimse, by_web):
+        network.agreement(holder, requester, requests="automatic")
+        network.agreement(holder, third)
+        network.rule(holder, third)
+    network.apply()
+    receiver = receiving(requester)
+    studies = {by_dimse.code: synthetic_study(3, size=32), by_web.code: synthetic_study(2, size=32)}
+    orthanc.start()
+    try:
+        for study in studies.values():
+            orthanc.load(network.files(study))
+        requests = {holder: asked(network, holder, requester, study) for holder, study in studies.items()}
+        shares = {
+            holder: network.wait_share(study.study_uid, "delivered") for holder, study in studies.items()
+        }
+        for holder, request in requests.items():
+            network.wait_for(
+                lambda holder=holder, request=request: (
+                    network.get(f"/requests/{request}", token=holder)["retrieval"] == "complete"
+                ),
+                10,
+                "the retrieval is complete",
+            )
+    finally:
+        orthanc.stop()
+    assert receiver.held() == sorted(
+        digest for study in studies.values() for digest in study.digests.values()
+    )
+    for holder, study in studies.items():
+        share, request = shares[holder], requests[holder]
+        assert (share["source"], share["recipient"]) == (holder, requester.code)
+        told = network.get(f"/requests/{request}", token=requester.code)
+        assert (told["state"], told["shares"], told["retrieval"]) == ("granted", [share["id"]], None)
+        known_to_holder = network.get(f"/requests/{request}", token=holder)
+        words = f"1 study found, 1 here, {len(study.instances)} images sent"
+        assert (known_to_holder["retrieval_reason"], known_to_holder["wanted"]) == (words, None)
+        # it was asked for, and not sent: no rule of the holder's gave it to anybody
+        assert network.get("/shares", study_uid=study.study_uid)["items"] == [share]
+
+
+def asked(network: Network, holder: str, requester: Institution, study: SyntheticStudy) -> str:
+    """A request, by the Patient ID of a study."""
+    made = network.post(
+        "/requests",
+        {
+            "holder": holder,
+            "issuer": "NHS",
+            "patient_id": study.patient_id,
+            "priority": "emergency",
+            "reason": "stroke",
+        },
+        token=requester.code,
+    )
+    assert made.status_code == 201, made.text
+    return str(made.json()["id"])

@@ -203,7 +203,7 @@ async def test_without_commitment_and_query_nothing_is_ever_delivered(world: Wor
             await world.issue(passage, sent.instances)
             row = await world.until_failing(passage)
             row = await until(lambda: world.row(passage), lambda row: row.failures >= 2)
-    assert "not confirmed: an association with RT3_PACS was not to be had" in row.reason
+    assert "not confirmed: RT3_PACS takes none of what it is asked for" in row.reason
     assert row.outcome is None
     assert {one.state for one in (await world.instances(passage)).values()} == {"sent"}
     assert len(node.stores) == 4

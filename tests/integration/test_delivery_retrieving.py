@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.schema import CreateSchema
+from tests.integration.delivery_world import storescp
 from tests.integration.retrieving_world import Retrievals, directory
 from tests.integration.test_ingest_flow import Rig, running
 
@@ -322,3 +323,13 @@ async def test_with_ingest_away_it_is_tried_again(world: Retrievals, holder: Hol
         assert row.asked == {"archive": "answered"}
     async with dicomweb(stow) as archives, world.working(archives):
         assert await world.ended(request) == "complete"
+
+
+async def test_what_is_no_archive_is_not_asked_for_ever(
+    world: Retrievals, dicom: dict[str, Archive], tmp_path: Path
+) -> None:
+    async with storescp(tmp_path) as port, world.working(dicom):
+        world.directory = directory(port=port)
+        request = await world.order({"study_uid": "1.2.3"})
+        assert await world.ended(request) == "failed"
+    assert (await world.told(request))[-1][1].startswith("archive: no C-FIND: RQM_PACS takes none")

@@ -71,6 +71,9 @@ def associated(
     )
     if association.is_established:
         return association
+    if association.rejected_contexts and not association.accepted_contexts:
+        # pynetdicom ends an association by itself on which nothing can be done
+        raise NotAssociated(f"{node.ae_title} takes none of what it is asked for", lasting=True)
     if not association.is_rejected:
         raise NotAssociated(f"an association with {node.ae_title} was not to be had")
     told: Any = association.acceptor.primitive

@@ -8,6 +8,7 @@ from typing import Final
 
 from imex.delivery.endpoint_tests.dicom import Node
 from imex.delivery.endpoint_tests.network import TlsFiles, Way
+from imex.delivery.endpoint_tests.querying import queried
 from imex.delivery.endpoint_tests.steps import Finding, Planned, ok, warning
 from imex.delivery.endpoint_tests.web import Server
 from imex.delivery.targets.dicomweb.tokens import Tokens
@@ -65,6 +66,8 @@ async def planned(endpoint: Endpoint, means: Means, *, send: bool) -> AsyncItera
         ]
         if send:
             steps += [Planned("test study", 40.0, node.store), Planned("found again", 30.0, node.find)]
+        if endpoint.query:
+            steps.append(Planned("queries", 35.0, _queried(endpoint, node, means)))
         try:
             yield steps
         finally:
@@ -90,6 +93,16 @@ async def planned(endpoint: Endpoint, means: Means, *, send: bool) -> AsyncItera
             await web.close()
         return
     yield [entry]
+
+
+def _queried(endpoint: DicomEndpoint, node: Node, means: Means) -> Callable[[], Awaitable[Finding]]:
+    async def look() -> Finding:
+        await node.close()  # a node may take one association at a time
+        return await queried(
+            endpoint, means.calling_ae, means.tls.context if endpoint.tls else None, means.outbound
+        )
+
+    return look
 
 
 def _network(way: Way) -> list[Planned]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+_SERVICES: Final = {STUDY_ROOT_FIND: "C-FIND", STUDY_ROOT_MOVE: "C-MOVE"}
 T = TypeVar("T")
 
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
@@ -206,15 +207,13 @@ class DicomArchive:
                 outbound=self._outbound,
             )
         except NotAssociated as error:
-            raise (NotDone if error.lasting else Away)(str(error)) from error
+            words = f"no {_SERVICES[sop_class]}: {error}"
+            raise (NotDone if error.lasting else Away)(words) from error
         with line.lock:
             line.association = association
         try:
             if line.over:
                 raise Away("it was broken off")
-            if not any(one.abstract_syntax == sop_class for one in association.accepted_contexts):
-                service = "C-FIND" if sop_class == STUDY_ROOT_FIND else "C-MOVE"
-                raise NotDone(f"{node.ae_title} takes no {service} of studies from {self._ae_title}")
             yield association
         except (RuntimeError, ValueError) as error:
             raise Away(f"the connection was lost ({type(error).__name__})") from error
