@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,16 +23,17 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
 )
-from sqlalchemy import update
+from sqlalchemy import select, update
 from tests.integration.portal_world import DIRECTORY, World, world
 from tests.integration.test_dicomweb_reading import apply, shared, stored
 
 from imex.db.tables import routing
-from imex.dimse import StoreResponse
+from imex.dimse import StoreCommand, StoreResponse
 from imex.events.commands import ViewReportedData
 from imex.local.certificates import Certificates
 from imex.local.ports import free_ports
-from imex.portal.query_retrieve import find
+from imex.portal.archive import Downloads
+from imex.portal.query_retrieve import find, payloads, peer, retrieving
 from imex.portal.query_retrieve.listener import DicomListener
 from imex.portal.query_retrieve.settings import DicomSettings
 from imex.testing.dicom import SyntheticStudy, synthetic_study
@@ -402,6 +404,128 @@ async def test_queries_and_retrievals_are_cancelled(portal: World) -> None:
         assert (failed, completed < 40) == (0, True)
     broken = [one for one in await portal.audited() if one.outcome == "failure"]
     assert [(one.reason, one.counts) for one in broken] == [("broken off: cancelled", {"images": completed})]
+
+
+async def test_a_long_query_is_cancelled(portal: World) -> None:
+    for _ in range(30):
+        await stored(portal, synthetic_study(1, size=16))
+    async with listening(portal) as listener:
+        heard = await asked(listener, FIND, "STUDY", "RQM_PACS", StudyID="", cancel_after=1)
+    assert heard[-1][0] == 0xFE00
+    assert len(heard) < 30
+
+
+async def test_what_is_taken_back_meanwhile_goes_no_further(
+    portal: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retrieving, "PAGE", 1)
+    study = synthetic_study(3, size=16)
+    await stored(portal, study)
+    share = await shared(portal, study)
+    recorder = DimseRecorder()
+
+    async def revoked(command: StoreCommand) -> StoreResponse:
+        async with portal.database.engine.begin() as connection:
+            s = routing.shares
+            await connection.execute(update(s).where(s.c.id == share).values(state="revoked"))
+        return StoreResponse()
+
+    recorder.on_commit = revoked
+    async with acceptor(recorder) as node:
+        await apply(portal, directory(node.port))
+        async with listening(portal) as listener:
+            heard = await asked(listener, MOVE, "STUDY", StudyInstanceUID=study.study_uid)
+    assert len(recorder.stored) == 1
+    assert heard[-1][:2] == (0xB000, "no longer shared")
+    assert heard[-1][3] == (None, 1, 2, 0)
+
+
+async def test_what_is_gone_or_damaged_fails_alone_and_large_images_are_streamed(
+    portal: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(payloads, "WHOLE_BYTES", 1000)
+    study = synthetic_study(4, size=256)
+    await stored(portal, study)
+    await shared(portal, study)
+    async with portal.database.engine.connect() as connection:
+        i = routing.instances.c
+        rows = await connection.execute(
+            select(i.sop_instance_uid, i.object_key)
+            .where(i.study_uid == study.study_uid)
+            .order_by(i.sop_instance_uid)
+        )
+        gone, damaged = rows.all()[1:3]
+    bad = {gone.sop_instance_uid, damaged.sop_instance_uid}
+    await portal.store.delete(gone.object_key)
+    content = bytearray(await portal.store.get(damaged.object_key))
+    content[-1] ^= 1
+    await portal.store.put(damaged.object_key, bytes(content))
+    recorder = DimseRecorder()
+    async with acceptor(recorder) as node:
+        await apply(portal, directory(node.port))
+        async with listening(portal) as listener:
+            heard = await asked(listener, MOVE, "STUDY", StudyInstanceUID=study.study_uid)
+            sound = next(iter(study.digests.keys() - bad))
+            for uid, status in ((gone.sop_instance_uid, 0xA702), (sound, 0x0000)):
+                named = {"StudyInstanceUID": study.study_uid, "SOPInstanceUID": uid}
+                assert (await asked(listener, GET, "IMAGE", **named))[-1][0] == status
+    assert {uid: one.sha256 for uid, one in recorder.stored.items()} == {
+        uid: digest.removeprefix("sha256:") for uid, digest in study.digests.items() if uid not in bad
+    }
+    status, comment, failed, counts = heard[-1]
+    assert (status, counts) == (0xB000, (None, 2, 2, 0))
+    assert comment == "an image is not in the store any more"
+    assert set(failed.FailedSOPInstanceUIDList) == bad
+
+
+async def test_a_node_that_ends_its_association_is_connected_to_again(portal: World) -> None:
+    study = synthetic_study(3, size=32)
+    await stored(portal, study)
+    await shared(portal, study)
+    first = sorted(study.digests)[0]
+    got: list[str] = []
+
+    def keep(event: Any) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        if uid == first and not got:
+            got.append("")
+            event.assoc.abort()
+        else:
+            got.append(uid)
+        return 0x0000
+
+    entity = AE(ae_title="RT3_PACS")
+    entity.add_supported_context(CTImageStorage, [EXPLICIT])
+    handlers: list[Any] = [(evt.EVT_C_STORE, keep)]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    assert server is not None
+    await apply(portal, directory(server.server_address[1]))
+    async with listening(portal) as listener:
+        heard = await asked(listener, MOVE, "STUDY", StudyInstanceUID=study.study_uid)
+    await asyncio.to_thread(server.shutdown)
+    assert heard[-1][0] == 0xB000
+    assert heard[-1][3] == (None, 2, 1, 0)
+    assert got[1:] == sorted(study.digests)[1:]
+
+
+async def test_an_institution_has_so_many_places(portal: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = synthetic_study(1, size=32)
+    await stored(portal, study)
+    await shared(portal, study)
+    made = peer.Surroundings
+
+    def crowded(*arguments: Any, **options: Any) -> peer.Surroundings:
+        none = Downloads(total=1, each=0)
+        return replace(made(*arguments, **options), searches=none, retrievals=none)
+
+    monkeypatch.setattr("imex.portal.query_retrieve.listener.Surroundings", crowded)
+    async with listening(portal) as listener:
+        for model in (FIND, MOVE, GET):
+            [(status, comment, _, _)] = await asked(
+                listener, model, "STUDY", StudyInstanceUID=study.study_uid
+            )
+            assert status == 0xA700
+            assert comment.startswith("out of resources: You have 0 of these under way already")
 
 
 async def test_strangers_are_rejected_and_audited(portal: World) -> None:

@@ -47,7 +47,18 @@ async def opened(store: ObjectStore, held: HeldInstance, transfer_syntax: str) -
     if held.size <= WHOLE_BYTES:
         whole = await _whole(store, lying)
         return DataSet(whole, len(whole))
-    return DataSet(_pieces(store, lying), held.size)
+    pieces = _pieces(store, lying)
+    # the first piece now: what is gone is found out before anything of it is sent
+    return DataSet(_joined(await anext(pieces, b""), pieces), held.size)
+
+
+async def _joined(
+    first: bytes | memoryview, rest: AsyncGenerator[bytes | memoryview, None]
+) -> AsyncGenerator[bytes | memoryview, None]:
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
 
 
 async def _whole(store: ObjectStore, lying: Lying) -> memoryview:
