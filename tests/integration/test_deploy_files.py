@@ -74,8 +74,9 @@ def test_helm_lints_the_chart_strictly(helm: str) -> None:
         ("--set", "dicom.plain.enabled=true", "--set", "dicom.proxyNetworks={10.0.0.0/8,2001:db8::/32}"),
         ("--set", "dicom.plain.enabled=true", "--set", "dicom.tls.enabled=false"),
         ("--set", "query.enabled=true", "--set", "query.plain.enabled=true"),
+        ("--set", "commitments.tls.enabled=true,commitments.plain.enabled=true,delivery.tls.secret=files"),
     ],
-    ids=["defaults", "ingress", "kafka-tls", "small", "both-ports", "plain", "queries"],
+    ids=["defaults", "ingress", "kafka-tls", "small", "both-ports", "plain", "queries", "commitments"],
 )
 def test_every_manifest_is_valid_for_kubernetes(helm: str, version: str, options: tuple[str, ...]) -> None:
     manifests = rendered(helm, version, *options)
@@ -141,6 +142,36 @@ def test_ports_for_queries_are_off_unless_they_are_enabled(helm: str) -> None:
         named = {entry["name"] for entry in container["env"]}
         assert ("IMEX_PORTAL_DICOM_PORT" in named) is ("query" in ports)
         assert ("IMEX_PORTAL_DICOM_TLS_CERTIFICATE" in named) is bool(ports)
+
+
+@requires_go
+def test_ports_for_reports_of_commitments_are_off_unless_they_are_enabled(helm: str) -> None:
+    secured = "commitments.tls.enabled=true,delivery.tls.secret=files"
+    for options, ports in (
+        ((), set()),
+        (("--set", "delivery.tls.secret=files"), set()),
+        (("--set", secured), {"commitments-tls"}),
+        (("--set", "commitments.plain.enabled=true"), {"commitments"}),
+    ):
+        manifests = {
+            (each["kind"], each["metadata"]["name"]): each for each in rendered(helm, "1.34", *options)
+        }
+        service = manifests.get(("Service", "imex-commitments"))
+        assert {port["name"] for port in (service["spec"]["ports"] if service else ())} == ports
+        (container,) = manifests["StatefulSet", "imex-delivery"]["spec"]["template"]["spec"]["containers"]
+        assert {port["name"] for port in container["ports"]} == ports | {"http"}
+        named = {entry["name"] for entry in container["env"]}
+        assert ("IMEX_DELIVERY_COMMITMENT_PORT" in named) is ("commitments" in ports)
+        assert ("IMEX_DELIVERY_COMMITMENT_TLS_PORT" in named) is ("commitments-tls" in ports)
+        assert ("IMEX_DELIVERY_TLS_CERTIFICATE" in named) is any("files" in one for one in options)
+    done = subprocess.run(
+        [helm, "template", "imex", str(CHART), "--set", "commitments.tls.enabled=true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "secret" in done.stderr
 
 
 @requires_go
