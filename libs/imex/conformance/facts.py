@@ -14,6 +14,8 @@ from pydicom.uid import UID
 from imex.conformance.answers import REJECTIONS, STORE_ANSWERS
 from imex.delivery import decide as delivery
 from imex.delivery.conversion import Converter
+from imex.delivery.retrieving.archive import MOST_ANSWERS
+from imex.delivery.retrieving.retriever import MOST_TRIES
 from imex.delivery.settings import DeliverySettings
 from imex.dicom import commitment, part10
 from imex.dicom.rewriting import DEFLATED, EXPLICIT, IMPLICIT, rewritable_to
@@ -103,6 +105,11 @@ def facts() -> dict[str, Any]:
         "transfer_syntaxes": transfer_syntaxes(),
         "query": _query(),
         "commitment": _commitment(),
+        "retrieval": {
+            "answers": MOST_ANSWERS,
+            "tries": MOST_TRIES,
+            "silent_s": default(DeliverySettings, "retrieval_silent_s"),
+        },
         "ciphers": [name for name in CIPHERS.split(":") if not name.startswith("@")],
         "certificate_days": WARN_BEFORE.days,
     }
