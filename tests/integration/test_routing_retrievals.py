@@ -5,10 +5,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.routing_world import AGREED, HOSPITALS, TO_B, Sending, World, routing_world
+from tests.integration.routing_world import AGREED, HOSPITALS, NHS_NUMBER, TO_B, Sending, World, routing_world
 from tests.integration.test_routing_requests import PERSON, row, said, studies
 
 from imex.db.tables import routing as tables
+from imex.events.commands import SubjectCommanded, SubjectCommandedData
 from imex.events.retrievals import (
     RetrievalMatched,
     RetrievalMatchedData,
@@ -17,6 +18,7 @@ from imex.events.retrievals import (
     RetrievalProgressedData,
     RetrievalWithdrawn,
 )
+from imex.events.sealed import Sealed
 
 ARCHIVE = "{name: archive, type: dicom, ae_title: RQM_PACS, host: 127.0.0.1, port: 4242, query: true}"
 ASKED = HOSPITALS.replace(
@@ -202,6 +204,32 @@ async def test_an_automatic_grant_meets_what_comes_in_later(empty_database_url: 
         assert (await row(world)).state == "granted"
         assert (await world.share()).study_uid == "1.2.3"
         assert (await row(world)).wanted is None
+
+
+async def erased(world: World, patient_id: str) -> Any:
+    subject = uuid4()
+    data = SubjectCommandedData(
+        command="erase",
+        subject=subject,
+        person=Sealed(key_id="k", nonce="", ciphertext=patient_id),
+        studies=(),
+        actor="admin",
+    )
+    await world.commanded(SubjectCommanded.of(id=uuid4(), subject="subject", time=world.clock.now, data=data))
+    findings = await world.rows(tables.subject_findings)
+    [answer] = [one for one in findings if one.command == subject]
+    places = {one["place"]: (one["found"], one["done"]) for one in answer.findings}
+    return places.get("routing.requests", (0, 0))
+
+
+async def test_nothing_more_is_fetched_of_who_has_asked_to_be_erased(world: World) -> None:
+    await granted(world)
+    assert await erased(world, "9990000018") == (0, 0)
+    assert (await row(world)).wanted is not None
+    assert await erased(world, NHS_NUMBER) == (1, 1)
+    found = await row(world)
+    assert (found.state, found.answer, found.wanted) == ("expired", "nobody has decided about it", None)
+    assert len(world.said(RetrievalWithdrawn)) == 1
 
 
 async def test_only_what_the_agreements_cover_is_ordered(empty_database_url: str) -> None:

@@ -19,7 +19,7 @@ from imex.db.tables import audit, delivery, routing, validation
 from imex.delivery.subjects import obey as delivery_obeys
 from imex.events.commands import SubjectCommanded, SubjectCommandedData
 from imex.events.retention import RetentionEnded
-from imex.events.sealed import Sealed, SealedPerson, seal_context
+from imex.events.sealed import Sealed, SealedPerson, SealedWanted, seal_context
 from imex.portal.queries import subjects
 from imex.routing.subjects import obey as routing_obeys
 from imex.sealing import Sealer
@@ -145,8 +145,11 @@ async def obeyed(world: World, asked: SubjectCommanded) -> dict[str, dict[str, A
     def opened(sealed: Sealed, context: bytes) -> SealedPerson:
         return SEALER.open_as(SealedPerson, sealed, context)
 
+    def opened_wanted(sealed: Sealed, context: bytes) -> SealedWanted:
+        return SEALER.open_as(SealedWanted, sealed, context)
+
     async with world.database.unit() as unit:
-        await routing_obeys(unit, asked, world.around, opened)
+        await routing_obeys(unit, asked, world.around, opened, opened_wanted)
         discard = partial(settle, repository=Repository(unit.connection), unit=unit)
         await validation_obeys(unit, asked, opened, discard)
         await delivery_obeys(unit, asked, SEALER)

@@ -63,7 +63,7 @@ class Orders:
             await obey_holds(unit, holds, self._around)
         for message in messages:
             if isinstance(message.event, SubjectCommanded):
-                await obey_subject(unit, message.event, self._around, self._open_person)
+                await obey_subject(unit, message.event, self._around, self._open_person, self._open_wanted)
         if wrong := [one.event for one in messages if isinstance(one.event, CorrectionCommanded)]:
             await obey_corrections(unit, wrong, self._around)
         if commands := [one.event for one in messages if isinstance(one.event, ShareCommanded)]:

@@ -14,10 +14,12 @@ from imex.events.sealed import Sealed, seal_context
 from imex.routing import publish
 from imex.routing.marks import OpenPerson
 from imex.routing.publish import Cause
+from imex.routing.requested_subjects import requests_of
 from imex.routing.retiring import retention_ended
 from imex.routing.sitting import locked
 from imex.routing.states import SETTLED_STATES, Fact
 from imex.routing.surroundings import Surroundings
+from imex.routing.wanted import OpenWanted
 from imex.sharing.model import StudyKey
 from imex.sharing.persons import Person, person
 
@@ -38,7 +40,11 @@ _ERASED = "erased, as the person it is of asked"
 
 
 async def obey(
-    unit: UnitOfWork, command: SubjectCommanded, around: Surroundings, open_person: OpenPerson
+    unit: UnitOfWork,
+    command: SubjectCommanded,
+    around: Surroundings,
+    open_person: OpenPerson,
+    open_wanted: OpenWanted,
 ) -> None:
     """Do what the command says, and answer with counts."""
     asked = command.data
@@ -62,6 +68,8 @@ async def obey(
         number = int(await unit.connection.scalar(select(func.count()).where(*own)) or 0)
         words = "what the person has asked for goes on holding: take it away with `imex marks`"
         found.append(Finding("routing.marks", number, 0, words))
+    everything = [(one.source, one.study_uid) for one in asked.studies]
+    found.append(await requests_of(unit, whose, everything, open_wanted, around, erase=erase))
     keys = [f"{source}/{uid}" for source, uid in gone]
     found.append(await parked(unit.connection, common, keys, erase=erase))
     if erase:
