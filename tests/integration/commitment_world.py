@@ -107,20 +107,7 @@ class Asking:
             references.append(Reference(CT, uid))
             digests.append(content)
             await self.judged(study_uid, uid, content, source=source, **how.get("judgement", {}))
-            row: dict[str, Any] = {
-                "delivery": job,
-                "sop_instance_uid": uid,
-                "part": 1,
-                "sop_class_uid": CT,
-                "transfer_syntax": "1.2.840.10008.1.2.1",
-                "object_key": f"{source}/2026-03-05/{uuid4()}",
-                "size": 4711,
-                "digest": content,
-                "state": "confirmed",
-                "confirmation": "commitment",
-                "at": datetime.now(UTC),
-            }
-            await world.write(delivery.instances, {**row, **how.get("instance", {})})
+            await self.handed(job, references[-1], content, **how.get("instance", {}))
             line: dict[str, Any] = {
                 "sop_instance_uid": uid,
                 "digest": content,
@@ -142,6 +129,23 @@ class Asking:
             },
         )
         return Written(study_uid, references, share, job, digests)
+
+    async def handed(self, job: UUID, reference: Reference, content: str, **facts: Any) -> None:
+        """An instance that was delivered and committed."""
+        row: dict[str, Any] = {
+            "delivery": job,
+            "sop_instance_uid": reference.sop_instance_uid,
+            "part": 1,
+            "sop_class_uid": reference.sop_class_uid,
+            "transfer_syntax": "1.2.840.10008.1.2.1",
+            "object_key": f"RQM/2026-03-05/{uuid4()}",
+            "size": 4711,
+            "digest": content,
+            "state": "confirmed",
+            "confirmation": "commitment",
+            "at": datetime.now(UTC),
+        }
+        await self.portal.write(delivery.instances, row | facts)
 
     async def judged(
         self, study_uid: str, uid: str, content: str, *, source: str = "RQM", **facts: Any

@@ -162,6 +162,21 @@ async def test_another_version_that_came_in_afterwards_is_not_committed(asking: 
     assert report.refused == {first.sop_instance_uid: 0x0110}
 
 
+async def test_what_an_archive_got_in_two_versions_is_not_committed(asking: Asking) -> None:
+    written = await asking.study(2)
+    # RXX forwards the study, one image of it changed on its side, to the same archive
+    [same, other] = written.references
+    theirs = await asking.portal.share(written.study_uid, source="RXX")
+    job = await asking.portal.delivery(theirs, written.study_uid, source="RXX", state="ended")
+    for reference, content in ((same, written.digests[0]), (other, "sha256:" + "e" * 64)):
+        await asking.handed(job, reference, content)
+    report = await told(asking, written)
+    assert report.committed == (same.sop_instance_uid,)
+    assert report.refused == {other.sop_instance_uid: 0x0110}
+    row = await asking.row(report.transaction_uid)
+    assert row.refused[0][2].startswith("the archive that committed it was sent other data")
+
+
 async def test_nothing_is_said_before_all_that_came_in_is_read(asking: Asking) -> None:
     written = await asking.study(1)
     asking.judged_through = None
@@ -260,6 +275,20 @@ async def test_questions_are_bounded_and_one_transaction_is_one_question(migrate
             for many, words in ((4, "0213"), (1, "0213")):
                 with pytest.raises(CannotAsk, match=words):
                     await ask(port, [Reference(CT, f"1.2.{n}") for n in range(1, many + 1)], transaction())
+
+
+async def test_who_releases_at_once_is_not_kept_waiting(asking: Asking) -> None:
+    asking.judged_through = None
+    node = DicomEndpoint(name="imex", type="dicom", ae_title="IMEX", host="127.0.0.1", port=1)
+    nodes = Nodes("RQM_PACS")
+    async with asking.listening() as port:
+        began = time.monotonic()
+        here = node.model_copy(update={"port": port})
+        uid = transaction()
+        assert await nodes.commit(here, uid, [Reference(CT, "1.2.3")], 0.0) is None
+    assert time.monotonic() - began < asking.settings.same_association_s - 1
+    nodes.close()
+    assert (await asking.row(uid)).state == "open"
 
 
 async def test_who_may_not_ask_is_not_offered_it(asking: Asking) -> None:

@@ -54,7 +54,8 @@ class Exchanges:
         self._services = terms.services
         self.turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._under_way: dict[int, _Exchange] = {}  # by message id
+        self._under_way: dict[int, _Exchange] = {}  # by message id, until its last response
+        self._exchanges: set[_Exchange] = set()  # until nothing more is done for it
         self._invoked: tuple[int, CommandField, asyncio.Future[Command]] | None = None
         self._message_id = 0
         self.peer_stores = {
@@ -94,6 +95,7 @@ class Exchanges:
             self.take_turn(exchange.answer(Answer(Status.DUPLICATE_INVOCATION, words)))
         else:
             self._under_way[operation.message_id] = exchange
+            self._exchanges.add(exchange)
             self._run(self._perform(exchange, service))
         while len(self._tasks) >= self._limits.operations:
             await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -124,7 +126,7 @@ class Exchanges:
 
     async def released(self) -> None:
         """The peer wants to release the association: what is under way stops as if it were cancelled."""
-        for exchange in self._under_way.values():
+        for exchange in self._exchanges:
             exchange.cancelled = True
         if self._invoked is not None and not self._invoked[2].done():
             self._invoked[2].set_exception(AssociationReleased("released instead of answered"))
@@ -231,8 +233,11 @@ class Exchanges:
             call.close()
 
     async def _perform(self, exchange: "_Exchange", service: Service) -> None:
-        async with exchange.turn():
-            await exchange.finish(await _performed(exchange, service))
+        try:
+            async with exchange.turn():
+                await exchange.finish(await _performed(exchange, service))
+        finally:
+            self._exchanges.discard(exchange)
 
     def answered(self, exchange: "_Exchange") -> None:
         """Its last response is sent: others have their turn, and its message id may be used again."""

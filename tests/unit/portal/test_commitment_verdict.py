@@ -23,7 +23,13 @@ ASKED = Reference(CT, "1.2.3.4")
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 VOUCHED = Passed(
-    digest=DIGEST, sop_class_uid=CT, confirmed=True, receipt_commits=True, changed=False, revoked=False
+    digest=DIGEST,
+    sop_class_uid=CT,
+    confirmed=True,
+    receipt_commits=True,
+    changed=False,
+    revoked=False,
+    rivalled=False,
 )
 HELD = Known(
     copies=(Copy(DIGEST, "accepted"),),
@@ -79,6 +85,11 @@ def test_what_an_archive_has_committed_is_committed() -> None:
             replace(HELD, passed=(replace(VOUCHED, revoked=True),)),
             FailureReason.PROCESSING_FAILURE,
             "the share with the archive that committed it was revoked",
+        ),
+        (
+            replace(HELD, passed=(replace(VOUCHED, rivalled=True),)),
+            FailureReason.PROCESSING_FAILURE,
+            "the archive that committed it was sent other data under the same UID too",
         ),
         (
             replace(HELD, passed=(replace(VOUCHED, confirmed=False),)),
@@ -147,6 +158,7 @@ passages = st.builds(
     receipt_commits=st.booleans(),
     changed=st.booleans(),
     revoked=st.booleans(),
+    rivalled=st.booleans(),
 )
 everything_known = st.none() | st.builds(
     Known,
@@ -176,6 +188,7 @@ def test_never_yes_on_less(known: Known | None, read: bool, over: bool) -> None:
         and one.receipt_commits
         and not one.changed
         and not one.revoked
+        and not one.rivalled
         for one in known.passed
     )
     left = {"accepted", "released", "duplicated"}

@@ -40,6 +40,8 @@ class Passed:
     """What was sent is not, byte by byte, what was received; or the share is de-identified."""
     revoked: bool
     """The share was taken back by a person, or lost its agreement."""
+    rivalled: bool
+    """Other bytes were handed to the same recipient under this UID, by whomever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _vouches(one: Passed, reference: Reference, last: Copy) -> bool:
         and one.receipt_commits
         and not one.changed
         and not one.revoked
+        and not one.rivalled
     )
 
 
@@ -150,6 +153,9 @@ def _why_not(passed: Sequence[Passed], last: Copy) -> str:
         return "the share with the archive that committed it was revoked"
     if any(one.changed for one in committed):
         return "what an archive committed was changed on the way"
+    if any(one.rivalled for one in committed):
+        # a commitment names a UID, not bytes
+        return "the archive that committed it was sent other data under the same UID too"
     if any(one.confirmed for one in its):
         return "no archive that received it has committed it"
     return "no archive has it yet" if its else "it was not handed to any archive"

@@ -49,7 +49,8 @@ _STUDIES = text(
 _PASSED = text(
     """
     WITH passed AS (
-        SELECT d.id, s.state = 'revoked' AS revoked, s.deidentified OR d.deidentify IS NOT NULL AS changed
+        SELECT d.id, d.recipient, s.state = 'revoked' AS revoked,
+               s.deidentified OR d.deidentify IS NOT NULL AS changed
           FROM routing.shares s JOIN delivery.deliveries d ON d.share = s.id
          WHERE s.source = :source AND s.study_uid = ANY(:studies) AND d.source = :source
     ), vouched AS (
@@ -62,7 +63,7 @@ _PASSED = text(
          WHERE line ->> 'confirmed_by' = 'commitment' AND line ->> 'status' = 'confirmed'
            AND line ->> 'sop_instance_uid' = ANY(:uids)
     )
-    SELECT i.sop_instance_uid, i.digest, i.sop_class_uid, p.revoked,
+    SELECT i.sop_instance_uid, i.digest, i.sop_class_uid, p.revoked, p.recipient,
            i.state = 'confirmed' AND i.confirmation = 'commitment' AS confirmed_so,
            i.state = 'confirmed' AS confirmed, v.delivery IS NOT NULL AS receipt_commits,
            p.changed OR coalesce(v.changed, false) OR i.delivered_digest IS NOT NULL
@@ -71,6 +72,17 @@ _PASSED = text(
       JOIN delivery.instances i ON i.delivery = p.id AND i.sop_instance_uid = ANY(:uids)
       LEFT JOIN vouched v ON v.delivery = p.id AND v.sop_instance_uid = i.sop_instance_uid
                          AND v.digest = i.digest
+    """
+)
+# What has gone to whom under these UIDs, whoever sent it: an archive keeps one of them.
+_HANDED = text(
+    """
+    SELECT coalesce(i.sent_uid, i.sop_instance_uid) AS sop_instance_uid, d.recipient,
+           coalesce(i.delivered_digest, i.digest) AS digest
+      FROM routing.shares s
+      JOIN delivery.deliveries d ON d.share = s.id
+      JOIN delivery.instances i ON i.delivery = d.id AND i.sop_instance_uid = ANY(:uids)
+     WHERE s.study_uid = ANY(:studies) AND (i.state <> 'waiting' OR i.attempts > 0)
     """
 )
 _PARKED = text(
@@ -106,6 +118,9 @@ async def _known(connection: AsyncConnection, source: str, uids: Sequence[str]) 
     classes: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in await connection.execute(_CLASSES, names):
         classes[row.sop_instance_uid, row.digest].add(row.sop_class_uid)
+    handed: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in await connection.execute(_HANDED, names):
+        handed[row.sop_instance_uid, row.recipient].add(row.digest)
     passed: dict[str, list[Passed]] = defaultdict(list)
     for row in await connection.execute(_PASSED, names):
         classes[row.sop_instance_uid, row.digest].add(row.sop_class_uid)
@@ -117,6 +132,7 @@ async def _known(connection: AsyncConnection, source: str, uids: Sequence[str]) 
                 receipt_commits=row.receipt_commits and row.confirmed_so,
                 changed=row.changed,
                 revoked=row.revoked,
+                rivalled=bool(handed[row.sop_instance_uid, row.recipient] - {row.digest}),
             )
         )
     facts: Mapping[str, Any] = {row.study_uid: row for row in await connection.execute(_STUDIES, names)}
