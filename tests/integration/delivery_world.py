@@ -42,6 +42,7 @@ from imex.delivery.targets.dicomweb.qido import DicomwebAsker
 from imex.delivery.targets.dicomweb.target import DicomwebTarget
 from imex.delivery.targets.dicomweb.tokens import Tokens
 from imex.delivery.targets.dicomweb.web import Web, WebLimits
+from imex.delivery.targets.hl7 import Hl7Target
 from imex.delivery.targets.inbox import InboxTarget
 from imex.delivery.transcoding.transcoder import Transcoder
 from imex.delivery.wake import Arrivals, Bell
@@ -110,6 +111,7 @@ class Passage:
     revision: int = 0
     source: str = SOURCE
     agreement: str | None = None
+    endpoint: str = "pacs"
 
     @property
     def share(self) -> UUID:
@@ -119,7 +121,7 @@ class Passage:
     @property
     def id(self) -> UUID:
         """The delivery's id."""
-        return ids.delivery_id(self.share, "pacs")
+        return ids.delivery_id(self.share, self.endpoint)
 
     def about(self) -> dict[str, Any]:
         """What every event about it says."""
@@ -129,7 +131,7 @@ class Passage:
             "delivery": self.id,
             "share": self.share,
             "recipient": self.recipient,
-            "endpoint": "pacs",
+            "endpoint": self.endpoint,
             "lane": "express" if self.priority == "emergency" else "bulk",
         }
 
@@ -224,6 +226,7 @@ class World:
                 ),
                 "dicomweb": DicomwebTarget(web, tokens),
                 "inbox": InboxTarget(self.store),
+                "hl7": Hl7Target(answer_s=2.0),
             },
             lambda: self.directory,
             self.traces,

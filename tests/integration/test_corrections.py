@@ -1,5 +1,6 @@
 """Recalls and corrections: what has not left stops, what has is followed by a note; people acknowledge."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -7,15 +8,26 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
-from tests.integration.routing_world import AGREED, HOSPITALS, TO_B, Sending, World, routing_world
+from tests.integration.routing_world import (
+    AGREED,
+    HOSPITALS,
+    NHS_NUMBER,
+    TO_B,
+    Sending,
+    World,
+    routing_world,
+)
 
 from imex.db.tables import routing as tables
+from imex.dicom import dataset_digest, dataset_offset
 from imex.dicom.rejection import KEY_OBJECT_SELECTION, read_note
 from imex.events.commands import CorrectionCommanded, CorrectionCommandedData
 from imex.events.manifests import ManifestAnnotated, ManifestClosed, ManifestWithdrawn
 from imex.events.sealed import Sealed
 from imex.events.shares import ShareCorrectionAcknowledged, ShareRecalled
 from imex.events.validations import RejectedInstance, RejectionFacts
+from imex.hl7.adt import MESSAGE_CLASS
+from imex.hl7.message import read
 from imex.routing.corrections.notes import Notes
 from imex.testing.storage import MemoryStore
 
@@ -40,6 +52,7 @@ class Correcting:
             self.store,
             outstanding=timedelta(days=3),
             kept=timedelta(days=30),
+            open_facts=lambda sealed, _context: json.loads(sealed.ciphertext),
         )
 
     async def turn(self) -> None:
@@ -373,3 +386,76 @@ async def test_notes_go_to_every_endpoint_that_has_images(empty_database_url: st
         await world.delivered(world.progressed(notes["pacs"], notes["pacs"].instances, {}))
         assert (await source.concerned())["RT3"].state == "notified"
         assert (await world.share()).confirmed == 2, "the notes are none of the share's images"
+
+
+WITH_HL7 = HOSPITALS.replace("port: 4243}", "port: 4243, hl7: {host: 127.0.0.1, port: 2575}}")
+RIGHT = {"wrong": {"patient_name": "OKONKWO^CHID"}, "right": {"patient_name": "OKONKWO^CHIDI", "sex": "M"}}
+
+
+def sealed(facts: Any) -> Sealed:
+    return Sealed(key_id="k", nonce="", ciphertext=json.dumps(facts))
+
+
+async def test_a_correction_goes_to_a_system_that_takes_hl7_and_its_answer_acknowledges_it(
+    empty_database_url: str,
+) -> None:
+    async with routing_world(empty_database_url, WITH_HL7 + AGREED + TO_B) as world:
+        await delivered(world, 1)
+        source = Correcting(world)
+        await source.command(code=None, correction_kind="demographics", person=sealed(RIGHT))
+        assert (await source.concerned())["RT3"].state == "due"
+        await source.turn()
+        part = world.parts()[-1]
+        [instance] = part.instances
+        assert (part.endpoint, instance.sop_class_uid) == ("pacs/hl7", MESSAGE_CLASS)
+        file = await source.store.get(instance.object_key)
+        message = read(file[dataset_offset(file) :])
+        assert dataset_digest(file) == instance.digest
+        assert message.kind == ("ADT", "A08")
+        [pid] = message.of("PID")
+        assert (pid.text(3), pid.text(3, 4), pid.text(5), pid.text(8)) == (NHS_NUMBER, "NHS", "OKONKWO", "M")
+        assert (await source.concerned())["RT3"].state == "notifying"
+
+        await world.delivered(world.attempted(part, 1, "the listener answered AE (code 207)"))
+        waiting = (await source.concerned())["RT3"]
+        assert (waiting.state, waiting.acknowledged_at) == ("notifying", None)
+        assert "AE" in waiting.reason
+
+        await world.delivered(world.progressed(part, part.instances, {}))
+        done = (await source.concerned())["RT3"]
+        assert (done.state, done.acknowledged_by) == ("notified", "RT3 (HL7)")
+        assert len(world.said(ShareCorrectionAcknowledged)) == 1
+        share = await world.share()
+        assert (await world.steps(share.id))[-2:] == ["correction_notified", "correction_acknowledged"]
+        assert share.state == "delivered"
+
+
+async def test_a_merge_without_two_identifiers_is_read_by_people(empty_database_url: str) -> None:
+    async with routing_world(empty_database_url, WITH_HL7 + AGREED + TO_B) as world:
+        await delivered(world, 1)
+        source = Correcting(world)
+        await source.command(code=None, correction_kind="merge", person=sealed(RIGHT))
+        await source.turn()
+        told = (await source.concerned())["RT3"]
+        assert (told.state, "a merge is of two identifiers" in told.reason) == ("told", True)
+        assert len(world.parts()) == 1
+
+
+@pytest.mark.parametrize(
+    "directory",
+    [
+        HOSPITALS + AGREED + TO_B,
+        WITH_HL7 + AGREED.replace("legal_basis", "deidentify: {project: p}, legal_basis") + TO_B,
+        WITH_HL7.replace("hl7:", "identity: {patient_id: map}, hl7:") + AGREED + TO_B,
+    ],
+)
+async def test_where_no_message_can_say_who_it_is_people_are_told(
+    empty_database_url: str, directory: str
+) -> None:
+    async with routing_world(empty_database_url, directory) as world:
+        await delivered(world, 1)
+        source = Correcting(world)
+        await source.command(code=None, correction_kind="demographics", person=sealed(RIGHT))
+        await source.turn()
+        assert (await source.concerned())["RT3"].state == "told"
+        assert len(world.parts()) == 1

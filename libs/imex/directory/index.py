@@ -23,7 +23,17 @@ from imex.directory.facts import (
     WhyUnknown,
 )
 from imex.directory.fields import within_hours
-from imex.directory.model import Agreement, Directory, Endpoint, Group, Institution, Sender
+from imex.directory.model import (
+    Agreement,
+    Directory,
+    Endpoint,
+    Group,
+    Hl7Endpoint,
+    InboxEndpoint,
+    Institution,
+    Sender,
+    hl7_name,
+)
 from imex.directory.policies import Priority
 from imex.directory.selection import Filed, Selection
 
@@ -74,6 +84,9 @@ class DirectoryIndex:
             for endpoint in institution.endpoints:
                 self._endpoints.setdefault((institution.code, None), endpoint)
                 self._endpoints.setdefault((institution.code, endpoint.name), endpoint)
+                if not isinstance(endpoint, InboxEndpoint) and endpoint.hl7:
+                    listener = Hl7Endpoint(name=hl7_name(endpoint.name), **dict(endpoint.hl7))
+                    self._endpoints[institution.code, listener.name] = listener
             for sender in institution.senders:
                 entry = _Entry(institution, sender, networks_of(sender))
                 self._senders[sender.ae_title].append(entry)

@@ -91,10 +91,20 @@ class Accepts(Part):
     )
 
 
+class Hl7Listener(Part):
+    """Where an endpoint's institution is told of merged and corrected patients: HL7 (ADT) through MLLP."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"tls"})
+
+    host: fields.Host
+    port: Annotated[int, Field(ge=1, le=65535)]
+    tls: bool = False
+
+
 class DicomEndpoint(Part):
     """A DICOM node that takes C-STORE."""
 
-    LATER: ClassVar[frozenset[str]] = frozenset({"identity", "confirm", "query", "query_issuer"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"identity", "confirm", "query", "query_issuer", "hl7"})
 
     name: fields.Token
     type: Literal["dicom"]
@@ -117,13 +127,16 @@ class DicomEndpoint(Part):
         default=None,
         description="Who issued Patient IDs that it tells without an issuer; the institution where left out",
     )
+    hl7: Hl7Listener | None = Field(
+        default=None, description="Who is told of merged and corrected patients; left out: people read of it"
+    )
 
 
 class DicomwebEndpoint(Part):
     """A DICOMweb server that takes STOW-RS at its base URL (PS3.18)."""
 
     LATER: ClassVar[frozenset[str]] = frozenset(
-        {"identity", "confirm", "oauth2", "request_instances", "request_mb", "query", "query_issuer"}
+        {"identity", "confirm", "oauth2", "request_instances", "request_mb", "query", "query_issuer", "hl7"}
     )
 
     name: fields.Token
@@ -152,6 +165,9 @@ class DicomwebEndpoint(Part):
         default=None,
         description="Who issued Patient IDs that it tells without an issuer; the institution where left out",
     )
+    hl7: Hl7Listener | None = Field(
+        default=None, description="Who is told of merged and corrected patients; left out: people read of it"
+    )
 
 
 class InboxEndpoint(Part):
@@ -166,7 +182,26 @@ class InboxEndpoint(Part):
     identity: IdentityPolicy = IdentityPolicy()
 
 
-Endpoint = Annotated[DicomEndpoint | DicomwebEndpoint | InboxEndpoint, Field(discriminator="type")]
+class Hl7Endpoint(Part):
+    """An endpoint's HL7 listener as a destination (`DirectoryIndex.endpoint_for`); never in a document."""
+
+    name: str
+    type: Literal["hl7"] = "hl7"
+    host: fields.Host
+    port: int
+    tls: bool = False
+    accepts: Accepts = Accepts()
+    identity: IdentityPolicy = IdentityPolicy()
+
+
+DeclaredEndpoint = Annotated[DicomEndpoint | DicomwebEndpoint | InboxEndpoint, Field(discriminator="type")]
+"""As a document has it."""
+Endpoint = DicomEndpoint | DicomwebEndpoint | InboxEndpoint | Hl7Endpoint
+
+
+def hl7_name(endpoint: str) -> str:
+    """The name of an endpoint's HL7 listener; no endpoint of a document can have it."""
+    return f"{endpoint}/hl7"
 
 
 class SendingLimits(Part):
@@ -190,7 +225,7 @@ class Institution(Part):
     name: fields.Text
     kind: Kind
     senders: tuple[Sender, ...] = ()
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: tuple[DeclaredEndpoint, ...] = ()
     limits: SendingLimits = SendingLimits()
     checks: dict[fields.Token, Severity] = Field(
         default_factory=dict, description="What a finding on what it sends does, by the check's name"

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Literal
 
 from imex.hl7.message import Message
+from imex.hl7.writing import escaped
 
 Code = Literal["AA", "AE", "AR"]
 """Accepted; an error, in it or here, so that it may be sent again once that is mended; refused for good."""
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
-_ESCAPES = {"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"}
 _ENHANCED = frozenset({"AL", "SU", "ER"})
 _MOST = 199
 
@@ -63,4 +63,5 @@ def acknowledgement(message: Message | None, verdict: Verdict, at: datetime, own
 
 
 def _escaped(text: str) -> str:
-    return "".join(_ESCAPES.get(one, one) for one in _NOT_PLAIN.sub("?", text))
+    """What is said of another's message goes back as plain ASCII."""
+    return escaped(_NOT_PLAIN.sub("?", text))

@@ -46,6 +46,7 @@ from imex.delivery.targets.dicomweb.secrets import held_secrets
 from imex.delivery.targets.dicomweb.target import DicomwebTarget
 from imex.delivery.targets.dicomweb.tokens import Tokens
 from imex.delivery.targets.dicomweb.web import Web, WebLimits
+from imex.delivery.targets.hl7 import Hl7Target
 from imex.delivery.targets.inbox import InboxTarget
 from imex.delivery.transcoding.transcoder import Limits as Transcoding
 from imex.delivery.transcoding.transcoder import Transcoder
@@ -274,6 +275,9 @@ def _worker(
                 "dicom": dicom,
                 "dicomweb": DicomwebTarget(web, tokens, converter=converter, ae_title=own.ae_title),
                 "inbox": InboxTarget(store),
+                "hl7": Hl7Target(
+                    tls=tls.context if own.tls_ca is not None else None, outbound=settings.outbound.outbound()
+                ),
             },
             directory,
             traces,

@@ -135,7 +135,7 @@ def components(
     retiring = Retiring(database, around, timedelta(days=own.retain_days))
     kept = timedelta(days=own.retain_days)
     outstanding = timedelta(days=own.outstanding_days)
-    corrections = Notes(database, around, notes, outstanding=outstanding, kept=kept)
+    corrections = Notes(database, around, notes, outstanding=outstanding, kept=kept, open_facts=sealer.open)
     objectives = Objectives(own.objective_emergency_s, own.objective_urgent_s, own.objective_routine_s)
     escalation = Escalation(database, around, objectives, meters.escalated)
     return (

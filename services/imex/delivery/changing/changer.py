@@ -10,6 +10,7 @@ from imex.delivery.changing.decide import (
     CannotChange,
     Change,
     Coercion,
+    MayNotLeave,
     Returned,
     change_for,
 )
@@ -25,7 +26,7 @@ from imex.delivery.jobs import Job
 from imex.delivery.payloads import Payload, PayloadBroken, Prepare
 from imex.dicom.syntax import encoding_of
 from imex.directory import DirectoryIndex
-from imex.directory.model import Endpoint
+from imex.directory.model import Endpoint, Hl7Endpoint
 from imex.directory.policies import Deidentification
 from imex.sealing import Sealer
 
@@ -70,7 +71,9 @@ class Changers:
             reverse=ties.reverse,
         )
         change = change_for(directory, asked)
-        if change is None:
+        if isinstance(endpoint, Hl7Endpoint) and isinstance(change, Deidentification):
+            raise MayNotLeave("what says who somebody is goes to nobody who gets it de-identified")
+        if change is None or isinstance(endpoint, Hl7Endpoint):
             return None
         if isinstance(change, Deidentification) and job.deidentify is None:
             await self._ledger.begin(job, change.model_dump(mode="json"))

@@ -65,12 +65,14 @@ STEPS = {
     "recalled": "Recalled by its source",
     "recall_notified": "Rejection note confirmed",
     "recall_unreached": "Rejection note not delivered",
+    "correction_notified": "Correction taken over by HL7",
+    "correction_unreached": "Correction not delivered by HL7",
     "corrected": "Corrected by its source",
     "correction_acknowledged": "Recall or correction acknowledged",
 }
 
 _GOOD = frozenset({"delivered", "released"})
-_BAD = frozenset({"refused", "failed", "expired", "recalled", "recall_unreached"})
+_BAD = frozenset({"refused", "failed", "expired", "recalled", "recall_unreached", "correction_unreached"})
 _WARN = frozenset({"escalated", "paused", "quarantined", "discarded", "partial", "partially_delivered"})
 
 

@@ -12,16 +12,19 @@ NO_NOTE_THERE = "its recipient reads it in an inbox"
 TOO_MANY = "more instances than one rejection note can name"
 
 
-def concern(share: Share, kind: Kind, *, inbox: bool, note: bool) -> Concern | None:
+def concern(share: Share, kind: Kind, *, inbox: bool, note: bool, listener: bool = False) -> Concern | None:
     """How far a correction has come for a share when it is opened; None where it does not concern it.
 
     `stopped`: nothing of it had been handed to delivery, so that nobody has to undo anything. `due`: a
     rejection note goes to the endpoint, whatever had arrived by then: an attempt may be under way. `told`:
-    no note can go there, and people read of it. `inbox`: the share's endpoint is one; `note`: there is one.
+    no note can go there, and people read of it. `inbox`: the share's endpoint is one; `note`: there is one;
+    `listener`: an endpoint of it takes HL7, by which a system is told of what is wrong with a person's data.
     """
     if share.parts == 0:
         return "stopped" if kind == "recall" and share.state != "refused" else None
-    if kind != "recall" or inbox or not note:
+    if kind != "recall":
+        return "due" if listener and not share.deidentified else "told"
+    if inbox or not note:
         return "told"
     return "due"
 

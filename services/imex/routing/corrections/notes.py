@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import structlog
 from sqlalchemy import Row, exists, func, select, text, update
@@ -19,9 +20,18 @@ from imex.events.manifests import (
     ManifestIssued,
     ManifestIssuedData,
 )
+from imex.hl7.adt import MESSAGE_CLASS, CannotWrite
 from imex.routing import notices, publish
 from imex.routing.corrections.hearing import heard
-from imex.routing.corrections.opening import CannotCorrect, Opening, note_delivery, note_name, where_it_is
+from imex.routing.corrections.messages import SYNTAX, OpenFacts, write
+from imex.routing.corrections.opening import (
+    CannotCorrect,
+    Opening,
+    listeners_of,
+    note_delivery,
+    note_name,
+    where_it_is,
+)
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
 from imex.routing.sitting import locked
@@ -54,8 +64,13 @@ class Notes:
         *,
         outstanding: timedelta,
         kept: timedelta,
+        open_facts: OpenFacts,
     ) -> None:
-        """`store` takes notes. A notice is raised after `outstanding`; a note is deleted after `kept`."""
+        """`store` takes notes. A notice is raised after `outstanding`; a note is deleted after `kept`.
+
+        `open_facts` opens what a correction says of a person.
+        """
+        self._open_facts = open_facts
         self._database = database
         self._around = around
         self._store = store
@@ -123,7 +138,17 @@ class Notes:
             key = (due.source, due.study_uid)
             study = (await repository.look_at_studies([key]))[key]
             try:
-                instance = await self._instance(unit, due, study)
+                if due.kind == "recall":
+                    instance = await self._instance(unit, due, study)
+                else:
+                    instance = await self._message(unit, due, study)
+            except CannotWrite as error:
+                await unit.connection.execute(
+                    update(corrected_shares)
+                    .where(k.correction == due.id, k.state == "due")
+                    .values(state="told", reason=f"no HL7 message could be written: {error}")
+                )
+                return True
             except ValueError as error:
                 # it keeps no other from being sent
                 _log.error("a rejection note cannot be written", correction=str(due.id), reason=str(error))
@@ -168,7 +193,7 @@ class Notes:
             series=ids.derived("rejection note series", str(due.id)),
             at=due.at,
         )
-        key = f"{NOTES_PREFIX}{due.at:%Y-%m-%d}/{name}"
+        key = _key(due, name)
         await self._store.put(key, note.file())
         written = {"key": key, "size": len(note.dataset), "digest": note.digest}
         await unit.connection.execute(
@@ -183,13 +208,40 @@ class Notes:
         )
         return _manifest_instance(due, written)
 
+    async def _message(self, unit: UnitOfWork, due: Row[Any], study: Study) -> ManifestInstance:
+        """An HL7 message as an instance to deliver; writing it twice gives the same."""
+        name = note_name(due.id)
+        written = write(due.id, due.kind, due.personal, study, name, due.at, self._open_facts)
+        key = _key(due, name)
+        await self._store.put(key, written.file)
+        await unit.connection.execute(
+            update(corrections)
+            .where(corrections.c.id == due.id)
+            .values(
+                note_sent_by="imex",
+                note_key=key,
+                note_size=written.size,
+                note_digest=written.digest,
+                note_syntax=SYNTAX,
+            )
+        )
+        return ManifestInstance(
+            sop_instance_uid=written.uid,
+            sop_class_uid=MESSAGE_CLASS,
+            transfer_syntax=SYNTAX,
+            object_key=key,
+            size=written.size,
+            digest=written.digest,
+        )
+
     async def _hand_over(
         self, unit: UnitOfWork, due: Row[Any], share: Share, instance: ManifestInstance
     ) -> None:
         k = corrected_shares.c
         mine = (k.correction == due.id, k.share == share.id)
         rows = []
-        for name in where_it_is(share):
+        recall = due.kind == "recall"
+        for name in where_it_is(share) if recall else listeners_of(self._around.index(), share):
             endpoint = self._around.index().endpoint_for(share.recipient, name)
             delivery = note_delivery(due.id, share, endpoint.name if endpoint else name or "")
             row = {"delivery": delivery, "correction": due.id, "share": share.id}
@@ -310,6 +362,10 @@ def manifest_of_note(  # noqa: PLR0917  what it says
         **said,
     )
     return issued, closed
+
+
+def _key(due: Row[Any], name: UUID) -> str:
+    return f"{NOTES_PREFIX}{due.at:%Y-%m-%d}/{name}"
 
 
 def _manifest_instance(due: Row[Any], written: dict[str, Any]) -> ManifestInstance:

@@ -12,6 +12,7 @@ from imex.db.bulk import insert_rows
 from imex.db.tables.routing import corrected_instances, corrected_shares, corrections
 from imex.dicom.rejection import MOST_REFERENCES, TITLES, Reference, uid_of
 from imex.directory import DirectoryIndex
+from imex.directory.model import hl7_name
 from imex.events import ids
 from imex.events.audit import AuditAction, AuditRecorded
 from imex.events.manifests import HeldInstance
@@ -107,7 +108,9 @@ class Opening:
         concerned = []
         for share in shares:
             inbox = self._is_inbox(share)
-            state = concern(share, asked.kind, inbox=inbox, note=note)
+            state = concern(
+                share, asked.kind, inbox=inbox, note=note, listener=bool(listeners_of(self._index, share))
+            )
             if state is None:
                 continue
             await self._tell(study, share, asked, references, cause, whole=whole)
@@ -303,6 +306,21 @@ def elsewhere(share: Share) -> bool:
 def where_it_is(share: Share) -> tuple[str | None, ...]:
     """The endpoints that have images of it or are about to; while none has, the one it was meant for."""
     return share.reached or (share.endpoint,)
+
+
+def listeners_of(index: DirectoryIndex, share: Share) -> list[str]:
+    """HL7 listeners of the endpoints that have images of it, by name.
+
+    Not of one that wants the recipient's own identifiers: the source's say nothing there.
+    """
+    found = []
+    for name in where_it_is(share):
+        endpoint = index.endpoint_for(share.recipient, name)
+        if endpoint is None or endpoint.identity.patient_id == "map":
+            continue
+        if index.endpoint_for(share.recipient, hl7_name(endpoint.name)) is not None:
+            found.append(hl7_name(endpoint.name))
+    return found
 
 
 def _note_uid(asked: Correction) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
-from imex.db.tables.routing import corrected_shares, note_deliveries
+from imex.db.tables.routing import corrected_shares, corrections, note_deliveries
 from imex.events import ids
 from imex.events.deliveries import (
     DeliveryAttempted,
@@ -62,6 +62,11 @@ async def take_note(
 
     A share whose images went to several endpoints has been notified when all of them have the note.
     """
+    n = corrections.c
+    found = await unit.connection.execute(
+        select(n.id, n.kind).where(n.id.in_({row.correction for row in notes.values()}))
+    )
+    kinds = {one.id: one.kind for one in found}
     for fact in facts:
         row = notes[fact.data.delivery]
         state, reason = said(fact)
@@ -72,8 +77,15 @@ async def take_note(
         c = corrected_shares.c
         state, reason = await _come_to(unit, row)
         values: dict[str, Any] = {"state": state, "reason": reason}
+        recall = kinds.get(row.correction, "recall") == "recall"
         if state == "notified":
             values["notified_at"] = fact.time
+            if not recall:
+                # a system has taken it over: nobody need say so
+                values |= {
+                    "acknowledged_at": func.coalesce(c.acknowledged_at, fact.time),
+                    "acknowledged_by": func.coalesce(c.acknowledged_by, f"{fact.data.recipient} (HL7)"),
+                }
         changed = await unit.connection.execute(
             update(corrected_shares)
             .where(c.correction == row.correction, c.share == row.share, c.state != "notified")
@@ -82,8 +94,13 @@ async def take_note(
         share = docket.get(row.share)
         if share is not None and changed.rowcount and state != "notifying":
             cause = Cause(fact.id, fact.time, publish.service(DELIVERY))
-            step = "recall_notified" if state == "notified" else "recall_unreached"
+            what = "recall" if recall else "correction"
+            step = f"{what}_notified" if state == "notified" else f"{what}_unreached"
             docket.note(share, step, cause, reason=reason)
+            if state == "notified" and not recall:
+                told = {"correction": row.correction}
+                docket.note(share, "correction_acknowledged", cause, reason="by HL7")
+                docket.announce(share, "correction_acknowledged", cause, told)
 
 
 async def _put(unit: UnitOfWork, row: NoteDelivery, state: str, reason: str) -> bool:
