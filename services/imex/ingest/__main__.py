@@ -11,7 +11,6 @@ from imex.ingest.budget import Budget, Receiving
 from imex.ingest.certificates import Certificates, Files, SenderCertificates
 from imex.ingest.company import Company
 from imex.ingest.handler import IngestPolicy
-from imex.ingest.hl7.server import Hl7Server
 from imex.ingest.lanes import LaneMemory
 from imex.ingest.limits.bounds import Bounds, BoundsTable, bytes_per_s
 from imex.ingest.limits.limiter import Limiter
@@ -151,6 +150,9 @@ def hl7_of(
     """The listener for reports by HL7; none where there is no port for it."""
     if settings.hl7.port is None and settings.hl7.tls_port is None:
         return ()
+    # loads pydicom, for those who take reports only
+    from imex.ingest.hl7.server import Hl7Server
+
     tls = certificates.context if certificates else None
     shared = settings.dicom.shared_port
     return (Hl7Server(settings.hl7, around, settings.ingest.drain_s, shared=shared, tls=tls),)
