@@ -276,6 +276,10 @@ async def test_images_move_to_the_callers_own_node_as_they_were_sent(portal: Wor
             assert SUCCESS in said, said
             assert re.search(r"Completed Suboperations\s*: 3", said), said
             assert node.held() == sorted(study.digests.values())
+            measured = portal.portal.metrics.render().decode()
+            counted = 'imex_portal_dicom_images_total{operation="c-move",outcome="completed"} 3.0'
+            assert counted in measured
+            assert 'imex_portal_dicom_operations_total{operation="c-move",status="0000"} 1.0' in measured
     finally:
         node.stop()
     exported = [one for one in await portal.audited() if one.action == "instances_exported"]

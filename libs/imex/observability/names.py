@@ -187,6 +187,21 @@ PORTAL_REQUESTS = CounterName(
     "imex_portal_requests_total", "Requests, by route", ("method", "route", "status")
 )
 PORTAL_SECONDS = HistogramName("imex_portal_request_seconds", "Time to answer", ("route",))
+PORTAL_DICOM_ASSOCIATIONS = CounterName(
+    "imex_portal_dicom_associations_total",
+    "Associations on the portal's DICOM ports, by how they ended or were refused",
+    ("outcome",),
+)
+PORTAL_DICOM_OPERATIONS = CounterName(
+    "imex_portal_dicom_operations_total",
+    "C-FIND, C-MOVE, C-GET and N-ACTION answered, by status (0000, A700 …)",
+    ("operation", "status"),
+)
+PORTAL_DICOM_IMAGES = CounterName(
+    "imex_portal_dicom_images_total",
+    "Images that were to be sent by C-MOVE and C-GET: completed, warning, failed",
+    ("operation", "outcome"),
+)
 PORTAL_COMMITMENTS = CounterName(
     "imex_portal_commitment_instances_total",
     "Instances that senders asked storage commitments of, by what was decided: committed, refused",

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ssl import SSLContext
-from time import monotonic
 from uuid import UUID
 
 import structlog
@@ -27,6 +26,7 @@ from imex.events.ids import root_traceparent
 from imex.ingest.meters import Meters
 from imex.ingest.settings import DicomSettings
 from imex.observability.names import SpanName
+from imex.observability.sparing import Sparing
 from imex.observability.traces import Traces, traceparent_for, traceparent_of
 from imex.runtime.health import Component, Health
 from imex.runtime.tracing import context_of
@@ -34,8 +34,6 @@ from imex.runtime.tracing import context_of
 log = structlog.get_logger(__name__)
 
 _AFTER_DRAIN_S = 15.0
-_LOG_PERIOD_S = 10.0
-_LOGGED_AT_MOST = 20
 _AUDITED = frozenset({(1, 3), (1, 7)})
 _REJECTIONS = {
     (1, 3): "calling AE title",
@@ -99,8 +97,7 @@ class CountingObserver:
 
     def __init__(self, meters: Meters) -> None:
         self._meters = meters
-        self._since = -_LOG_PERIOD_S
-        self._logged = 0
+        self._sparing = Sparing()
 
     def rejected(self, request: AssociationRequest, reject: Reject) -> None:
         """An association was rejected; who by is told by source and reason (PS3.8 table 9-21)."""
@@ -114,14 +111,6 @@ class CountingObserver:
         # An operator needs to see why a sender's TLS fails; a crowd of strangers must not fill the log.
         said = log.info if stage in {"tls handshake", "proxy header"} and self._sparing() else log.debug
         said("connection without an association", peer=peer_host, reason=words)
-
-    def _sparing(self) -> bool:
-        """True a few times in each period."""
-        now = monotonic()
-        if now - self._since > _LOG_PERIOD_S:
-            self._since, self._logged = now, 0
-        self._logged += 1
-        return self._logged <= _LOGGED_AT_MOST
 
 
 class DicomServer:

@@ -364,6 +364,25 @@ async def test_what_is_done_after_the_last_answer_holds_nobody_up() -> None:
         assert (await world.hears()).data == b"report!!"
 
 
+async def test_a_release_cancels_what_is_done_after_a_last_answer_too() -> None:
+    async def perform(exchange: Exchange) -> Answer:
+        await exchange.answer(Answer())
+        for _ in range(1000):
+            if exchange.cancelled:
+                return Answer()
+            await asyncio.sleep(0)
+        raise AssertionError("the peer has released the association")
+
+    async with serving(perform) as world:
+        world.asks(CommandField.N_ACTION_RQ)
+        await world.hears()
+        world.peer.brings(RELEASE_RQ)
+        await world.run
+        assert world.wire + world.peer.sent() == RELEASE_RP
+        assert world.handler.outcome is not None
+        assert world.handler.outcome.kind == "released"
+
+
 async def test_an_answer_to_nothing_aborts_the_association() -> None:
     async with serving(_matches) as world:
         stray = command.decode(command.store_request(1, CT, "1.1"))

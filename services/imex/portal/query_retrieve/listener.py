@@ -10,6 +10,7 @@ from imex.dimse import Acceptor, Edge, Limits, serve
 from imex.dimse.tls import WatchedContext, client_context, server_context
 from imex.outbound import Outbound
 from imex.portal.context import Portal
+from imex.portal.query_retrieve.meters import Meters
 from imex.portal.query_retrieve.peer import Surroundings
 from imex.portal.query_retrieve.policy import Offer, PullPolicy, QueryRetrieve
 from imex.portal.query_retrieve.settings import DicomSettings
@@ -40,10 +41,15 @@ class DicomListener:
         """
         self._settings = settings
         self._tls = _server_tls(settings)
+        self._meters = Meters(portal.metrics)
         tls = client_tls(settings)
-        around = Surroundings(portal, settings.ae_title, tls=tls, outbound=outbound or Outbound())
+        around = Surroundings(
+            portal, settings.ae_title, self._meters, tls=tls, outbound=outbound or Outbound()
+        )
         everything = (QueryRetrieve(around), *offers)
-        self._policy = PullPolicy(portal, settings.ae_title, everything, settings.institution_associations)
+        self._policy = PullPolicy(
+            portal, settings.ae_title, everything, settings.institution_associations, self._meters
+        )
         self._acceptor: Acceptor | None = None
         self._detail = "starting"
 
@@ -68,7 +74,9 @@ class DicomListener:
             receive_memory=_RECEIVE_MEMORY,
         )
         edge = Edge(tls_port=settings.tls_port, tls=self._tls, balancers=settings.proxy_networks)
-        self._acceptor = await serve(settings.host, settings.port, self._policy, limits, edge=edge)
+        self._acceptor = await serve(
+            settings.host, settings.port, self._policy, limits, observer=self._meters, edge=edge
+        )
         self._detail = ""
 
     async def stop(self) -> None:

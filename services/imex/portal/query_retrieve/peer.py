@@ -5,7 +5,6 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
 
 from imex.dimse import Refused, Status
 from imex.directory.model import Institution
@@ -13,9 +12,8 @@ from imex.outbound import Outbound
 from imex.portal.archive import Downloads
 from imex.portal.context import Portal
 from imex.portal.problems import Problem
+from imex.portal.query_retrieve.meters import Meters
 from imex.portal.scope import Caller
-
-CANNOT_SAY: Final = "out of resources: try again later"
 
 
 @dataclass(frozen=True)
@@ -25,6 +23,7 @@ class Surroundings:
     portal: Portal
     ae_title: str
     """Imex's own."""
+    meters: Meters
     tls: Callable[[], ssl.SSLContext] | None = None
     """The context for nodes that want TLS."""
     outbound: Outbound = field(default_factory=Outbound)

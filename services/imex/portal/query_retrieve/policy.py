@@ -31,6 +31,7 @@ from imex.portal.context import Portal
 from imex.portal.queries import directories
 from imex.portal.query_retrieve.find import STUDY_ROOT_FIND, Finds
 from imex.portal.query_retrieve.get import STUDY_ROOT_GET, Gets
+from imex.portal.query_retrieve.meters import Measured, Meters
 from imex.portal.query_retrieve.move import STUDY_ROOT_MOVE, Moves
 from imex.portal.query_retrieve.peer import Surroundings, caller_of
 
@@ -68,9 +69,15 @@ class PullPolicy:
     """Lets known nodes in: by certificate, and on the plain port by AE title and network."""
 
     def __init__(
-        self, portal: Portal, ae_title: str, offers: Sequence[Offer], institution_associations: int
+        self,
+        portal: Portal,
+        ae_title: str,
+        offers: Sequence[Offer],
+        institution_associations: int,
+        meters: Meters,
     ) -> None:
         """`ae_title` is Imex's own."""
+        self._meters = meters
         self._portal = portal
         self._ae_title = ae_title
         self._offers = offers
@@ -97,15 +104,17 @@ class PullPolicy:
             return Reject.local_limit_exceeded(f"{found.code}: limit of associations")
         services: dict[str, Service] = {}
         for offer in self._offers:
-            services |= offer.services(found, request.calling_ae, request.called_ae)
+            offered = offer.services(found, request.calling_ae, request.called_ae)
+            services |= {of: Measured(service, self._meters) for of, service in offered.items()}
         self._open[found.code] += 1
         log.info("association accepted", institution=found.code, calling_ae=request.calling_ae)
         terms = Terms(storage=False, services=services, returns=True, transfer_syntax=favoured)
         return Accept(_Handler(self, found.code), terms=terms)
 
-    def left(self, institution: str) -> None:
+    def left(self, institution: str, outcome: Ended) -> None:
         """One of an institution's associations has ended."""
         self._open[institution] -= 1
+        self._meters.ended(outcome.kind)
 
     async def _directory(self) -> DirectoryIndex:
         async with self._portal.database.engine.connect() as connection:
@@ -193,7 +202,7 @@ class _Handler:
 
     async def ended(self, outcome: Ended) -> None:
         """Its place is free."""
-        self._policy.left(self._institution)
+        self._policy.left(self._institution, outcome)
         log.info(
             "association ended", institution=self._institution, outcome=outcome.kind, reason=outcome.reason
         )

@@ -161,7 +161,8 @@ async def carry_out(asking: Asking, meant: Meant, carrier: Carrier) -> Answer:
                 for held in page:
                     if cancelled := asking.exchange.cancelled:
                         break
-                    await _send(asking.portal, carrier, held, course)
+                    outcome = await _send(asking.portal, carrier, held, course)
+                    asking.around.meters.image(asking.part, outcome)
                     await asking.exchange.pending(counts=course.counts(remaining=True))
                 if cancelled:
                     break
@@ -189,13 +190,14 @@ def _ended(exchange: Exchange, course: Course, *, cancelled: bool) -> Answer:
     return Answer(course.status(), course.reason, failed, course.counts(remaining=False))
 
 
-async def _send(portal: Portal, carrier: Carrier, held: HeldInstance, course: Course) -> None:
+async def _send(portal: Portal, carrier: Carrier, held: HeldInstance, course: Course) -> str:
+    """One sub-operation: `completed`, `warning` or `failed`."""
     await carrier.ready()
     syntaxes = (held.transfer_syntax, *rewritable_to(held.transfer_syntax))
     syntax = next((one for one in syntaxes if carrier.stores(held.sop_class_uid, one)), None)
     if syntax is None:
         course.fails(held, "no presentation context for an image's class and syntax")
-        return
+        return "failed"
     try:
         data_set = await opened(portal.payloads, held, syntax)
         response = await carrier.store(held, syntax, data_set)
@@ -209,10 +211,12 @@ async def _send(portal: Portal, carrier: Carrier, held: HeldInstance, course: Co
     else:
         if response.status == Status.SUCCESS:
             course.completed += 1
-        elif is_stored(response.status):
+            return "completed"
+        if is_stored(response.status):
             course.warning += 1
-        else:
-            course.fails(held, f"the node answered {words(response.status)}")
+            return "warning"
+        course.fails(held, f"the node answered {words(response.status)}")
+    return "failed"
 
 
 async def _pages(asking: Asking, retrieval: Retrieval) -> AsyncGenerator[list[HeldInstance], None]:
