@@ -72,7 +72,7 @@ class Asking:
             self.nodes,
             self.settings.bounds,
             Metrics("portal"),
-            judged_through=lambda: self.judged_through,
+            judged=lambda at: self.judged_through is not None and self.judged_through >= at,
             now=lambda: datetime.now(UTC) + self.clock,
         )
 

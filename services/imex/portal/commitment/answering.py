@@ -68,14 +68,14 @@ class Commitments:
         bounds: Bounds,
         metrics: Metrics,
         *,
-        judged_through: Callable[[], datetime | None],
+        judged: Callable[[datetime], bool],
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`judged_through`: what came in until then has been judged; None while nobody knows."""
+        """`judged`: whether what came in until then has been judged; False while nobody knows."""
         self._database = database
         self._node = node
         self._bounds = bounds
-        self._judged_through = judged_through
+        self._judged = judged
         self._now = now
         self._holder = str(uuid4())
         self._instances = metrics.counter(names.PORTAL_COMMITMENTS)
@@ -167,12 +167,12 @@ class Commitments:
         return await self._tell(question, downgraded(before, verdicts) if before else verdicts, tell)
 
     async def _verdicts(self, question: Question) -> list[Verdict]:
-        through, now = self._judged_through(), self._now()
+        now = self._now()
         source, decided_at = question.asker.institution, question.decided_at
         uids = [one.sop_instance_uid for one in question.references]
         async with self._database.look() as connection:
             known = await facts.known(connection, source, uids)
-            read = decided_at is not None or (through is not None and through >= question.asked_at)
+            read = decided_at is not None or self._judged(question.asked_at)
             read = read and not await facts.waits_aside(connection, source)
         over = now >= (question.due_at if decided_at is None else decided_at + self._bounds.report)
         return [

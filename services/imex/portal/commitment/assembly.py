@@ -45,9 +45,8 @@ class SenderCommitments:
         """`tls` gives the context for senders' nodes that want TLS; `outbound` says where it may connect."""
         self._progress = Progress(kafka, "imex-portal", _JUDGED)
         self._nodes = SendersNodes(tls, outbound)
-        self._commitments = Commitments(
-            database, self._nodes, settings.bounds, metrics, judged_through=self._judged_through
-        )
+        self._judged_through: dict[str, datetime] = {}
+        self._commitments = Commitments(database, self._nodes, settings.bounds, metrics, judged=self._judged)
         self.offer = CommitmentOffer(self._commitments, settings.same_association_s)
 
     @property
@@ -60,10 +59,14 @@ class SenderCommitments:
             Background("sender commitments", self._commitments.turn, _EVERY_S),
         ]
 
-    def _judged_through(self) -> datetime | None:
-        """What came in until then, in any lane, has been judged."""
-        known = [self._progress.through(name) for name in _JUDGED]
-        return None if any(one is None for one in known) else min(one for one in known if one is not None)
+    def _judged(self, at: datetime) -> bool:
+        """Whether what came in until then has been judged in every lane; Kafka is asked to learn more."""
+        for name in _JUDGED:
+            if (known := self._judged_through.get(name)) is not None and known >= at:
+                continue
+            if (through := self._progress.through(name)) is not None:
+                self._judged_through[name] = through
+        return all(name in self._judged_through and self._judged_through[name] >= at for name in _JUDGED)
 
 
 class _Leaving:
