@@ -532,6 +532,13 @@ async def test_an_institution_has_so_many_places(portal: World, monkeypatch: pyt
             assert comment.startswith("out of resources: You have 0 of these under way already")
 
 
+async def test_where_a_port_is_taken_the_portal_goes_on_and_says_so(portal: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        async with listening(portal, port=taken.getsockname()[1]) as listener:
+            health = listener.health()
+    assert (health.ready, health.live, "cannot listen" in health.detail) == (False, True, True)
+
+
 async def test_strangers_are_rejected_and_audited(portal: World) -> None:
     async with listening(portal) as listener:
         for calling, called in (("NOBODY", "IMEX"), ("RT3_PACS", "OTHER")):

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
+
 from imex.dimse import Acceptor, Edge, Limits, serve
 from imex.dimse.tls import WatchedContext, client_context, server_context
 from imex.outbound import Outbound
@@ -15,6 +17,8 @@ from imex.portal.query_retrieve.peer import Surroundings
 from imex.portal.query_retrieve.policy import Offer, PullPolicy, QueryRetrieve
 from imex.portal.query_retrieve.settings import DicomSettings
 from imex.runtime.health import Health
+
+log = structlog.get_logger(__name__)
 
 _DRAIN_S: Final = 10.0
 _DATA_SET_BYTES: Final = 16 << 20
@@ -64,7 +68,7 @@ class DicomListener:
         return self._acceptor.tls_port if self._acceptor else 0
 
     async def start(self) -> None:
-        """Listen. Raises OSError where a port is taken."""
+        """Listen; where a port cannot be had, the portal goes on without, and is not ready."""
         settings = self._settings
         limits = Limits(
             associations=settings.max_associations,
@@ -74,10 +78,15 @@ class DicomListener:
             receive_memory=_RECEIVE_MEMORY,
         )
         edge = Edge(tls_port=settings.tls_port, tls=self._tls, balancers=settings.proxy_networks)
-        self._acceptor = await serve(
-            settings.host, settings.port, self._policy, limits, observer=self._meters, edge=edge
-        )
-        self._detail = ""
+        try:
+            self._acceptor = await serve(
+                settings.host, settings.port, self._policy, limits, observer=self._meters, edge=edge
+            )
+        except OSError as error:
+            self._detail = f"cannot listen: {error.strerror or type(error).__name__}"
+            log.error("no queries over DICOM: a port cannot be listened on", reason=self._detail)
+        else:
+            self._detail = ""
 
     async def stop(self) -> None:
         """Take no more associations, let those that are open finish, then abort the rest."""

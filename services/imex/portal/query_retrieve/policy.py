@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
@@ -84,6 +85,7 @@ class PullPolicy:
         self._most = institution_associations
         self._open: Counter[str] = Counter()
         self._index: DirectoryIndex | None = None
+        self._indexing = asyncio.Lock()
 
     async def admit(self, request: AssociationRequest) -> Accept | Reject:
         """Decide from the directory as it is now."""
@@ -119,9 +121,11 @@ class PullPolicy:
     async def _directory(self) -> DirectoryIndex:
         async with self._portal.database.engine.connect() as connection:
             applied = await directories.in_force(connection)
-        if self._index is None or self._index.version != applied.version:
-            self._index = DirectoryIndex(applied.directory, applied.version)
-        return self._index
+        async with self._indexing:
+            if self._index is None or self._index.version != applied.version:
+                # off the loop: a national directory takes a while
+                self._index = await asyncio.to_thread(DirectoryIndex, applied.directory, applied.version)
+            return self._index
 
     async def _turned(self, request: AssociationRequest, reject: Reject) -> Reject:
         """Kept: somebody has tried."""
