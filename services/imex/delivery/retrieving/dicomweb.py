@@ -200,11 +200,8 @@ def _fetched(outcome: StowOutcome) -> Fetched:
 
 
 def _not_taken(error: NotTaken) -> Away | NotDone:
-    if error.status in {403, 415}:
-        return NotDone(f"ingest did not take it: {error}")
-    return Away(
-        f"ingest did not take it: {error}", float(error.retry_after_s or 0), of_study=error.status == 400
-    )
+    words = f"ingest did not take it: {error}"
+    return NotDone(words) if error.status in {403, 415} else Away(words, of_study=error.status == 400)
 
 
 def _cannot(error: CannotDeliver) -> Away | NotDone:

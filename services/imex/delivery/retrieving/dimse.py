@@ -33,9 +33,10 @@ T = TypeVar("T")
 
 _PENDING: Final = frozenset({0xFF00, 0xFF01})
 _MEDIUM, _HIGH = 0, 1
-_FULL: Final = 0xA701
+_FULL: Final = frozenset({0xA700, 0xA701})
 _MAY_PASS: Final = {
-    _FULL: "it is out of resources (A701)",
+    0xA700: "it is out of resources (A700)",
+    0xA701: "it is out of resources (A701)",
     0xA702: "it could not send (A702): Imex has to be reachable for it, and it a sender in the directory",
     0xFE00: "it broke off (FE00)",
 }
@@ -58,7 +59,7 @@ _RETURNED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds, and how many at a time."""
+    """Seconds, and counts."""
 
     connect_s: float = 10.0
     find_s: float = 60.0
@@ -67,6 +68,8 @@ class Bounds:
     move_s: float = 600.0
     """Between two responses of a C-MOVE: archives that fetch from tape say nothing meanwhile."""
     whole_move_s: float = 6 * 3600.0
+    answers: int = MOST_ANSWERS
+    """Of one C-FIND."""
     threads: int = 16
     of_a_node: int = 2
 
@@ -159,7 +162,7 @@ class DicomArchive:
             code = _code(status, "C-FIND")
             if code in _PENDING:
                 count += 1
-                if count > MOST_ANSWERS or time.monotonic() > until:
+                if count > self._bounds.answers or time.monotonic() > until:
                     association.abort()
                     raise NotDone("its answers to C-FIND do not end: it does not narrow them")
                 if identifier is not None and (answer := _answer(identifier)) is not None:
@@ -281,7 +284,7 @@ def _counts(status: Dataset, before: tuple[int, int]) -> tuple[int, int]:
 
 def _trouble(code: int, service: str, destination: str) -> Away | NotDone:
     """A final status that is no success, in words (PS3.4 tables C.4-1 and C.4-2)."""
-    of_study = service == "C-MOVE" and code != _FULL
+    of_study = service == "C-MOVE" and code not in _FULL
     if code in _MAY_PASS:
         return Away(f"the {service} was answered: {_MAY_PASS[code]}", of_study=of_study)
     if code in _LASTING:
