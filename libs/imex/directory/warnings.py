@@ -77,6 +77,13 @@ def _institution(loc: Location, institution: Institution) -> Iterator[Problem]:
                 (*loc, "endpoints", number, "identity", "unmapped"),
                 "says nothing where neither patient_id nor accession is 'map'",
             )
+        if endpoint.type == "dicom" and endpoint.query and not institution.senders:
+            yield Problem(
+                (*loc, "endpoints", number, "query"),
+                "nothing that it sends is let in: the institution has no sender",
+            )
+        if endpoint.type != "inbox" and endpoint.query_issuer and not endpoint.query:
+            yield Problem((*loc, "endpoints", number, "query_issuer"), "says nothing without query: true")
 
 
 def _agreement(index: DirectoryIndex, loc: Location, agreement: Agreement, at: datetime) -> Iterator[Problem]:

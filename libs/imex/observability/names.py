@@ -180,6 +180,9 @@ DELIVERY_SECONDS = HistogramName(
 DELIVERY_STORE_SECONDS = HistogramName(
     "imex_delivery_store_seconds", "From C-STORE sent to its answer", ("recipient",)
 )
+DELIVERY_RETRIEVALS = CounterName(
+    "imex_delivery_retrievals_total", "Looks into holders' archives, by how they ended", ("holder", "outcome")
+)
 
 AUDIT_RECORDS = CounterName("imex_audit_records_total", "Records chained", ("action",))
 

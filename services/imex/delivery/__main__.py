@@ -58,6 +58,7 @@ from imex.dimse.tls import WatchedContext, server_context
 from imex.events import Sealed
 from imex.events.sealed import SealedWanted
 from imex.observability.metrics import Metrics
+from imex.observability.names import DELIVERY_RETRIEVALS
 from imex.observability.traces import Traces
 from imex.runtime import Component, Consumer, Policy, Producer, Relay
 from imex.runtime.app import main as run_service
@@ -144,6 +145,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
     stow = settings.stow
     door = Door(stow.url, stow.secret.get_secret_value()) if stow.url else None
     secrets = held_secrets(own.secrets, own.secrets_dir)
+    looks = metrics.counter(DELIVERY_RETRIEVALS)
 
     def open_wanted(sealed: Sealed, context: bytes) -> SealedWanted:
         return sealer.open_as(SealedWanted, sealed, context)
@@ -179,6 +181,7 @@ def components(settings: Settings, metrics: Metrics) -> Sequence[Component]:
             open_wanted,
             own.retrievals_at_a_time,
             own.lease_s,
+            counted=lambda holder, outcome: looks.labels(holder, outcome).inc(),
         ),
         _worker(
             settings,

@@ -123,6 +123,19 @@ def test_a_directory_that_means_what_it_says_has_none() -> None:
             ],
         ),
         (
+            "port: 104}",
+            "port: 104, query: true, query_issuer: NHS}",
+            [
+                "line 3: institutions[1].endpoints[0].query: nothing that it sends is let in: "
+                "the institution has no sender"
+            ],
+        ),
+        (
+            "port: 104}",
+            "port: 104, query_issuer: NHS}",
+            ["line 3: institutions[1].endpoints[0].query_issuer: says nothing without query: true"],
+        ),
+        (
             "{code: RQM, name: A, kind: nhs}",
             "{code: RQM, name: A, kind: nhs, senders: [{ae_title: RQM_PACS, commitment: true}]}",
             [

@@ -58,8 +58,10 @@ class Retriever:
         at_a_time: int,
         lease_s: float,
         most_tries: int = MOST_TRIES,
+        counted: Callable[[str, str], None] = lambda _holder, _outcome: None,
     ) -> None:
-        """`archives` by the type of endpoint. Nothing runs yet."""
+        """`archives` by the type of endpoint; `counted` is told how looks end. Nothing runs yet."""
+        self._counted = counted
         self._rows = rows
         self._directory = directory
         self._archives = archives
@@ -159,7 +161,7 @@ class Retriever:
             LeaseLost: the job is not held here any more.
         """
         if job.now >= job.expires_at:
-            await self._rows.end(job, ["it was not done in time"])
+            self._counted(job.holder, await self._rows.end(job, ["it was not done in time"]))
             return
         troubles = _Troubles()
         for name in job.endpoints:
@@ -171,11 +173,12 @@ class Retriever:
         if troubles.words or any(one.state == "waiting" for one in await self._rows.studies(job)):
             await self._later(job, list(troubles.words.values()), troubles.again_after)
         else:
-            await self._rows.end(job)
+            self._counted(job.holder, await self._rows.end(job))
 
     async def _later(self, job: Job, words: Sequence[str], again_after: float) -> None:
         failing_for = job.now - (job.failing_since or job.now)
         wait = backoff(job.failures + 1, failing_for, random.random())  # noqa: S311  spreads waits
+        self._counted(job.holder, "waiting")
         await self._rows.wait(job, words, max(wait, timedelta(seconds=again_after)).total_seconds())
 
     async def _ask(self, job: Job, name: str, troubles: _Troubles) -> None:

@@ -170,8 +170,8 @@ class Rows:
             words = [*troubles, f"it is tried again within {max(1, round(seconds))} s"]
             await self._tell(unit, job, "retrieving" if row["asked"] else "asking", words)
 
-    async def end(self, job: Job, said: Sequence[str] = ()) -> None:
-        """Everything has been tried; who was meant is forgotten. Raises LeaseLost."""
+    async def end(self, job: Job, said: Sequence[str] = ()) -> str:
+        """Everything has been tried; who was meant is forgotten. How it has ended. Raises LeaseLost."""
         async with self._database.unit() as unit:
             row = await self._write(unit, job, wanted=None)
             unanswered = [one for one in row["endpoints"] if row["asked"].get(one) != "answered"]
@@ -179,6 +179,7 @@ class Rows:
             how = outcome(tally, len(unanswered))
             await self._write(unit, job, state="ended", outcome=how, next_attempt_at=None, lease_until=None)
             await self._tell(unit, job, how, said)
+        return how
 
     async def _tell(self, unit: UnitOfWork, job: Job, state: Any, said: Sequence[str] = ()) -> None:
         row = await self._written(unit, job, told=retrievals.c.told + 1)
