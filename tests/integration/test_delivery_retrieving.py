@@ -126,7 +126,9 @@ async def test_orthanc_is_asked_by_c_find_and_sends_by_c_move(
     assert PATIENT not in str(said) and other.study_uid not in str(await world.matched(request))
     audited = [one.data for one in await world.events() if isinstance(one, AuditRecorded)]
     assert [one.action for one in audited] == ["studies_queried", "studies_retrieved", "studies_retrieved"]
-    assert {(one.source, one.recipient) for one in audited} == {("RQM", "RT3")}
+    # the requester would read there whether somebody is known to the holder
+    assert {(one.source, one.recipient) for one in audited} == {("RQM", None)}
+    assert {one.details["request"] for one in audited} == {str(request)}
     assert PATIENT not in "".join(one.model_dump_json() for one in audited)
 
 

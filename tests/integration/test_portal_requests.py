@@ -80,6 +80,8 @@ async def test_only_the_holder_has_its_archives_asked_again(portal: World) -> No
         assert (await api.post(f"/api/v1/requests/{identifier}/retry", json={})).status_code == 202
     [command] = await portal.outbox("commands")
     assert (command.data.command, command.data.request) == ("retry", identifier)
+    decided = [one for one in await portal.audited() if one.action == "request_decided"]
+    assert [(one.source, one.recipient) for one in decided] == [("RQM", None)]
 
 
 async def test_the_page_of_the_holder_says_how_far_it_is(portal: World) -> None:

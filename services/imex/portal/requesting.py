@@ -142,7 +142,8 @@ async def decide(portal: Portal, caller: Caller, request: UUID, command: Decided
             caller,
             "request_decided",
             source=known.holder,
-            recipient=known.requester,
+            # a record that names the requester is its to read, and of a grant it learns by shares alone
+            recipient=None if command in {"grant", "retry"} else known.requester,
             purpose=known.purpose,
             reason=reason,
             details={"request": str(request), "command": command},

@@ -58,7 +58,11 @@ def progressed(job: Job, number: int, state: RetrievalState, words: str, tally: 
 
 
 def queried(job: Job, endpoint: str, studies: int, *, refused: bool) -> AuditRecorded:
-    """An archive of the holder was asked for somebody's studies; who that is the request alone says."""
+    """An archive of the holder was asked for somebody's studies; who that is the request alone says.
+
+    For the holder: a record that names the requester is the requester's to read, and would tell it whether
+    somebody is known there.
+    """
     return AuditRecorded.of(
         id=ids.derived("audit", "studies queried", str(job.request), str(job.order), endpoint),
         subject=_subject(job),
@@ -67,7 +71,6 @@ def queried(job: Job, endpoint: str, studies: int, *, refused: bool) -> AuditRec
             outcome="failure" if refused else "success",
             actor=_ACTOR,
             source=job.holder,
-            recipient=job.requester,
             purpose=job.purpose,
             counts={"studies": studies},
             details={"request": str(job.request), "endpoint": endpoint},
@@ -76,7 +79,7 @@ def queried(job: Job, endpoint: str, studies: int, *, refused: bool) -> AuditRec
 
 
 def retrieved(job: Job, study: Found, done: Done) -> AuditRecorded:
-    """A study was fetched, or could not be."""
+    """A study was fetched, or could not be; for the holder, too."""
     failed = done.state == "failed"
     return AuditRecorded.of(
         id=ids.derived("audit", "studies retrieved", str(job.request), str(job.order), study.study_uid),
@@ -87,7 +90,6 @@ def retrieved(job: Job, study: Found, done: Done) -> AuditRecorded:
             actor=_ACTOR,
             study_uid=study.study_uid,
             source=job.holder,
-            recipient=job.requester,
             purpose=job.purpose,
             reason="; ".join(done.said)[:MOST_WORDS] if failed else "",
             counts={"sent": done.instances, "failed": done.failed},
