@@ -239,6 +239,7 @@ async def test_every_page_can_be_looked_at(site: Site, width: Width) -> None:
         "7a-notices": "/notices",
         "7b-recalls": "/corrections",
         "7c-requests": "/requests",
+        "7d-commitments": "/commitments",
         "8-studies": "/studies",
         "9a-endpoints": "/endpoints",
         "9b-endpoint": "/endpoints/RT3/pacs",

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 from tests.integration.commitment_world import CT, Asking
+from tests.integration.portal_world import signed_in
 from tests.integration.portal_world import world as portal_world
 
 from imex.dicom.commitment import Reference, Request
@@ -56,3 +57,27 @@ async def test_an_institution_sees_what_it_asked_and_why_it_was_refused(asking: 
         assert (open_one["committed"], open_one["refused"]) == (None, None)
     viewed = [one for one in await asking.portal.audited() if one.action == "commitments_viewed"]
     assert [one.actor.id for one in viewed] == ["RQM", "RQM", "RQM", "admin", "admin", "admin"]
+
+
+async def test_the_pages_say_what_was_asked_and_why_it_was_refused(asking: Asking) -> None:
+    written = await asking.study(1)
+    wanted = (*written.references, Reference(CT, "2.25.9"))
+    ids = []
+    for number, institution in enumerate(("RQM", "RQM", "RXX")):
+        asker = Asker(institution, f"{institution}_PACS", "IMEX")
+        request = Request(f"2.25.{number + 1}", wanted)
+        ids.append((await asking.commitments.take(asker, request, patience=timedelta()))[1])
+    assert await asking.commitments.answer_now(ids[0], nowhere)
+    async with signed_in(asking.portal, "rqm-sender") as browser:
+        assert "/commitments" in (await browser.get("/deliveries")).text
+        page = (await browser.get("/commitments")).text
+        assert "1 committed, 1 refused" in page
+        assert "not decided yet" in page
+        assert "RXX" not in page
+        told = (await browser.get(f"/commitments/{ids[0]}")).text
+        assert "Refused (0112): it was not received from you" in told
+        assert "The sender was told" in told
+        assert "Not decided yet" in (await browser.get(f"/commitments/{ids[1]}")).text
+        assert (await browser.get(f"/commitments/{ids[2]}")).status_code == 404
+    viewed = [one for one in await asking.portal.audited() if one.action == "commitments_viewed"]
+    assert len(viewed) == 3

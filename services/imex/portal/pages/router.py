@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from imex.portal.pages import (
+    commitments,
     corrections,
     deliveries,
     endpoints,
@@ -23,6 +24,7 @@ def pages_router() -> APIRouter:
     for group in (
         sign_in,
         corrections,
+        commitments,
         requests,
         shares,
         deliveries,
