@@ -89,4 +89,6 @@ async def test_the_page_of_the_holder_says_how_far_it_is(portal: World) -> None:
     async with signed_in(portal, "rqm-sender") as browser:
         page = await browser.get(f"/requests/{identifier}")
         assert "nothing found: archive: asked in vain" in page.text
+        listed = await browser.get("/requests", params={"state": "granted"})
+        assert "From the archives of RQM: nothing found" in listed.text
         assert 'action="/requests/' in page.text and "/refuse" in page.text and "/grant" not in page.text

@@ -245,3 +245,39 @@ async def test_only_what_the_agreements_cover_is_ordered(empty_database_url: str
         world.directories.apply(ASKED)
         assert (await said(world, "grant", request, actor_institution="RQM")).outcome == "rejected"
         assert len(world.said(RetrievalOrdered)) == 1
+
+
+STEPS = ("matched", "half", "rest", "answer", "complete", "matched again")
+
+
+@pytest.mark.parametrize("order", [STEPS, STEPS[::-1], STEPS[2:] + STEPS[:2], STEPS[1:] + STEPS[:1]])
+@pytest.mark.parametrize("held", [False, True])
+async def test_in_whatever_order_it_is_heard_of_it_is_shared_once(
+    world: World, order: tuple[str, ...], held: bool
+) -> None:
+    if held:
+        sending = Sending(world, study_uid="1.2.7")
+        await world.validated(*sending.accepted(1), sending.over(1))
+    request = await granted(world)
+    half, rest = Sending(world, study_uid="1.2.7"), Sending(world, study_uid="1.2.7")
+    for step in order:
+        match step:
+            case "matched" | "matched again":
+                await matched(world, request, "1.2.7")
+            case "half":
+                await world.validated(*half.accepted(2, retrieved=True), half.over(1))
+            case "rest":
+                await world.validated(*rest.accepted(3, 4, retrieved=True), rest.over(2))
+            case "answer":
+                await world.answer()
+            case "complete":
+                await progressed(world, request, "complete")
+        world.clock.pass_(6)
+    await world.answer()
+    await world.quiet()
+    await world.confirm_all()
+    share = await world.share()
+    assert (share.state, share.confirmed) == ("delivered", 4 if held else 3)
+    assert (await row(world)).state == "granted"
+    assert [one.share for one in await world.rows(tables.request_shares)] == [share.id]
+    assert (await world.steps(share.id)).count("request_granted") == 1

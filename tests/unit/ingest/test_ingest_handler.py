@@ -252,6 +252,23 @@ async def test_a_study_keeps_the_lane_of_its_first_instance(world: Any, dataset:
     assert {end.lane for end in world.ends} == {"express"}
 
 
+@pytest.mark.parametrize(
+    ("originator", "retrieved", "lane"),
+    [("IMEX", True, "bulk"), (" IMEX ", True, "bulk"), ("OTHER", False, "express"), (None, False, "express")],
+)
+async def test_what_imex_asked_for_is_told_from_what_was_sent(
+    world: Any, dataset: MakeDataset, originator: str | None, retrieved: bool, lane: str
+) -> None:
+    handler = await world.handler()
+    sink = await handler.store(StoreCommand(1, CT, "1.2.3.1", EXPLICIT, move_originator_ae=originator))
+    await sink.write(dataset(Modality="MR"))
+    assert (await sink.commit()).status == 0
+    (said,) = world.received
+    assert (said.retrieved, said.lane) == (retrieved, lane)
+    _, metadata, _ = world.store.objects[said.object_key]
+    assert metadata.get("retrieved") == ("yes" if retrieved else None)
+
+
 async def test_a_directory_that_changes_is_obeyed_by_open_associations(
     world: Any, dataset: MakeDataset
 ) -> None:
