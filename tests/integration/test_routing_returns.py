@@ -288,3 +288,22 @@ async def test_what_left_de_identified_comes_back_by_the_uid_that_it_was_given(
         await world._collect()
         [told] = world.said(ShareResultReturned)
         assert (told.data.share, told.data.result, told.data.study_uid) == (cause.id, back.id, "1.2.3")
+
+
+async def test_a_result_with_a_study_of_its_own_goes_back_for_what_it_refers_to(world: World) -> None:
+    cause = await shared(world)
+    own = Sending(world, study_uid="1.2.99", source="RT3")
+    await world.validated(*own.accepted(1, referenced_studies=("1.2.3", "1.2.4"), **SR), own.over(1))
+    await world.quiet()
+    await world.confirm_all()
+    [back] = await returned(world)
+    assert (back.study_uid, back.recipient, back.state) == ("1.2.99", "RQM", "delivered")
+    await Results(world.database, world.around).turn()
+    await world._collect()
+    [told] = world.said(ShareResultReturned)
+    assert (told.data.share, told.data.result) == (cause.id, back.id)
+    unrelated = Sending(world, study_uid="1.2.98", source="RT3")
+    await world.validated(*unrelated.accepted(1, referenced_studies=("1.2.4",), **SR), unrelated.over(1))
+    images = Sending(world, study_uid="1.2.97", source="RT3")
+    await world.validated(*images.accepted(1, referenced_studies=("1.2.3",)), images.over(1))
+    assert len(await returned(world)) == 1

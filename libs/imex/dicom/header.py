@@ -47,6 +47,8 @@ class Elements:
     bits_allocated: int | None = None
     number_of_frames: int | None = None
     private_creators: tuple[str, ...] = ()
+    referenced_studies: tuple[str, ...] = ()
+    """Studies that it names as evidence or otherwise refers to; its own may be among them."""
 
 
 @dataclass(frozen=True, slots=True)

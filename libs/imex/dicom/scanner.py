@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from imex.dicom import text, wanted
 from imex.dicom.header import Elements, Header, Identity, Limits
+from imex.dicom.identifiers import valid_uid
 from imex.dicom.iods import conformance
 from imex.dicom.pixels import expected_pixel_bytes
 from imex.dicom.syntax import encoding_of
@@ -96,6 +97,7 @@ class HeaderScanner:
         decoder = _Decoder(walker.values, encodings, ">" if self._encoding.big_endian else "<")
         found = decoder.fields(wanted.ELEMENTS)
         found["private_creators"] = tuple(text.decode(raw, ["iso8859"]) for raw in walker.private_creators)
+        found["referenced_studies"] = decoder.referenced_studies()
         elements = Elements(**found)
         identity = Identity(
             **decoder.fields(wanted.IDENTITY),
@@ -159,6 +161,17 @@ class _Decoder:
             place = wanted.OTHER_PATIENT_IDS + (item << 32)
             if identifier := self.nested(place, wanted.PATIENT_ID):
                 found.append((self.nested(place, wanted.ISSUER_OF_PATIENT_ID), identifier))
+        return tuple(found)
+
+    def referenced_studies(self) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for sequence, tag in wanted.REFERENCED_STUDIES.items():
+            for item in range(wanted.MOST_REFERENCES):
+                raw = self._values.get((sequence + (item << 32), tag))
+                if raw is None:
+                    break
+                if valid_uid(uid := raw.decode("ascii", "replace").strip(" \0")):
+                    found[uid] = None
         return tuple(found)
 
     def _value(self, raw: bytes, field: str, kind: str) -> str | int | None:

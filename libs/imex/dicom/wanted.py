@@ -69,15 +69,31 @@ ISSUER_OF_PATIENT_ID_QUALIFIERS: Final = 0x00100024
 LOCAL_NAMESPACE: Final = 0x00400031
 UNIVERSAL_ENTITY_ID: Final = 0x00400032
 
+STUDY_UID: Final = 0x0020000D
+REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
+REFERENCED_STUDIES: Final[dict[int, int]] = {
+    0x0040A375: STUDY_UID,  # Current Requested Procedure Evidence Sequence
+    0x0040A385: STUDY_UID,  # Pertinent Other Evidence Sequence
+    0x00081200: STUDY_UID,  # Studies Containing Other Referenced Instances Sequence
+    0x00081110: REFERENCED_SOP_INSTANCE_UID,  # Referenced Study Sequence
+}
+"""Sequences that name studies, and by which element of each item."""
+MOST_REFERENCES: Final = 8
+"""Of one sequence."""
+
 TOP_LEVEL: Final = frozenset(ELEMENTS) | frozenset(IDENTITY)
 INSIDE: Final[dict[int, frozenset[int]]] = {
     ISSUER_OF_ACCESSION: frozenset({LOCAL_NAMESPACE, UNIVERSAL_ENTITY_ID}),
     ISSUER_OF_PATIENT_ID_QUALIFIERS: frozenset({UNIVERSAL_ENTITY_ID}),
     OTHER_PATIENT_IDS: frozenset({PATIENT_ID, ISSUER_OF_PATIENT_ID}),
+    **{sequence: frozenset({tag}) for sequence, tag in REFERENCED_STUDIES.items()},
 }
 """Elements wanted from the first item of a sequence at the top level."""
 
-EVERY_ITEM: Final[dict[int, int]] = {OTHER_PATIENT_IDS: 8}
+EVERY_ITEM: Final[dict[int, int]] = {
+    OTHER_PATIENT_IDS: 8,
+    **dict.fromkeys(REFERENCED_STUDIES, MOST_REFERENCES),
+}
 """Sequences of which later items are wanted too, and how many."""
 
 PIXEL_DATA: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})

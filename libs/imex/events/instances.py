@@ -54,6 +54,9 @@ class InstanceFacts(StudyPayload):
     stated_instances: int | None = Field(
         default=None, description="instances of the study as the sender states them (0020,1208)"
     )
+    referenced_studies: tuple[str, ...] = Field(
+        default=(), max_length=32, description="other studies that it refers to, as evidence for instance"
+    )
     retrieved: bool = Field(
         default=False, description="Imex has fetched it to answer a request: nobody sent it to the rules"
     )

@@ -70,6 +70,8 @@ class Study:
     """Of these, those that their sender has taken back: they never leave."""
     stated_instances: int | None = None
     """How many instances there are, as the sender says (0020,1208)."""
+    referenced: frozenset[str] = frozenset()
+    """Other studies that its results refer to."""
     retention_at: datetime | None = None
     """When to look next whether its payloads are still needed; None: as soon as its shares have ended."""
     retiring_at: datetime | None = None

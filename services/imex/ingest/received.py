@@ -141,6 +141,7 @@ def received_data(
         conformance=_conformance(header),
         burned_in=clean(elements.burned_in, _SHORT_CHARS),
         stated_instances=_count(elements.study_instances),
+        referenced_studies=tuple(uid for uid in elements.referenced_studies if uid != elements.study_uid),
         retrieved=stored.retrieved,
     )
 

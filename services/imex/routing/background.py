@@ -28,21 +28,26 @@ _MARKS = text(
 # who shared a study with its source, before its source shared it with them: what its source makes of it is a
 # result of theirs. A share that brings results back is no cause of further ones.
 _RETURNING = text(
-    "SELECT k.source, k.study_uid, m.modalities, c.origin, c.id, c.purpose, c.priority, c.agreement,"
+    "WITH named AS (SELECT * FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[]),"
+    "  CAST(:known_as AS text[])) AS n(source, study_uid, known_as))"
+    " SELECT k.source, k.study_uid, m.modalities, c.origin, c.id, c.purpose, c.priority, c.agreement,"
     "  c.quiet_s, EXISTS (SELECT FROM routing.instances i WHERE i.source = k.source"
     "   AND i.study_uid = k.study_uid AND i.sop_class_uid = ANY(CAST(:classes AS text[]))"
     "   AND NOT EXISTS (SELECT FROM routing.instances o WHERE o.source = c.origin"
     "    AND o.sop_instance_uid = i.sop_instance_uid)) AS fresh"
-    " FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[])) AS k(source, study_uid)"
+    " FROM (SELECT DISTINCT source, study_uid FROM named) k"
     " CROSS JOIN LATERAL (SELECT array_agg(DISTINCT i.modality) AS modalities FROM routing.instances i"
     "  WHERE i.source = k.source AND i.study_uid = k.study_uid"
     "  AND i.sop_class_uid = ANY(CAST(:classes AS text[]))) m"
     " LEFT JOIN LATERAL (SELECT DISTINCT ON (s.source) s.source AS origin, s.id, s.purpose, s.agreement,"
     "   s.quiet_s, coalesce(s.escalated_to, s.priority) AS priority, s.study_uid AS shared_as,"
-    "   min(s.created_at) OVER (PARTITION BY s.source) AS first_at FROM routing.shares s"
-    "  WHERE s.recipient = k.source AND s.source <> k.source AND s.parts > 0 AND s.origin <> 'return'"
+    "   min(s.created_at) OVER (PARTITION BY s.source) AS first_at"
+    "  FROM named n JOIN routing.shares s ON s.study_uid = n.known_as OR s.given_study_uid = n.known_as"
+    "  WHERE n.source = k.source AND n.study_uid = k.study_uid"
+    # what left de-identified is put back by its own study alone
+    "  AND (n.known_as = k.study_uid OR NOT s.deidentified) AND s.recipient = k.source"
+    "  AND s.source <> k.source AND s.parts > 0 AND s.origin <> 'return'"
     "  AND s.state NOT IN ('refused', 'cancelled', 'revoked')"
-    "  AND (s.study_uid = k.study_uid OR s.given_study_uid = k.study_uid)"
     "  ORDER BY s.source, s.created_at DESC) c ON NOT EXISTS ("
     "   SELECT FROM routing.shares b WHERE b.source = k.source AND b.recipient = c.origin AND b.parts > 0"
     "   AND b.origin <> 'return' AND b.study_uid IN (k.study_uid, c.shared_as) AND b.created_at < c.first_at)"
@@ -140,14 +145,20 @@ async def _results(
     connection: AsyncConnection, studies: Collection[Study]
 ) -> tuple[dict[StudyKey, frozenset[str]], dict[StudyKey, list[Returning]]]:
     """The modalities of each study's results, and to whom these could go back."""
-    keys = sorted(study.key for study in studies if not study.sop_classes.isdisjoint(RESULT_CLASSES))
+    keys = sorted(
+        (*study.key, name)
+        for study in studies
+        if not study.sop_classes.isdisjoint(RESULT_CLASSES)
+        for name in (study.study_uid, *study.referenced)
+    )
     results: dict[StudyKey, frozenset[str]] = {}
     returning: dict[StudyKey, list[Returning]] = defaultdict(list)
     if not keys:
         return results, returning
     asked = {
-        "sources": [source for source, _ in keys],
-        "uids": [uid for _, uid in keys],
+        "sources": [source for source, _, _ in keys],
+        "uids": [uid for _, uid, _ in keys],
+        "known_as": [name for _, _, name in keys],
         "classes": sorted(RESULT_CLASSES),
     }
     for row in await connection.execute(_RETURNING, asked):

@@ -35,7 +35,9 @@ PART_INSTANCES = 200
 """Instances in one part of a manifest: some 80 KB of event."""
 
 _STUDY_FIELDS = tuple(field.name for field in fields(Study))
-_STUDY_SETS = frozenset({"modalities", "sop_classes", "body_parts", "recipients", "series_descriptions"})
+_STUDY_SETS = frozenset(
+    {"modalities", "sop_classes", "body_parts", "recipients", "series_descriptions", "referenced"}
+)
 _SHARE_FIELDS = tuple(field.name for field in fields(Share))
 _SHARE_LISTS = ("controllers", "processors", "reached")
 _INSTANCE_COLUMNS = (

@@ -21,7 +21,9 @@ _DUE = text(
     " c.id AS caused_by, c.source, c.study_uid"
     " FROM (SELECT * FROM routing.shares WHERE result_due ORDER BY delivered_at LIMIT :limit) r"
     " LEFT JOIN LATERAL (SELECT c.id, c.source, c.study_uid FROM routing.shares c"
-    "  WHERE (c.study_uid = r.study_uid OR c.given_study_uid = r.study_uid) AND c.source = r.recipient"
+    "  WHERE (c.study_uid = ANY(ARRAY[r.study_uid] || (SELECT st.referenced FROM routing.studies st"
+    "   WHERE st.source = r.source AND st.study_uid = r.study_uid AND r.origin = 'return'))"
+    "   OR c.given_study_uid = r.study_uid) AND c.source = r.recipient"
     "  AND c.recipient = r.source AND c.parts > 0 AND c.origin <> 'return' AND c.created_at < r.created_at"
     "  ORDER BY c.created_at DESC LIMIT 1) c ON true"
 )

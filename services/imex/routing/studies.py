@@ -8,7 +8,10 @@ from imex.events import Identity
 from imex.events.instances import InstanceFacts
 from imex.routing.states import SETTLED_STATES
 from imex.sharing.model import Share, Study
+from imex.sharing.results import RESULT_CLASSES
 
+MOST_REFERENCED = 16
+"""Studies that are remembered of those that a study's results refer to."""
 STUDY_KEPT = timedelta(days=14)
 """How long a study waits for a recipient, and a share for its delivery."""
 
@@ -66,6 +69,7 @@ def accepted(study: Study, facts: InstanceFacts, identity: Identity | None, reco
         modalities=study.modalities | _word(facts.modality),
         sop_classes=study.sop_classes | _word(facts.sop_class_uid),
         body_parts=study.body_parts | _word(facts.body_part),
+        referenced=_referenced(study, facts),
     )
     if identity is None:
         return grown
@@ -80,6 +84,15 @@ def accepted(study: Study, facts: InstanceFacts, identity: Identity | None, reco
         study_description=grown.study_description or identity.study_description,
         series_descriptions=grown.series_descriptions | _word(identity.series_description),
     )
+
+
+def _referenced(study: Study, facts: InstanceFacts) -> frozenset[str]:
+    """What its results refer to; a study that refers to more is told of the first ones."""
+    if not facts.referenced_studies or facts.sop_class_uid not in RESULT_CLASSES:
+        return study.referenced
+    room = MOST_REFERENCED - len(study.referenced)
+    new = [uid for uid in facts.referenced_studies if uid not in study.referenced]
+    return study.referenced | frozenset(new[:room])
 
 
 def _word(value: str) -> frozenset[str]:
@@ -98,6 +111,7 @@ class _Telling:
     standing: bool
     recipients: frozenset[str]
     passage: int
+    referenced: frozenset[str]
     patient: tuple[str, str]
     """Of whom marks of the record are looked up."""
 
@@ -112,6 +126,7 @@ def _telling(study: Study) -> _Telling:
         standing=study.standing,
         recipients=study.recipients,
         passage=study.passage,
+        referenced=study.referenced,
         patient=(study.issuer, study.patient_id),
     )
 

@@ -73,6 +73,7 @@ studies = Table(
     Column("disputed", Integer, nullable=False, server_default="0"),  # accepted instances in conflict
     Column("stated_instances", Integer),  # how many there are, as the sender says (0020,1208)
     Column("recalled", Integer, nullable=False, server_default="0"),  # of the disputed: taken back for good
+    Column("referenced", ARRAY(Text), nullable=False, server_default="{}"),  # studies its results refer to
     moment("retention_at", nullable=True),  # when to look next whether its payloads are still needed
     moment("retiring_at", nullable=True),  # when validation was told that they are not
     moment("disposed_at", nullable=True),  # since when they are gone

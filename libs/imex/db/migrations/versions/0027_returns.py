@@ -1,4 +1,4 @@
-"""What shares leave out of their studies, and how recipients know studies that they get de-identified."""
+"""What shares leave out of their studies, how recipients know what they get, and what results refer to."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,6 +12,8 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    referenced = sa.Column("referenced", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False)
+    op.add_column("studies", referenced, schema="routing")
     op.add_column("shares", sa.Column("left_out", postgresql.JSONB()), schema="routing")
     op.add_column("shares", sa.Column("given_study_uid", sa.Text()), schema="routing")
     op.create_index(
