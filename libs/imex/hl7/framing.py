@@ -41,43 +41,44 @@ class FrameReader:
         """The messages that are whole now. Raises FramingBroken."""
         self._buffer += data
         found: list[bytes] = []
+        at = 0
         while True:
-            if not self._inside and not self._begin():
-                return found
-            message = self._ended()
-            if message is None:
-                return found
-            found.append(message)
+            if not self._inside:
+                at = self._begin(at)
+            end = self._end(at) if self._inside else None
+            if end is None:
+                break
+            found.append(bytes(self._buffer[at:end]))
+            at = end + len(END)
+            self._inside = False
+        # once for all that was taken: a stream of tiny messages is not copied for each
+        del self._buffer[:at]
+        self._searched = len(self._buffer) - 1 if self._buffer[-1:] == END[:1] else len(self._buffer)
+        return found
 
-    def _begin(self) -> bool:
-        waiting = self._buffer.lstrip(_STRAY)
-        if waiting and waiting[:1] != START:
+    def _begin(self, at: int) -> int:
+        """Where the message that begins next has its first byte, or where its start is still awaited."""
+        buffer = self._buffer
+        while at < len(buffer) and buffer[at] in _STRAY:
+            at += 1
+        if at == len(buffer):
+            return at
+        if buffer[at] != START[0]:
             raise FramingBroken("a message has to begin with the byte 0x0B")
-        self._buffer = waiting[1:]
-        self._inside = bool(waiting)
-        self._searched = 0
-        return self._inside
+        self._inside = True
+        self._searched = at + 1
+        return at + 1
 
-    def _ended(self) -> bytes | None:
-        at = self._buffer.find(END[:1], self._searched)
-        length = len(self._buffer) if at < 0 else at
-        if length > self._most:
+    def _end(self, begin: int) -> int | None:
+        """Where the message that has begun ends; None while its end has not come."""
+        end = self._buffer.find(END[:1], self._searched)
+        known = len(self._buffer) if end < 0 else end
+        if known - begin > self._most:
             raise FramingBroken(f"a message is larger than {self._most} bytes")
-        if at < 0:
-            self._look_for_start(length)
-            self._searched = length
-            return None
-        self._look_for_start(at)
-        self._searched = at
-        if len(self._buffer) < at + len(END):
-            return None
-        if self._buffer[at : at + len(END)] != END:
-            raise FramingBroken("a message has to end with the bytes 0x1C 0x0D")
-        message = bytes(self._buffer[:at])
-        del self._buffer[: at + len(END)]
-        self._inside = False
-        return message
-
-    def _look_for_start(self, before: int) -> None:
-        if self._buffer.find(START, self._searched, before) >= 0:
+        if self._buffer.find(START, self._searched, known) >= 0:
             raise FramingBroken("a message begins before the one under way has ended")
+        if end < 0 or len(self._buffer) < end + len(END):
+            return None
+        if self._buffer[end : end + len(END)] != END:
+            raise FramingBroken("a message has to end with the bytes 0x1C 0x0D")
+        return end

@@ -7,6 +7,7 @@ parser may raise is caught here; every other exception, and every broken promise
 import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 from imex.dicom.header import Limits as HeaderLimits
@@ -23,6 +24,10 @@ from imex.dimse.negotiation import accept_for, choose_contexts, fragment_bytes, 
 from imex.dimse.operations import Terms
 from imex.dimse.pdu import PduType
 from imex.dimse.stream import PduStream
+from imex.hl7.answer import Verdict, acknowledgement
+from imex.hl7.framing import FrameReader, FramingBroken, framed
+from imex.hl7.message import MessageUnreadable
+from imex.hl7.message import read as read_message
 
 LIMITS: Final = Limits()
 HEADER_LIMITS: Final = HeaderLimits(max_inflated_bytes=8 * 1024 * 1024, max_inflation_ratio=200)
@@ -182,6 +187,40 @@ def openings(data: bytes) -> None:
         assert part.endswith(bytes(opening.dataset)) or bytes(opening.dataset) in part
 
 
+def messages(data: bytes) -> None:
+    """HL7 through MLLP: whole messages, however the stream is cut, and everything that is asked of one."""
+    cut, stream = (data[0], data[1:]) if data else (1, b"")
+    found, broken = _framed(stream, cut or 1)
+    again, whole_broken = _framed(stream, len(stream) or 1)
+    assert whole_broken or found == again
+    assert broken == whole_broken
+    for one in found[:_MOST_MESSAGES]:
+        try:
+            message = read_message(one)
+        except MessageUnreadable:
+            continue
+        for segment in message.segments():
+            for field in range(30):
+                segment.repetitions(field)
+        answer = acknowledgement(message, Verdict("AR", "no", "100"), _AT, "IMEX")
+        assert read_message(answer).of("MSA")[0].text(1) in {"AR", "CR"}
+
+
+_MOST_MESSAGES: Final = 20
+_AT: Final = datetime(2026, 4, 2, tzinfo=UTC)
+
+
+def _framed(stream: bytes, cut: int) -> tuple[list[bytes], bool]:
+    reader = FrameReader(256 * 1024)
+    found: list[bytes] = []
+    try:
+        for piece in _cut(stream, cut):
+            found += reader.feed(bytes(piece))
+    except FramingBroken:
+        return found, True
+    return found, False
+
+
 PARSERS: Final[Mapping[str, Parser]] = {
     "pdus": pdus,
     "associations": associations,
@@ -190,6 +229,7 @@ PARSERS: Final[Mapping[str, Parser]] = {
     "proxies": proxies,
     "bodies": bodies,
     "openings": openings,
+    "messages": messages,
 }
 
 
@@ -221,7 +261,7 @@ def _feed(stream: PduStream, data: memoryview) -> None:
         data = data[count:]
 
 
-def seeds(parser: str) -> Iterator[bytes]:
+def seeds(parser: str) -> Iterator[bytes]:  # noqa: PLR0912  one branch for each parser
     """Inputs that a parser likes, to begin with."""
     match parser:
         case "pdus":
@@ -251,6 +291,18 @@ def seeds(parser: str) -> Iterator[bytes]:
         case "openings":
             for number, syntax in enumerate(SYNTAXES):
                 yield bytes((255,)) + file_meta("1.2", "1.2.3", syntax) + _data_set(number)
+        case "messages":
+            for cut in (1, 7, 255):
+                yield bytes((cut,)) + framed(_REPORT) + b"\r\n" + framed(_REPORT.replace(b"^", b"$"))
+
+
+_REPORT: Final = (
+    b"MSH|^~\\&|RIS|RT3|IMEX||20260402||ORU^R01|M1|P|2.5|||AL|||UNICODE UTF-8\r"
+    b"PID|||123^^^RT3&1.2&ISO~456^^^NHS||O\\T\\K^A||19710403|M\r"
+    b"OBX|1|TX|1&IMP^x^LN||one\\.br\\two\\X41\\~rep||||||F\r"
+    b"OBX|2|ED|PDF||^AP^PDF^Base64^JVBERi0=||||||F\r"
+    b"ZDS|1.2.3^A^B^C\r"
+)
 
 
 def _association() -> bytes:
