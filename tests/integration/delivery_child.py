@@ -31,7 +31,7 @@ async def never(*_: object) -> None:
     await asyncio.Event().wait()
 
 
-async def work(url: str, port: int, settings: S3Settings, name: str, about: str) -> None:
+async def work(url: str, port: int, settings: S3Settings, name: str, about: str = "sends") -> None:
     """Carry whatever is due, for ever."""
     world = World(Database(url, "delivery"), MinioStore(settings))
     match about:
@@ -50,9 +50,9 @@ async def work(url: str, port: int, settings: S3Settings, name: str, about: str)
 
 def main() -> None:
     """Read the arguments and work."""
-    url, port, endpoint, access_key, secret_key, name, about = sys.argv[1:]
+    url, port, endpoint, access_key, secret_key, name, *what = sys.argv[1:]
     settings = S3Settings(endpoint=endpoint, access_key=access_key, secret_key=SecretStr(secret_key))
-    asyncio.run(work(url, int(port), settings, name, about))
+    asyncio.run(work(url, int(port), settings, name, *what))
 
 
 if __name__ == "__main__":
