@@ -20,7 +20,7 @@ from imex.runtime.health import Health
 
 log = structlog.get_logger(__name__)
 
-_DRAIN_S: Final = 10.0
+_DRAIN_S: Final = 5.0
 _DATA_SET_BYTES: Final = 16 << 20
 """Longest data set that is read, even to be thrown away: nobody stores anything here."""
 _RECEIVE_MEMORY: Final = 16 << 20

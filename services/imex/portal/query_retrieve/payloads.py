@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from imex.dicom import dataset_offset
-from imex.dicom.rewriting import MOST_BYTES, CannotRewrite, rewrite
+from imex.dicom.rewriting import CannotRewrite, rewrite
 from imex.portal.archive import WHOLE_BYTES, Broken, Gone, checked, whole_pieces
 from imex.portal.queries.holdings import HeldInstance
 from imex.portal.queries.inbox import InboxInstance, Lying
 from imex.storage import ObjectNotFound, ObjectStore
 
+REWRITTEN_BYTES: Final = 16 << 20
+"""Larger images are not rewritten: they are held twice meanwhile, and so may be those of others."""
 _META_BYTES: Final = 4096
 """File meta information of ours is shorter than this."""
 
@@ -36,11 +38,13 @@ async def opened(store: ObjectStore, held: HeldInstance, transfer_syntax: str) -
     """
     lying = _lying(held)
     if transfer_syntax != held.transfer_syntax:
-        if held.size > MOST_BYTES:
+        if held.size > REWRITTEN_BYTES:
             raise Broken("an image is too large to be rewritten")
         whole = await _whole(store, lying)
         try:
-            made = await asyncio.to_thread(rewrite, whole, held.transfer_syntax, transfer_syntax)
+            made = await asyncio.to_thread(
+                rewrite, whole, held.transfer_syntax, transfer_syntax, REWRITTEN_BYTES
+            )
         except CannotRewrite as error:
             raise Broken(str(error)) from error
         return DataSet(memoryview(made), len(made))
@@ -50,6 +54,41 @@ async def opened(store: ObjectStore, held: HeldInstance, transfer_syntax: str) -
     pieces = _pieces(store, lying)
     # the first piece now: what is gone is found out before anything of it is sent
     return DataSet(_joined(await anext(pieces, b""), pieces), held.size)
+
+
+class Ahead:
+    """Reads the next image while one is sent: a small one, as it is stored."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Nothing is read yet."""
+        self._store = store
+        self._of: HeldInstance | None = None
+        self._task: asyncio.Task[DataSet] | None = None
+
+    def begin(self, held: HeldInstance) -> None:
+        """Read it, unless it is large."""
+        if held.size <= WHOLE_BYTES:
+            self._of = held
+            self._task = asyncio.create_task(opened(self._store, held, held.transfer_syntax))
+
+    async def opened(self, held: HeldInstance, transfer_syntax: str) -> DataSet:
+        """What was begun, or what is to be read now. Raises as `opened` does."""
+        task = self._task
+        if task is None or self._of is not held or transfer_syntax != held.transfer_syntax:
+            await self.close()
+            return await opened(self._store, held, transfer_syntax)
+        self._task = None
+        try:
+            return await task
+        finally:
+            task.cancel()
+
+    async def close(self) -> None:
+        """Read no further."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _joined(

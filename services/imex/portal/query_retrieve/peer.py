@@ -29,7 +29,8 @@ class Surroundings:
     outbound: Outbound = field(default_factory=Outbound)
     """Where may be connected to."""
     searches: Downloads = field(default_factory=lambda: Downloads(total=24, each=4))
-    retrievals: Downloads = field(default_factory=lambda: Downloads(total=24, each=4))
+    retrievals: Downloads = field(default_factory=lambda: Downloads(total=16, each=4))
+    """Each may hold two images of some MiB."""
 
 
 def caller_of(institution: Institution, calling_ae: str) -> Caller:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Final, Protocol
 
 import structlog
@@ -26,7 +27,7 @@ from imex.portal.query_retrieve.identifiers import (
     encode_failed,
     read_retrieval,
 )
-from imex.portal.query_retrieve.payloads import DataSet, opened
+from imex.portal.query_retrieve.payloads import Ahead, DataSet
 from imex.portal.query_retrieve.peer import Surroundings
 from imex.portal.scope import Caller
 from imex.storage import StoreError
@@ -155,13 +156,14 @@ async def carry_out(asking: Asking, meant: Meant, carrier: Carrier) -> Answer:
     """Send what is meant, image by image, and say how it went."""
     course = Course(meant.images)
     cancelled = False
+    ahead = Ahead(asking.portal.payloads)
     try:
         async with aclosing(_pages(asking, meant.retrieval)) as pages:
             async for page in pages:
-                for held in page:
+                for held, following in zip_longest(page, page[1:]):
                     if cancelled := asking.exchange.cancelled:
                         break
-                    outcome = await _send(asking.portal, carrier, held, course)
+                    outcome = await _send(ahead, carrier, held, following, course)
                     asking.around.meters.image(asking.part, outcome)
                     await asking.exchange.pending(counts=course.counts(remaining=True))
                 if cancelled:
@@ -174,6 +176,8 @@ async def carry_out(asking: Asking, meant: Meant, carrier: Carrier) -> Answer:
     except BaseException as error:
         await _broken_off(asking, meant, course, _why(error))
         raise
+    finally:
+        await ahead.close()
     if cancelled or course.failures:
         await _broken_off(asking, meant, course, "cancelled" if cancelled else course.reason)
     if course.taken_back and not course.reason:
@@ -190,8 +194,10 @@ def _ended(exchange: Exchange, course: Course, *, cancelled: bool) -> Answer:
     return Answer(course.status(), course.reason, failed, course.counts(remaining=False))
 
 
-async def _send(portal: Portal, carrier: Carrier, held: HeldInstance, course: Course) -> str:
-    """One sub-operation: `completed`, `warning` or `failed`."""
+async def _send(
+    ahead: Ahead, carrier: Carrier, held: HeldInstance, following: HeldInstance | None, course: Course
+) -> str:
+    """One sub-operation: `completed`, `warning` or `failed`; `following` is read meanwhile."""
     await carrier.ready()
     syntaxes = (held.transfer_syntax, *rewritable_to(held.transfer_syntax))
     syntax = next((one for one in syntaxes if carrier.stores(held.sop_class_uid, one)), None)
@@ -199,7 +205,9 @@ async def _send(portal: Portal, carrier: Carrier, held: HeldInstance, course: Co
         course.fails(held, "no presentation context for an image's class and syntax")
         return "failed"
     try:
-        data_set = await opened(portal.payloads, held, syntax)
+        data_set = await ahead.opened(held, syntax)
+        if following is not None and carrier.stores(following.sop_class_uid, following.transfer_syntax):
+            ahead.begin(following)
         response = await carrier.store(held, syntax, data_set)
     except Broken as error:
         course.fails(held, str(error))
