@@ -16,7 +16,7 @@ from imex.dicom.commitment import Reference
 from imex.directory import digest, parse
 from imex.directory.document import canonical
 from imex.observability.metrics import Metrics
-from imex.portal.commitment.answering import Commitments
+from imex.portal.commitment.answering import Commitments, Node
 from imex.portal.commitment.node import SendersNodes
 from imex.portal.commitment.offering import CommitmentOffer
 from imex.portal.commitment.settings import CommitmentSettings
@@ -67,9 +67,13 @@ class Asking:
 
     def restart(self) -> None:
         """Another process over the same database."""
-        self.commitments = Commitments(
+        self.commitments = self.another(self.nodes)
+
+    def another(self, node: Node) -> Commitments:
+        """One more process, that tells by `node`."""
+        return Commitments(
             self.portal.database,
-            self.nodes,
+            node,
             self.settings.bounds,
             Metrics("portal"),
             judged=lambda at: self.judged_through is not None and self.judged_through >= at,

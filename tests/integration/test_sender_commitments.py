@@ -1,5 +1,6 @@
 """Senders ask Imex for storage commitments: Orthanc among them, over restarts, and never a false yes."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -231,6 +232,50 @@ async def test_a_no_stays_no_for_one_transaction(asking: Asking) -> None:
     await asking.commitments.turn()
     assert (await asking.row(uid)).refused[0][1] == 0x0110
     assert (await told(asking, written)).committed != ()
+
+
+async def test_several_processes_share_the_questions_and_tell_each_once(asking: Asking) -> None:
+    written = await asking.study(1)
+    asked = {(await keep(asking, written.references))[1] for _ in range(12)}
+    heard: list[str] = []
+
+    class Sender:
+        async def tell(self, node: DicomEndpoint, calling_ae: str, answer: Answer) -> None:
+            assert (node.ae_title, calling_ae) == ("RQM_PACS", "IMEX")
+            heard.append(answer.transaction_uid)
+            await asyncio.sleep(0.01)
+
+    processes = [asking.another(Sender()) for _ in range(3)]
+    for _ in range(2):
+        await asyncio.gather(*(process.turn() for process in processes))
+    assert sorted(heard) == sorted(asked)
+    told_of = [one for one in await asking.portal.audited() if one.action == "commitment_told"]
+    assert len(told_of) == 12
+
+
+async def test_what_a_process_leaves_when_it_stops_another_one_takes_up(asking: Asking) -> None:
+    written = await asking.study(1)
+    _, uid = await keep(asking, written.references)
+    begun = asyncio.Event()
+
+    class Silent:
+        async def tell(self, node: DicomEndpoint, calling_ae: str, answer: Answer) -> None:
+            begun.set()
+            await asyncio.sleep(3600)
+
+    class Sender:
+        async def tell(self, node: DicomEndpoint, calling_ae: str, answer: Answer) -> None:
+            pass
+
+    stops, goes_on = asking.another(Silent()), asking.another(Sender())
+    turning = asyncio.create_task(stops.turn())
+    await begun.wait()
+    await goes_on.turn()
+    assert (await asking.row(uid)).state == "decided", "the other one has it"
+    turning.cancel()
+    await stops.let_go()
+    await goes_on.turn()
+    assert (await asking.row(uid)).state == "reported"
 
 
 async def test_telling_is_given_up_and_audited(asking: Asking) -> None:
