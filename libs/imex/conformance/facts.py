@@ -30,7 +30,7 @@ from imex.ingest.ports import Tuning
 from imex.ingest.settings import DicomSettings, IngestSettings, LimitSettings, StorageSettings
 from imex.portal.commitment.settings import CommitmentSettings
 from imex.portal.dicomweb.matching import keys_of
-from imex.portal.query_retrieve import find, get, identifiers, move
+from imex.portal.query_retrieve import find, get, identifiers, move, payloads
 from imex.portal.query_retrieve.settings import DicomSettings as PullSettings
 
 
@@ -146,6 +146,7 @@ def _query() -> dict[str, Any]:
         "series": find.MOST_SERIES,
         "images": find.MOST_IMAGES,
         "uids": identifiers.MOST_UIDS,
+        "rewritten_mib": payloads.REWRITTEN_BYTES >> 20,
         "reopened": move.MOST_REOPENED,
         "identifier_kib": operations.MOST_BYTES >> 10,
         "ae_title": default(PullSettings, "ae_title"),
