@@ -1,12 +1,20 @@
-"""Results come back by themselves on a running network: a segmentation over DICOM, a report by HL7."""
+"""Results come back by themselves on a running network: a segmentation over DICOM, a report by HL7.
+
+And a recipient's system is told of a corrected patient by HL7.
+"""
 
 import base64
 import socket
-from collections.abc import Callable, Sequence
+import socketserver
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 
+import pytest
 from pydicom import Dataset, dcmread
 from tests.integration.test_deidentified_round_trip import segmentation
 
+from imex.hl7.answer import TAKEN, acknowledgement
 from imex.hl7.framing import FrameReader, framed
 from imex.hl7.message import Message, read
 from imex.testing.dicom import synthetic_study
@@ -112,3 +120,74 @@ def test_a_segmentation_and_a_report_come_back_to_the_share_that_caused_them(
     assert len(network.shares(study.study_uid)) == 2
     assert modalities(came(at_maker)) == ["CT", "CT", "CT"]
     assert reconciled(network)["balanced"]
+
+
+class System(socketserver.ThreadingTCPServer):
+    """A system that takes every HL7 message."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Taking)
+        self.taken: list[Message] = []
+
+
+class Taking(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        assert isinstance(self.server, System)
+        frames = FrameReader(1 << 20)
+        while data := self.request.recv(65536):
+            for one in frames.feed(data):
+                message = read(one)
+                self.server.taken.append(message)
+                answer = acknowledgement(message, TAKEN, datetime.now(UTC), "PACS")
+                self.request.sendall(framed(answer))
+
+
+@pytest.fixture
+def system() -> Iterator[System]:
+    with System() as made:
+        thread = threading.Thread(target=made.serve_forever, daemon=True)
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join(10)
+
+
+def test_a_corrected_patient_is_told_to_a_system_that_takes_hl7(
+    network: Network, receiving: Receiving, system: System
+) -> None:
+    source, recipient = network.institution(), network.institution()
+    port = system.server_address[1]
+    recipient.entry["endpoints"][0]["hl7"] = {"host": "127.0.0.1", "port": port}
+    network.agreement(source, recipient)
+    network.rule(source, recipient)
+    network.apply()
+    receiving(recipient)
+    study = synthetic_study(1, size=16)
+    dcmsend(network.dicom_port, network.files(study), source.ae_title)
+    share = network.wait_share(study.study_uid, "delivered")
+    body = {
+        "source": source.code,
+        "study_uid": study.study_uid,
+        "kind": "demographics",
+        "reason": "spelt wrongly",
+        "person": {"right": {"patient_name": "OKONKWO^CHIDI"}},
+    }
+    opened = network.post("/corrections", body)
+    assert opened.status_code == 201, opened.text
+    path = f"/corrections/{opened.json()['id']}"
+
+    def acknowledged() -> bool:
+        (one,) = network.get(path)["concerned"]
+        return bool(one["state"] == "notified" and one["acknowledged_by"] == f"{recipient.code} (HL7)")
+
+    network.wait_for(acknowledged, 30, "the system's answer acknowledges it", lambda: str(network.get(path)))
+    (message,) = system.taken
+    assert message.kind == ("ADT", "A08")
+    (pid,) = message.of("PID")
+    assert (pid.text(5), pid.text(5, 2)) == ("OKONKWO", "CHIDI")
+    assert "correction_notified" in network.steps(share)
+    outstanding = network.get("/corrections", token=recipient.code, outstanding="true")["items"]
+    assert opened.json()["id"] not in [one["id"] for one in outstanding]
