@@ -233,8 +233,9 @@ class _Dying:
         raise AssertionError
 
 
+@pytest.mark.parametrize("next_one", ["one", "two"])
 async def test_a_process_that_dies_between_finding_and_fetching_is_followed_by_another(
-    world: Retrievals, holder: Holder, ingest: Rig, dicom: dict[str, Archive]
+    world: Retrievals, holder: Holder, ingest: Rig, dicom: dict[str, Archive], next_one: str
 ) -> None:
     dying = _Dying(dicom["dicom"])
     async with world.working({"dicom": dying}, "one"):
@@ -242,7 +243,7 @@ async def test_a_process_that_dies_between_finding_and_fetching_is_followed_by_a
         await asyncio.wait_for(dying.fetching.wait(), 15)
     assert (await world.row(request)).state == "running"
     second = _Counting(dicom["dicom"])
-    async with world.working({"dicom": second}, "two"):
+    async with world.working({"dicom": second}, next_one):
         assert await world.ended(request) == "complete"
     assert (dying.asked, second.asked, second.fetched) == (1, 0, 2)
     found = [one for one in await world.events() if isinstance(one, RetrievalMatched)]

@@ -77,10 +77,14 @@ class Rows:
         self._lease = timedelta(seconds=lease_s)
 
     async def claim(self, most: int, but: Collection[UUID]) -> list[Job]:
-        """Up to `most` that are due, or whose process has gone; the most urgent first. Not those of `but`."""
+        """Up to `most` that are due, or whose process has gone; the most urgent first. Not those of `but`.
+
+        `but` are those that run here: what else runs under this name was left behind when it last ended.
+        """
         t = retrievals.c
         due = and_(t.state == "waiting", t.next_attempt_at <= func.now())
-        over = and_(t.state == "running", t.lease_until < func.now())
+        gone = or_(t.lease_until < func.now(), t.leased_by == self._holder)
+        over = and_(t.state == "running", gone)
         async with self._database.unit() as unit:
             rows = await unit.connection.execute(
                 select(retrievals, func.now().label("now"))
