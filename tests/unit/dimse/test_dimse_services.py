@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from imex.dimse import command, pdu
 from imex.dimse.command import Command, CommandField, Tag
@@ -33,6 +35,7 @@ Perform = Callable[[Exchange], Awaitable[Answer]]
 class Handler:
     def __init__(self) -> None:
         self.outcome: Ended | None = None
+        self.told = 0
 
     async def store(self, command: StoreCommand) -> StoreResponse:
         return StoreResponse(Status.NOT_AUTHORIZED)
@@ -42,6 +45,7 @@ class Handler:
 
     async def ended(self, outcome: Ended) -> None:
         self.outcome = outcome
+        self.told += 1
 
 
 @dataclass(frozen=True)
@@ -440,3 +444,56 @@ async def test_a_message_id_that_is_under_way_is_refused() -> None:
         await world.goes_on()
         gate.set()
         assert [(await world.hears()).status for _ in range(2)] == [0, Status.DUPLICATE_INVOCATION]
+
+
+MESSAGES = st.sampled_from(["find", "get", "action", "echo", "cancel", "stray", "store", "release", "abort"])
+
+
+def _brings(world: World, what: str, number: int) -> None:
+    stray = command.decode(command.store_request(number, CT, "1.1"))
+    match what:
+        case "find":
+            world.asks(CommandField.C_FIND_RQ, number)
+        case "get":
+            world.asks(CommandField.C_GET_RQ, number)
+        case "action":
+            world.asks(CommandField.N_ACTION_RQ, number, None, ACTION_TYPE_ID=1)
+        case "echo":
+            world.says(1, command.echo_request(number, ECHO))
+        case "cancel":
+            world.cancels(number)
+        case "stray":
+            world.says(5, command.response(stray, 0))
+        case "store":
+            world.says(5, command.store_request(number, CT, "1.1"), b"data")
+        case "release":
+            world.peer.brings(RELEASE_RQ)
+        case _:
+            world.peer.brings(pdu.encode_abort(pdu.Abort(0, 0)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(MESSAGES, st.integers(1, 3), st.booleans()), max_size=12))
+async def test_whatever_order_messages_come_in_the_association_ends_once_and_leaves_nothing(
+    script: list[tuple[str, int, bool]],
+) -> None:
+    async def perform(exchange: Exchange) -> Answer:
+        await exchange.pending(b"match!")
+        if exchange.operation.field == CommandField.C_GET_RQ:
+            await exchange.store(CT, "1.1", EXPLICIT, memoryview(b"pixel!"), 6)
+        return Answer()
+
+    before = asyncio.all_tasks()
+    async with serving(perform) as world:
+        for what, number, waits in script:
+            if world.peer.layer.end is not None:
+                break
+            _brings(world, what, number)
+            if waits:
+                await world.goes_on()
+                world.peer.sent()
+        world.peer.layer.connection_lost(None)
+        await world.run
+    await asyncio.sleep(0)
+    assert world.handler.told == 1
+    assert asyncio.all_tasks() == before
