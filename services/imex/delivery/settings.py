@@ -161,7 +161,6 @@ class DeliverySettings(BaseSettings):
             raise ValueError("IMEX_DELIVERY_TLS_CERTIFICATE and IMEX_DELIVERY_TLS_KEY go together")
         if self.tls_certificate is not None and self.tls_ca is None:
             raise ValueError("IMEX_DELIVERY_TLS_CERTIFICATE needs IMEX_DELIVERY_TLS_CA")
-
         if self.commitment_tls_port is not None and self.tls_certificate is None:
             raise ValueError("IMEX_DELIVERY_COMMITMENT_TLS_PORT needs IMEX_DELIVERY_TLS_CERTIFICATE")
 
@@ -169,6 +168,7 @@ class DeliverySettings(BaseSettings):
     def hears_commitments(self) -> bool:
         """Whether destinations can report on associations of their own."""
         return self.commitment_port is not None or self.commitment_tls_port is not None
+
 
 class Settings(BaseModel):
     """Everything delivery is told from outside; each group reads its own variables."""
