@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from imex.directory.agreements import covering_agreement, may_ever_cover
 from imex.directory.errors import Location, Problem
 from imex.directory.index import DirectoryIndex, local_time
-from imex.directory.model import Agreement, Endpoint, Institution, Rule
+from imex.directory.model import Agreement, DicomEndpoint, Endpoint, Institution, Rule
 from imex.directory.policies import LEGAL_DUTIES, PURPOSES_OF_CARE, Alternate, Priority
 from imex.directory.reports import node_for_reports
 from imex.directory.selection import Filed
@@ -23,6 +23,7 @@ def warn(index: DirectoryIndex, at: datetime) -> Iterator[Problem]:
     """Every warning about a directory that is otherwise in order, as of a moment."""
     for number, institution in enumerate(index.directory.institutions):
         yield from _institution(("institutions", number), institution)
+    yield from _commitments(index)
     for number, agreement in enumerate(index.directory.agreements):
         yield from _agreement(index, ("agreements", number), agreement, at)
     covers = _Covers(index, at)
@@ -63,13 +64,6 @@ class _Covers:
 
 
 def _institution(loc: Location, institution: Institution) -> Iterator[Problem]:
-    for number, sender in enumerate(institution.senders):
-        if sender.commitment and node_for_reports(institution, sender) is None:
-            yield Problem(
-                (*loc, "senders", number, "commitment"),
-                "no DICOM endpoint to report to: name one in report_to; without one, reports go out on the "
-                "association of the question alone, while it is open",
-            )
     for number, endpoint in enumerate(institution.endpoints):
         identity = endpoint.identity
         if identity.unmapped != "hold" and "map" not in {identity.patient_id, identity.accession}:
@@ -84,6 +78,44 @@ def _institution(loc: Location, institution: Institution) -> Iterator[Problem]:
             )
         if endpoint.type != "inbox" and endpoint.query_issuer and not endpoint.query:
             yield Problem((*loc, "endpoints", number, "query_issuer"), "says nothing without query: true")
+
+
+def _commitments(index: DirectoryIndex) -> Iterator[Problem]:
+    asking = [
+        (("institutions", number, "senders", place, "commitment"), institution, sender)
+        for number, institution in enumerate(index.directory.institutions)
+        for place, sender in enumerate(institution.senders)
+        if sender.commitment
+    ]
+    answered = _answered(index) if asking else frozenset()
+    for where, institution, sender in asking:
+        if node_for_reports(institution, sender) is None:
+            yield Problem(
+                where,
+                "no DICOM endpoint to report to: name one in report_to; without one, reports go out on the "
+                "association of the question alone, while it is open",
+            )
+        if institution.code not in answered:
+            yield Problem(
+                where,
+                "every answer will be no: no recipient of its agreements has an endpoint with "
+                "'confirm: commitment'",
+            )
+
+
+def _answered(index: DirectoryIndex) -> frozenset[str]:
+    """Who may send, as it is, to somebody whose archive commits."""
+    return frozenset(
+        source
+        for agreement in index.directory.agreements
+        if agreement.deidentify is None and any(_keeps(index, code) for code in index.members(agreement.to))
+        for source in index.members(agreement.from_)
+    )
+
+
+def _keeps(index: DirectoryIndex, code: str) -> bool:
+    endpoints = index.institutions[code].endpoints
+    return any(isinstance(one, DicomEndpoint) and one.confirm == "commitment" for one in endpoints)
 
 
 def _agreement(index: DirectoryIndex, loc: Location, agreement: Agreement, at: datetime) -> Iterator[Problem]:

@@ -139,15 +139,20 @@ def test_a_directory_that_means_what_it_says_has_none() -> None:
             "{code: RQM, name: A, kind: nhs}",
             "{code: RQM, name: A, kind: nhs, senders: [{ae_title: RQM_PACS, commitment: true}]}",
             [
+                "line 2: institutions[0].senders[0].commitment: every answer will be no: no recipient of its "
+                "agreements has an endpoint with 'confirm: commitment'",
                 "line 2: institutions[0].senders[0].commitment: no DICOM endpoint to report to: name one in "
                 "report_to; without one, reports go out on the association of the question alone, while it "
-                "is open"
+                "is open",
             ],
         ),
         (
             "name: B, kind: nhs,",
             "name: B, kind: nhs, senders: [{ae_title: B, commitment: true}],",
-            [],
+            [
+                "line 3: institutions[1].senders[0].commitment: every answer will be no: no recipient of its "
+                "agreements has an endpoint with 'confirm: commitment'"
+            ],
         ),
         (
             "legal_basis: law",
@@ -166,6 +171,19 @@ def test_a_directory_that_means_what_it_says_has_none() -> None:
 )
 def test_what_cannot_be_meant_is_told(old: str, new: str, words: list[str]) -> None:
     assert told(old, new) == words
+
+
+def test_a_sender_that_may_ask_and_an_archive_that_commits_need_no_warning() -> None:
+    text = BASE.replace(
+        "{code: RQM, name: A, kind: nhs}",
+        "{code: RQM, name: A, kind: nhs, senders: [{ae_title: A, commitment: true, report_to: pacs}], "
+        "endpoints: [{name: pacs, type: dicom, ae_title: C, host: h, port: 104}]}",
+    )
+    committing = text.replace(
+        "ae_title: B, host: h, port: 104", "ae_title: B, host: h, port: 104, confirm: commitment"
+    )
+    assert len(inspect(text, AT).warnings) == 1
+    assert not inspect(committing, AT).warnings
 
 
 def test_a_rule_whose_modality_no_agreement_includes_is_told() -> None:
