@@ -28,6 +28,7 @@ from imex.directory import DirectoryIndex, UnknownSender
 from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.directory.model import Institution
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
+from imex.observability.sparing import Sparing
 from imex.portal.context import Portal
 from imex.portal.queries import directories
 from imex.portal.query_retrieve.find import STUDY_ROOT_FIND, Finds
@@ -39,6 +40,8 @@ from imex.portal.query_retrieve.peer import Surroundings, caller_of
 log = structlog.get_logger(__name__)
 
 _AE_CHARS: Final = 16
+_RECORDED, _RECORDED_S = 200, 10.0
+"""Of those turned away so many are kept in so many seconds: a flood of them is not to fill the database."""
 _WORDS: Final = 256
 
 
@@ -86,6 +89,7 @@ class PullPolicy:
         self._open: Counter[str] = Counter()
         self._index: DirectoryIndex | None = None
         self._indexing = asyncio.Lock()
+        self._recorded = Sparing(_RECORDED, _RECORDED_S)
 
     async def admit(self, request: AssociationRequest) -> Accept | Reject:
         """Decide from the directory as it is now."""
@@ -132,6 +136,8 @@ class PullPolicy:
         attempt = uuid4()
         calling_ae, called_ae = (_clean(ae) for ae in (request.calling_ae, request.called_ae))
         log.info("association rejected", calling_ae=calling_ae, called_ae=called_ae, reason=reject.words)
+        if not self._recorded():
+            return reject
         async with self._portal.database.unit() as unit:
             unit.publish(
                 AuditRecorded.of(
