@@ -263,9 +263,11 @@ async def test_a_result_in_quarantine_is_missing_and_an_image_is_not(world: Worl
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("sooner", [False, True])
 async def test_what_left_de_identified_comes_back_by_the_uid_that_it_was_given(
-    empty_database_url: str,
+    empty_database_url: str, sooner: bool
 ) -> None:
+    """Also where the result comes before delivery has told of the UID."""
     demanded = directory(", deidentify: {project: p1}")
     async with routing_world(empty_database_url, demanded) as world:
         sending = Sending(world)
@@ -276,10 +278,18 @@ async def test_what_left_de_identified_comes_back_by_the_uid_that_it_was_given(
         [part] = world.parts()
         told = world.progressed(part, part.instances, {})
         data = told.data.model_copy(update={"given_study_uid": "2.25.9"})
+        report = Sending(world, study_uid="2.25.9", source="RT3")
+        if sooner:
+            await world.validated(*report.accepted(7, **SR), report.over(1))
+            await world.quiet()
+            assert not await returned(world)
         await world.delivered(told.model_copy(update={"data": data}))
         await world.delivered(world.completed(part, 1))
-        report = Sending(world, study_uid="2.25.9", source="RT3")
-        await world.validated(*report.accepted(7, **SR), report.over(1))
+        await Results(world.database, world.around).turn()
+        await world._collect()
+        assert len(await returned(world)) == sooner
+        if not sooner:
+            await world.validated(*report.accepted(7, **SR), report.over(1))
         await world.quiet()
         await world.confirm_all()
         [back] = await returned(world)

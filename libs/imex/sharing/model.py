@@ -163,6 +163,8 @@ class Share:
     """What of its study it does not carry (`imex.sharing.results.extent`), counted; None: nothing."""
     given_study_uid: str | None = None
     """How its recipient knows the study, where it gets it de-identified."""
+    return_due: bool = False
+    """It has not been looked yet whether a result had come by that UID before it was known."""
     at_disposal: dict[str, int] | None = None
     """What was counted of its study then."""
     reached: tuple[str, ...] = ()

@@ -169,7 +169,7 @@ def _images(docket: Docket, share: Share, fact: DeliveryProgressed, cause: Cause
     """When the first and the last image so far were confirmed; partners are told of the first."""
     if fact.data.given_study_uid and fact.data.given_study_uid != share.given_study_uid:
         # by it is recognised what its recipient makes of it
-        share = docket.put(replace(share, given_study_uid=fact.data.given_study_uid))
+        share = docket.put(replace(share, given_study_uid=fact.data.given_study_uid, return_due=True))
     confirmed = [one.at for one in fact.data.outcomes if one.state == "confirmed"]
     if not confirmed:
         return

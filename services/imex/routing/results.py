@@ -1,4 +1,7 @@
-"""The loop that tells of results: what a recipient made of a study has arrived where the study came from."""
+"""The loop behind results: told where what a recipient made of a study has arrived where that came from.
+
+It also looks again for those that came sooner than delivery's word of how their maker knows the study.
+"""
 
 from uuid import UUID
 
@@ -7,12 +10,14 @@ from sqlalchemy import select, text, update
 from imex.db import Database
 from imex.db.tables import routing as tables
 from imex.events import ids
-from imex.routing import publish
+from imex.routing import publish, studies
 from imex.routing.docket import Docket
 from imex.routing.publish import Cause
 from imex.routing.repository import Repository
+from imex.routing.sitting import sitting
 from imex.routing.surroundings import Surroundings
 from imex.sharing.model import Share
+from imex.sharing.results import RESULT_CLASSES
 
 _BATCH = 50
 # the newest share that brought the study to who sends something of it back
@@ -28,6 +33,12 @@ _DUE = text(
     "  ORDER BY c.created_at DESC LIMIT 1) c ON true"
 )
 
+# what came by the UID that the study was given, before it was known here
+_SOONER = text(
+    "SELECT s.id, s.recipient, s.given_study_uid FROM routing.shares s WHERE s.return_due"
+    " ORDER BY s.created_at LIMIT :limit"
+)
+
 
 class Results:
     """Looks again and again."""
@@ -38,7 +49,28 @@ class Results:
         self._around = around
 
     async def turn(self) -> bool:
-        """Tell of the shares that arrived since; true where more may be."""
+        """Tell of the shares that arrived since, and look again; true where more may be."""
+        return await self._look_again() | await self._tell_of_arrived()
+
+    async def _look_again(self) -> bool:
+        if self._around.directories.current() is None:
+            return False
+        async with self._database.look() as connection:
+            due = list(await connection.execute(_SOONER, {"limit": _BATCH}))
+        for share, recipient, given in due:
+            key = (recipient, given)
+            async with self._database.unit() as unit, sitting(unit, self._around, [key]) as now:
+                study = now.studies.get(key)
+                if study is not None and not study.sop_classes.isdisjoint(RESULT_CLASSES):
+                    cause = Cause(ids.derived("returns", str(share)), self._around.clock())
+                    for opened in now.deciding.ask(study, cause):
+                        now.studies[key] = studies.due_again(now.studies[key], opened)
+                await unit.connection.execute(
+                    update(tables.shares).where(tables.shares.c.id == share).values(return_due=False)
+                )
+        return len(due) == _BATCH
+
+    async def _tell_of_arrived(self) -> bool:
         async with self._database.unit() as unit:
             due = list(await unit.connection.execute(_DUE, {"limit": _BATCH}))
             # whoever changes a share has its study locked: what is read after this stays so

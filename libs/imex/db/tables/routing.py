@@ -224,6 +224,7 @@ shares = Table(
     Column("result_due", Boolean, nullable=False, server_default="false"),  # of whose share is it a result?
     Column("left_out", JSONB(none_as_null=True)),  # what of its study it does not carry, counted
     Column("given_study_uid", Text),  # how its recipient knows a study that it gets de-identified
+    Column("return_due", Boolean, nullable=False, server_default="false"),  # had something come by that UID?
     Column("legal_hold", Boolean, nullable=False, server_default="false"),  # payloads stay until lifted
     Column("retain_days", Integer),  # that payloads stay after its end; None: the usual
     moment("disposed_at", nullable=True),  # its payloads are gone
@@ -241,6 +242,7 @@ shares = Table(
         "agreement",
         postgresql_where=text("state IN ('requested', 'accepted', 'collecting', 'delivering', 'partial')"),
     ),
+    Index("ix_shares_return", "created_at", postgresql_where=text("return_due")),
     Index("ix_shares_result", "delivered_at", postgresql_where=text("result_due")),
     Index("ix_shares_priors", "created_at", postgresql_where=text("priors_due")),
     Index(

@@ -16,6 +16,15 @@ def upgrade() -> None:
     op.add_column("studies", referenced, schema="routing")
     op.add_column("shares", sa.Column("left_out", postgresql.JSONB()), schema="routing")
     op.add_column("shares", sa.Column("given_study_uid", sa.Text()), schema="routing")
+    return_due = sa.Column("return_due", sa.Boolean(), server_default="false", nullable=False)
+    op.add_column("shares", return_due, schema="routing")
+    op.create_index(
+        "ix_shares_return",
+        "shares",
+        ["created_at"],
+        schema="routing",
+        postgresql_where=sa.text("return_due"),
+    )
     op.create_index(
         "ix_shares_given_study_uid",
         "shares",
