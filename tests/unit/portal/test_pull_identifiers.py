@@ -173,6 +173,30 @@ def test_a_match_has_every_key_that_was_asked_for_and_no_other(syntax: str) -> N
     assert "PatientID" not in match
 
 
+@pytest.mark.parametrize(
+    ("asked", "name", "told"),
+    [
+        ("", "Smith^Ann", None),
+        ("ISO_IR 100", "Smith^Ann", "ISO_IR 100"),
+        ("ISO 2022 IR 87", "Smith^Ann", None),
+        ("ISO_IR 100", "Brönte^Zoë", "ISO_IR 100"),
+        ("", "Brönte^Zoë", "ISO_IR 192"),
+        ("ISO_IR 100", "Żółć^Ewa", "ISO_IR 192"),
+        ("ISO_IR 192", "Żółć^Ewa", "ISO_IR 192"),
+    ],
+)
+def test_a_match_is_told_in_the_character_set_of_the_query_where_that_can_say_it(
+    asked: str, name: str, told: str | None
+) -> None:
+    values = {"SpecificCharacterSet": asked} if asked else {}
+    query = read_query(encoded(QueryRetrieveLevel="STUDY", PatientName="", **values), IMPLICIT)
+    found = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": name}]}}
+    match = decoded(encode_match(query, found, "IMEX", IMPLICIT), IMPLICIT)
+    assert match.get("SpecificCharacterSet") == told
+    match.decode()
+    assert str(match.PatientName) == name
+
+
 @each_syntax
 def test_a_value_that_cannot_be_written_is_left_out(syntax: str) -> None:
     query = Query("IMAGE", (), ("00200013", "00080060", "00280010"), ignored=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +23,12 @@ LEVELS: Final = {"STUDY": "studies", "SERIES": "series", "IMAGE": "instances"}
 UNIQUE_KEYS: Final = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 MOST_UIDS: Final = 1000
 """In one retrieval's list."""
+_LATIN_1, _UTF_8 = "ISO_IR 100", "ISO_IR 192"
 _MOST_FAILED: Final = 900
 """UIDs in a list of what failed: the length of an UI element in Explicit VR has two bytes."""
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 _LEVEL, _CHARSET, _RETRIEVE_AE = "00080052", "00080005", "00080054"
+_CHARSET_TAG: Final = 0x00080005
 
 
 class DoesNotMatch(Exception):
@@ -40,6 +44,8 @@ class Query:
     returned: tuple[str, ...]
     ignored: bool
     """Whether a key was given that is not matched here (PS3.4 C.2.2.1.3)."""
+    charset: str = ""
+    """The Specific Character Set of the query."""
 
     @property
     def study_uids(self) -> tuple[str, ...]:
@@ -78,7 +84,8 @@ def read_query(data: bytes, transfer_syntax: str) -> Query:
             keys.append((element.keyword, value))
         else:
             ignored = ignored or tag not in {_RETRIEVE_AE}
-    query = Query(level, tuple(keys), tuple(returned), ignored)
+    charset = _text(dataset[_CHARSET_TAG]) if _CHARSET_TAG in dataset else ""
+    query = Query(level, tuple(keys), tuple(returned), ignored, charset)
     if level != "STUDY" and not query.study_uids:
         raise DoesNotMatch(f"Study Instance UID is required at level {level}")
     return query
@@ -107,17 +114,19 @@ def encode_match(query: Query, found: Json, ae_title: str, transfer_syntax: str)
     from pydicom.dataset import Dataset
 
     told = found | {
-        _CHARSET: {"vr": "CS", "Value": ["ISO_IR 192"]},
         _LEVEL: {"vr": "CS", "Value": [query.level]},
         _RETRIEVE_AE: {"vr": "AE", "Value": [ae_title]},
     }
     unique = {tag_of(keyword) for level, keyword in UNIQUE_KEYS.items() if level == query.level}
-    wanted = {*query.returned, *unique, _CHARSET, _LEVEL, _RETRIEVE_AE}
+    wanted = {*query.returned, *unique, _LEVEL, _RETRIEVE_AE}
     be_quiet()
+    charset = _charset(query.charset, {tag: told[tag] for tag in wanted & told.keys()})
     dataset = Dataset()
     for tag in sorted(wanted):
-        if tag not in told or not _add(dataset, tag, told[tag], transfer_syntax):
+        if tag not in told or not _add(dataset, tag, told[tag], charset, transfer_syntax):
             _add_empty(dataset, int(tag, 16))
+    if charset:
+        dataset.SpecificCharacterSet = charset
     return _encoded(dataset, transfer_syntax)
 
 
@@ -130,18 +139,29 @@ def encode_failed(sop_instance_uids: Sequence[str], transfer_syntax: str) -> byt
     return _encoded(dataset, transfer_syntax)
 
 
-def _add(dataset: Dataset, tag: str, element: Json, transfer_syntax: str) -> bool:
+def _charset(asked: str, told: Json) -> str:
+    """The one that was asked in, where it can say what is told, as not everybody reads UTF-8; else UTF-8."""
+    text = json.dumps(told, ensure_ascii=False)
+    if text.isascii():
+        return asked if asked in {_LATIN_1, _UTF_8} else ""
+    if asked == _LATIN_1:
+        with suppress(UnicodeEncodeError):
+            text.encode("latin-1")
+            return _LATIN_1
+    return _UTF_8
+
+
+def _add(dataset: Dataset, tag: str, element: Json, charset: str, transfer_syntax: str) -> bool:
     """Whether a value could be added: a sender may have put anything there that pydicom cannot write."""
     from pydicom.dataset import Dataset
 
     try:
         alone = Dataset.from_json({tag: element})
-        alone.SpecificCharacterSet = "ISO_IR 192"
+        alone.SpecificCharacterSet = charset
         _encoded(alone, transfer_syntax)
     except Exception:  # noqa: BLE001  see above
         return False
-    if tag != _CHARSET:
-        del alone.SpecificCharacterSet
+    del alone.SpecificCharacterSet
     dataset.update(alone)
     return True
 
