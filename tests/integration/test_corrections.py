@@ -459,3 +459,13 @@ async def test_where_no_message_can_say_who_it_is_people_are_told(
         await source.turn()
         assert (await source.concerned())["RT3"].state == "told"
         assert len(world.parts()) == 1
+
+
+async def test_images_are_never_shared_to_a_listener(empty_database_url: str) -> None:
+    async with routing_world(empty_database_url, WITH_HL7 + AGREED) as world:
+        sending = Sending(world)
+        await world.validated(*sending.accepted(1), sending.over(1))
+        await world.commanded(world.command("create", endpoint="pacs/hl7"))
+        await world.quiet()
+        share = await world.share()
+        assert (share.state, share.reason) == ("failed", "RT3 has no endpoint 'pacs/hl7' in the directory")

@@ -70,7 +70,8 @@ def _allowed(index: DirectoryIndex, wish: Addressed, agreement: Agreement) -> Ju
 
 
 def _undeliverable(index: DirectoryIndex, wish: Addressed) -> str:
-    if index.endpoint_for(wish.recipient, wish.endpoint) is not None:
+    endpoint = index.endpoint_for(wish.recipient, wish.endpoint)
+    if endpoint is not None and endpoint.type != "hl7":
         return ""
     named = f"no endpoint {wish.endpoint!r}" if wish.endpoint else "no endpoint"
     return f"{wish.recipient} has {named} in the directory"

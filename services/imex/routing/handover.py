@@ -36,7 +36,7 @@ class HandOver:
         """Issue every accepted instance that delivery has not got yet, in parts."""
         if share.endpoint is None or share.parts == 0:
             endpoint = self._index.endpoint_for(share.recipient, share.endpoint)
-            if endpoint is None:
+            if endpoint is None or endpoint.type == "hl7":  # which takes no images
                 named = f"no endpoint {share.endpoint!r}" if share.endpoint else "no endpoint"
                 words = f"{share.recipient} has {named} in the directory"
                 return self.docket.move(share, Fact.GIVEN_UP, cause, reason=words)
