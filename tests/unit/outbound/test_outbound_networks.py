@@ -57,7 +57,9 @@ async def test_a_name_leads_only_where_it_may(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     assert await INTERNAL.addresses("pacs.example", 104) == ["192.0.2.7", "192.0.2.8"]
-    assert INTERNAL.addresses_now("pacs.example", 104) == ["192.0.2.7", "192.0.2.8"]
+    places.insert(0, "2001:db8::1")
+    assert INTERNAL.addresses_now("pacs.example", 104) == ["192.0.2.7", "192.0.2.8", "2001:db8::1"]
+    del places[0]
     del places[1], places[-1]
     with pytest.raises(AddressDenied, match=r"10\.0\.0\.1 is in a network to which nothing may be connected"):
         await INTERNAL.addresses("pacs.example", 104)

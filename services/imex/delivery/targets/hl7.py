@@ -68,14 +68,7 @@ class Hl7Target:
         context = self._context(listener)
         try:
             async with asyncio.timeout(_CONNECT_S):
-                addresses = await self._outbound.addresses(listener.host, listener.port)
-                reader, writer = await asyncio.open_connection(
-                    addresses[0],
-                    listener.port,
-                    ssl=context,
-                    server_hostname=listener.host if context else None,
-                    limit=_MOST_ANSWER,
-                )
+                reader, writer = await self._connected(listener, context)
         except AddressDenied as error:
             raise CannotDeliver(str(error.strerror), lasting=True) from error
         except ssl.SSLError as error:
@@ -88,6 +81,22 @@ class Hl7Target:
             yield Hl7Session(reader, writer, self._answer_s)
         finally:
             writer.close()
+
+    async def _connected(
+        self, listener: Hl7Endpoint, context: ssl.SSLContext | None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """At the first of its addresses that takes one."""
+        addresses = await self._outbound.addresses(listener.host, listener.port)
+        named = listener.host if context else None
+        while True:
+            address = addresses.pop(0)
+            try:
+                return await asyncio.open_connection(
+                    address, listener.port, ssl=context, server_hostname=named, limit=_MOST_ANSWER
+                )
+            except OSError:
+                if not addresses:
+                    raise
 
     def _context(self, listener: Hl7Endpoint) -> ssl.SSLContext | None:
         if not listener.tls:
