@@ -15,7 +15,9 @@ from imex.delivery.confirming.dimse import Nodes
 from imex.delivery.leases import Leases
 from imex.delivery.payloads import ReadAhead
 from imex.dicom import dataset_digest
-from imex.dimse import Reject, StoreCommand, StoreResponse
+from imex.dicom.rewriting import IMPLICIT
+from imex.dimse import Limits, Reject, StoreCommand, StoreResponse, open_association
+from imex.dimse.sop_classes import VERIFICATION
 from imex.events.audit import AuditRecorded
 from imex.events.deliveries import (
     DeliveryAttempted,
@@ -344,3 +346,21 @@ async def test_nothing_is_connected_to_a_network_that_the_deployment_denies(worl
     with pytest.raises(CannotAsk, match="to which nothing may be connected"):
         await nodes.held(endpoint, "1.2.3", frozenset({"1.2.3.4"}))
     nodes.close()
+
+
+async def test_a_host_is_reached_at_any_of_its_addresses_that_takes_a_connection() -> None:
+    async def addresses(_host: str, _port: int) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]  # nobody listens at the first
+
+    async with acceptor(DimseRecorder()) as node:
+        association = await open_association(
+            "pacs.example",
+            node.port,
+            "IMEX",
+            "RT3_PACS",
+            [(VERIFICATION, [IMPLICIT])],
+            Limits(connect_s=2.0),
+            addresses=addresses,
+        )
+        assert await association.echo() == 0
+        await association.release()
