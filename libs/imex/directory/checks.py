@@ -95,26 +95,28 @@ def _endpoint_names(directory: Directory) -> Iterator[Problem]:
 
 
 def _sender_overlaps(directory: Directory) -> Iterator[Problem]:
-    by_title: dict[str, list[tuple[Location, Institution, Sender]]] = defaultdict(list)
+    by_name: dict[tuple[str, str], list[tuple[Location, Institution, Sender]]] = defaultdict(list)
     by_certificate: dict[str, str] = {}
     for index, institution in enumerate(directory.institutions):
         for place, sender in enumerate(institution.senders):
             loc: Location = ("institutions", index, "senders", place)
-            by_title[sender.ae_title].append((loc, institution, sender))
+            by_name["ae_title", repr(sender.ae_title)].append((loc, institution, sender))
+            if sender.hl7 is not None:
+                named = f"application {sender.hl7.application!r} of facility {sender.hl7.facility!r}"
+                by_name["hl7", named].append((loc, institution, sender))
             if sender.certificate is not None:
                 owner = by_certificate.setdefault(sender.certificate, institution.code)
-                named = sender.certificate.removeprefix(f"uri:{URI_PREFIX}")
-                if named not in {sender.certificate, institution.code}:
-                    owner = named
+                says = sender.certificate.removeprefix(f"uri:{URI_PREFIX}")
+                if says not in {sender.certificate, institution.code}:
+                    owner = says
                 if owner != institution.code:
                     yield Problem((*loc, "certificate"), f"is the certificate of {owner} too")
-    for title, entries in by_title.items():
+    for (part, name), entries in by_name.items():
         for number, other in _overlaps(entries):
             loc, institution, _ = entries[number]
             yield Problem(
-                (*loc, "ae_title"),
-                f"{title!r} with its networks fits {other} and {institution.code}; "
-                "give each its own networks",
+                (*loc, part),
+                f"{name} with its networks fits {other} and {institution.code}; give each its own networks",
             )
 
 
