@@ -81,31 +81,26 @@ def test_requests_are_answered_from_the_holders_own_archive(
     try:
         for study in studies.values():
             orthanc.load(network.files(study))
-        requests = {holder: asked(network, holder, requester, study) for holder, study in studies.items()}
-        shares = {
-            holder: network.wait_share(study.study_uid, "delivered") for holder, study in studies.items()
-        }
-        for holder, request in requests.items():
-            network.wait_for(
-                lambda holder=holder, request=request: (
-                    network.get(f"/requests/{request}", token=holder)["retrieval"] == "complete"
-                ),
-                10,
-                "the retrieval is complete",
-            )
+        requests = {code: asked(network, code, requester, study) for code, study in studies.items()}
+        shares = {code: network.wait_share(study.study_uid, "delivered") for code, study in studies.items()}
+
+        def looked() -> bool:
+            looks = [network.get(f"/requests/{request}", token=code) for code, request in requests.items()]
+            return all(one["retrieval"] == "complete" for one in looks)
+
+        network.wait_for(looked, 10, "the retrievals are complete")
     finally:
         orthanc.stop()
-    assert receiver.held() == sorted(
-        digest for study in studies.values() for digest in study.digests.values()
-    )
-    for holder, study in studies.items():
-        share, request = shares[holder], requests[holder]
-        assert (share["source"], share["recipient"]) == (holder, requester.code)
+    everything = [digest for study in studies.values() for digest in study.digests.values()]
+    assert receiver.held() == sorted(everything)
+    for code, study in studies.items():
+        share, request = shares[code], requests[code]
+        assert (share["source"], share["recipient"]) == (code, requester.code)
         told = network.get(f"/requests/{request}", token=requester.code)
         assert (told["state"], told["shares"], told["retrieval"]) == ("granted", [share["id"]], None)
-        known_to_holder = network.get(f"/requests/{request}", token=holder)
+        known_there = network.get(f"/requests/{request}", token=code)
         words = f"1 study found, 1 here, {len(study.instances)} images sent"
-        assert (known_to_holder["retrieval_reason"], known_to_holder["wanted"]) == (words, None)
+        assert (known_there["retrieval_reason"], known_there["wanted"]) == (words, None)
         # it was asked for, and not sent: no rule of the holder's gave it to anybody
         assert network.get("/shares", study_uid=study.study_uid)["items"] == [share]
 
