@@ -7,7 +7,7 @@ so each operation is a task of its own. They take turns, as the messages of two 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 
 from imex.dimse import command
 from imex.dimse.command import Command, CommandField, Tag
@@ -57,6 +57,7 @@ class Exchanges:
         self._under_way: dict[int, _Exchange] = {}  # by message id, until its last response
         self._exchanges: set[_Exchange] = set()  # until nothing more is done for it
         self._invoked: tuple[int, CommandField, asyncio.Future[Command]] | None = None
+        self._released = False
         self._message_id = 0
         self.peer_stores = {
             (proposed.abstract_syntax, syntax): context_id
@@ -92,22 +93,27 @@ class Exchanges:
         exchange = _Exchange(self, context_id, request, operation)
         if operation.message_id in self._under_way:
             words = "message id of an operation under way"
-            self.take_turn(exchange.answer(Answer(Status.DUPLICATE_INVOCATION, words)))
+            self.take_turn(lambda: exchange.answer(Answer(Status.DUPLICATE_INVOCATION, words)))
         else:
             self._under_way[operation.message_id] = exchange
             self._exchanges.add(exchange)
             self._run(self._perform(exchange, service))
-        while len(self._tasks) >= self._limits.operations:
-            await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        while len(self._tasks) >= self._limits.operations and not self.over:
+            await self._one_less()
 
-    def take_turn(self, call: Coroutine[None, None, None]) -> None:
+    def take_turn(self, call: Callable[[], Awaitable[None]]) -> None:
         """Let `call`, which sends, have its turn after what is under way."""
         self._run(self._in_turn(call))
 
     def _run(self, call: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._quietly(call))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            call.close()  # it may have ended before it began
+
+        task.add_done_callback(done)
 
     def cancel(self, message_id: int) -> None:
         """C-CANCEL (PS3.7 9.3.2.3); no effect on what is not under way."""
@@ -126,6 +132,7 @@ class Exchanges:
 
     async def released(self) -> None:
         """The peer wants to release the association: what is under way stops as if it were cancelled."""
+        self._released = True
         for exchange in self._exchanges:
             exchange.cancelled = True
         if self._invoked is not None and not self._invoked[2].done():
@@ -133,9 +140,12 @@ class Exchanges:
         await self.settled()
 
     async def settled(self) -> None:
-        """Wait until none is under way."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        """Wait until none is under way, or the association has ended."""
+        while self._tasks and not self.over:
+            await self._one_less()
+
+    async def _one_less(self) -> None:
+        await asyncio.wait({self._layer.ending(), *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
 
     async def ended(self) -> None:
         """The association is over: nothing of it goes on."""
@@ -196,6 +206,8 @@ class Exchanges:
         chunks: AsyncIterable[bytes | memoryview] | memoryview | None,
         length: int,
     ) -> Command:
+        if self._released:
+            raise AssociationReleased("the peer has released the association")
         self._message_id = self._message_id % 0xFFFF + 1
         waiting: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
         self._invoked = self._message_id, field, waiting
@@ -224,13 +236,13 @@ class Exchanges:
             await call
         except DimseError as error:
             log.debug("nobody is left to hear an answer: %s", error)
+        except Exception:
+            log.exception("an operation could not be answered")
+            self._layer.abort(AssociationAborted(0, 0, "an operation could not be answered"))
 
-    async def _in_turn(self, call: Coroutine[None, None, None]) -> None:
-        try:
-            async with self.turn:
-                await call
-        finally:
-            call.close()
+    async def _in_turn(self, call: Callable[[], Awaitable[None]]) -> None:
+        async with self.turn:
+            await call()
 
     async def _perform(self, exchange: "_Exchange", service: Service) -> None:
         try:

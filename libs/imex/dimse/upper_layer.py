@@ -84,6 +84,7 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._ended_bytes = 0
         self._ended_pieces = 0
         self._aborting = Abort(AbortSource.USER, 0)
+        self._ending: asyncio.Future[None] | None = None
         self.state = State.IDLE
         self.end: DimseError | None = None
         self.peer: tuple[str, int] = ("", 0)
@@ -251,6 +252,14 @@ class UpperLayer(asyncio.BufferedProtocol):
         """Wait until `receive` has something to give or to raise; may be cancelled, and has no deadline."""
         while self._inbox.empty and self.end is None:
             await self._inbox.wait()
+
+    def ending(self) -> asyncio.Future[None]:
+        """Done when the association has ended; not to be cancelled."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_future()
+            if self.end is not None:
+                self._ending.set_result(None)
+        return self._ending
 
     def accept(self, accept: AssociateAccept) -> None:
         """A-ASSOCIATE response: accepted."""
@@ -467,6 +476,8 @@ class UpperLayer(asyncio.BufferedProtocol):
         self._watch.stop()
         self._inbox.end()
         self._wake_writers()
+        if self._ending is not None:
+            self._ending.set_result(None)
 
     def _wake_writers(self) -> None:
         writers, self._writers = self._writers, None

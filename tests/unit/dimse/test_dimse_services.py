@@ -307,6 +307,17 @@ async def test_an_operation_that_fails_is_answered(error: Exception, status: int
         assert (await world.hears()).status == status
 
 
+async def test_an_answer_that_cannot_be_sent_ends_the_association() -> None:
+    async def perform(exchange: Exchange) -> Answer:
+        return Answer(counts=SubOperations(None, 70_000))
+
+    async with serving(perform) as world:
+        world.asks(CommandField.C_MOVE_RQ)
+        await world.run
+        assert world.handler.outcome is not None
+        assert world.handler.outcome.kind == "aborted"
+
+
 async def test_instances_are_given_back_on_the_association_and_their_answers_counted() -> None:
     async def perform(exchange: Exchange) -> Answer:
         assert exchange.stores(CT, EXPLICIT)
