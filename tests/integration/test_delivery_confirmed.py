@@ -143,7 +143,7 @@ async def test_reports_come_over_tls_too_and_only_of_what_was_asked(
     nodes = SendersNodes(lambda: client_context(issued.ca, theirs.certificate, theirs.key))
     server = server_context(ours.certificate, ours.key, issued.ca)
     with archive(Archive(reports="never")) as behaves:
-        async with world.working():
+        async with world.working(asking=Asking(patience=Patience(0.1, 60.0))):
             listener = CommitmentListener(world.commitments, "127.0.0.1", 0, 0, lambda: server)
             await listener.start()
             port = listener.tls_port if secured else listener.port
@@ -233,7 +233,7 @@ def nobodys_job() -> Job:
 async def test_a_question_about_an_older_copy_answers_for_no_newer_one(world: World) -> None:
     behaves = Archive(reports="never")
     with archive(behaves) as node:
-        async with world.working():
+        async with world.working(asking=Asking(patience=Patience(0.1, 60.0))):
             endpoint = DicomEndpoint(
                 name="pacs", type="dicom", ae_title="RT3_PACS", host="127.0.0.1", port=node.port
             )
