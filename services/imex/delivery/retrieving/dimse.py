@@ -135,6 +135,7 @@ class DicomArchive:
                 return await asyncio.shield(running)
             except asyncio.CancelledError:
                 # a thread cannot be interrupted, its association can
+                running.add_done_callback(_heard)
                 await asyncio.to_thread(line.cut)
                 await asyncio.wait([running], timeout=5.0)
                 raise
@@ -223,6 +224,12 @@ class DicomArchive:
         finally:
             if association.is_established:
                 association.release()
+
+
+def _heard(running: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more, whatever it ended with."""
+    if not running.cancelled():
+        running.exception()
 
 
 def _query(key: tuple[str, str], within: Within) -> Dataset:
