@@ -12,11 +12,15 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
-    referenced = sa.Column("referenced", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False)
+    referenced: sa.Column[list[str]] = sa.Column(
+        "referenced", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False
+    )
     op.add_column("studies", referenced, schema="routing")
     op.add_column("shares", sa.Column("left_out", postgresql.JSONB()), schema="routing")
     op.add_column("shares", sa.Column("given_study_uid", sa.Text()), schema="routing")
-    return_due = sa.Column("return_due", sa.Boolean(), server_default="false", nullable=False)
+    return_due: sa.Column[bool] = sa.Column(
+        "return_due", sa.Boolean(), server_default="false", nullable=False
+    )
     op.add_column("shares", return_due, schema="routing")
     op.create_index(
         "ix_shares_return",
