@@ -248,6 +248,28 @@ async def test_what_is_gone_or_damaged_fails_alone_and_large_images_are_streamed
     assert set(failed.FailedSOPInstanceUIDList) == bad
 
 
+async def test_of_several_studies_the_record_names_those_that_did_not_go_whole(portal: World) -> None:
+    sound, damaged = synthetic_study(2, size=16), synthetic_study(2, size=16)
+    shares = []
+    for study in (sound, damaged):
+        await stored(portal, study)
+        shares.append(await shared(portal, study))
+    async with portal.database.engine.connect() as connection:
+        i = routing.instances.c
+        keys = await connection.execute(select(i.object_key).where(i.study_uid == damaged.study_uid).limit(1))
+        await portal.store.delete(keys.scalar_one())
+    async with acceptor(DimseRecorder()) as node:
+        await apply(portal, directory(node.port))
+        async with listening(portal) as listener:
+            uids = [sound.study_uid, damaged.study_uid]
+            heard = await asked(listener, MOVE, "STUDY", StudyInstanceUID=uids)
+    assert (heard[-1][0], heard[-1][3]) == (0xB000, (None, 3, 1, 0))
+    exported = [one for one in await portal.audited() if one.action == "instances_exported"]
+    assert {one.share for one in exported if one.outcome == "success"} == set(shares)
+    failed = [one for one in exported if one.outcome == "failure"]
+    assert [(one.share, one.counts) for one in failed] == [(shares[1], {"images": 1})]
+
+
 async def test_a_node_that_ends_its_association_is_connected_to_again(portal: World) -> None:
     study = synthetic_study(3, size=32)
     await stored(portal, study)

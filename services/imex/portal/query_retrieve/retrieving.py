@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final, Protocol
+from uuid import UUID
 
 import structlog
 
@@ -38,6 +40,10 @@ PAGE: Final = 200
 """After so many images a retrieval asks again whether it may go on."""
 _MOST_COUNTED: Final = 0xFFFF
 """The counts of sub-operations have two bytes."""
+
+
+_Part = tuple[str, str, UUID | None]
+"""Source, study UID, and the share by which images of it are sent."""
 
 
 class NoMore(Exception):
@@ -94,6 +100,7 @@ class Course:
     completed: int = 0
     warning: int = 0
     failed: list[str] = field(default_factory=list)
+    sent: Counter[_Part] = field(default_factory=Counter)
     reason: str = ""
     """Why one failed, in words: of the first."""
     taken_back: int = 0
@@ -219,12 +226,18 @@ async def _send(
     else:
         if response.status == Status.SUCCESS:
             course.completed += 1
+            course.sent[_part(held)] += 1
             return "completed"
         if is_stored(response.status):
             course.warning += 1
+            course.sent[_part(held)] += 1
             return "warning"
         course.fails(held, f"the node answered {words(response.status)}")
     return "failed"
+
+
+def _part(of: Amount | HeldInstance) -> _Part:
+    return (of.source, of.study_uid, of.share)
 
 
 async def _pages(asking: Asking, retrieval: Retrieval) -> AsyncGenerator[list[HeldInstance], None]:
@@ -252,13 +265,18 @@ async def _narrowed(unit: UnitOfWork, view: View, retrieval: Retrieval) -> Narro
 
 
 async def _broken_off(asking: Asking, meant: Meant, course: Course, reason: str) -> None:
-    if not meant.amounts:
-        return
-    images = course.completed + course.warning
+    """Keep it of each study that did not go as a whole, by each share that it was to go by."""
+    wanted: Counter[_Part] = Counter()
+    abouts: dict[_Part, Amount] = {}
+    for one in meant.amounts:
+        part = _part(one)
+        wanted[part] += one.images
+        abouts[part] = one
     async with asking.portal.database.unit() as unit:
-        records.broken_off(
-            unit, asking.caller, meant.amounts[0], "downloaded", asking.part, images=images, reason=reason
-        )
+        for part, images in wanted.items():
+            if (sent := course.sent[part]) < images:
+                about, how = abouts[part], asking.part
+                records.broken_off(unit, asking.caller, about, "downloaded", how, images=sent, reason=reason)
 
 
 def _why(error: BaseException) -> str:
