@@ -93,17 +93,21 @@ class Exchanges:
         exchange = _Exchange(self, context_id, request, operation)
         if operation.message_id in self._under_way:
             words = "message id of an operation under way"
-            self.take_turn(lambda: exchange.answer(Answer(Status.DUPLICATE_INVOCATION, words)))
+            await self.take_turn(lambda: exchange.answer(Answer(Status.DUPLICATE_INVOCATION, words)))
         else:
             self._under_way[operation.message_id] = exchange
             self._exchanges.add(exchange)
             self._run(self._perform(exchange, service))
+            await self._some_room()
+
+    async def take_turn(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Let `call`, which sends, have its turn after what is under way; waits while too much is."""
+        self._run(self._in_turn(call))
+        await self._some_room()
+
+    async def _some_room(self) -> None:
         while len(self._tasks) >= self._limits.operations and not self.over:
             await self._one_less()
-
-    def take_turn(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Let `call`, which sends, have its turn after what is under way."""
-        self._run(self._in_turn(call))
 
     def _run(self, call: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._quietly(call))

@@ -157,17 +157,17 @@ class Serving:
             data_set = await self._reader.whole_data(service.most_bytes) if request.has_data_set else b""
             operation = operation_of(context, request, data_set)
             if isinstance(operation, StoreResponse):
-                exchanges.take_turn(partial(self._answer, context_id, request, operation))
+                await exchanges.take_turn(partial(self._answer, context_id, request, operation))
             else:
                 await exchanges.begin(context_id, request, operation, service)
         elif field == CommandField.C_ECHO_RQ:
             answer = await self._echo(context, request)
-            exchanges.take_turn(partial(self._answer, context_id, request, answer))
+            await exchanges.take_turn(partial(self._answer, context_id, request, answer))
         else:
             await self._discard(request)
             words = f"operation {field:04X} is not served here"
             refusal = StoreResponse(Status.UNRECOGNIZED_OPERATION, words)
-            exchanges.take_turn(partial(self._answer, context_id, request, refusal))
+            await exchanges.take_turn(partial(self._answer, context_id, request, refusal))
 
     async def _answer(self, context_id: int, request: Command, response: StoreResponse) -> None:
         encoded = command.response(request, response.status, response.comment)

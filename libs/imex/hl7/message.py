@@ -12,6 +12,9 @@ from typing import Final
 import hl7
 
 MOST_SEGMENTS: Final = 20_000
+MOST_PARTS: Final = 100_000
+"""Fields, repetitions and components: each takes some 450 bytes once it is parsed."""
+MOST_HEADER: Final = 4096
 _CHARSETS: Final = {
     "": "utf-8",
     "ASCII": "ascii",
@@ -118,11 +121,24 @@ def read(data: bytes) -> Message:
     text = _decoded(data)
     if text.count("\r") > MOST_SEGMENTS:
         raise MessageUnreadable(f"it has more than {MOST_SEGMENTS} segments")
+    if sum(text.count(chr(one)) for one in {data[3], data[4], data[5], data[7]}) > MOST_PARTS:
+        raise MessageUnreadable(f"it has more than {MOST_PARTS} fields and components")
     try:
         parsed = hl7.parse(text)
     except (hl7.HL7Exception, ValueError, LookupError, AttributeError, TypeError, AssertionError) as error:
         raise MessageUnreadable("it does not follow the grammar of HL7 version 2") from error
     return Message(parsed)
+
+
+def read_header(data: bytes) -> Message:
+    """Its first segment alone, for who has to know who sends before the rest is worth the work.
+
+    Raises MessageUnreadable.
+    """
+    header = data.split(b"\r", 1)[0].split(b"\n", 1)[0]
+    if len(header) > MOST_HEADER:
+        raise MessageUnreadable(f"MSH is longer than {MOST_HEADER} bytes")
+    return read(header + b"\r")
 
 
 def _decoded(data: bytes) -> str:

@@ -57,6 +57,8 @@ def configure_logging(service: str, level: str = "info", stream: TextIO | None =
     root.setLevel(level.upper())
     for chatty in ("aiokafka", "urllib3", "asyncio", "httpx2", "httpcore2", "opentelemetry"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for quoting in ("pydicom", "pynetdicom"):  # they log what is asked for and what comes: patient data
+        logging.getLogger(quoting).setLevel(logging.CRITICAL + 1)
     for own in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(own)
         logger.handlers.clear()

@@ -22,7 +22,10 @@ ALWAYS_DENIED: Final[tuple[Network, ...]] = (
     ipaddress.IPv6Network("fd00:ec2::254/128"),
 )
 """Link-local addresses (RFC 3927, RFC 4291), where clouds answer with a machine's credentials."""
-_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_WITH_IPV4_LAST: Final = tuple(
+    ipaddress.IPv6Network(one) for one in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96")
+)
+"""NAT64 (RFC 6052, RFC 8215), IPv4-compatible (RFC 4291 2.5.5.1) and IPv4-translated (RFC 2765)."""
 _6TO4: Final = ipaddress.IPv6Network("2002::/16")
 
 
@@ -83,10 +86,12 @@ class Outbound:
 def _meant(address: Address) -> list[Address]:
     """The address, and the one of IPv4 that it stands for where it does."""
     meant = [address]
+    if address.is_unspecified:  # systems connect it to themselves
+        meant += [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")]
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             meant.append(address.ipv4_mapped)
-        if address in _NAT64:
+        if any(address in network for network in _WITH_IPV4_LAST):
             meant.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         if address in _6TO4 and address.sixtofour is not None:
             meant.append(address.sixtofour)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from imex.directory.model import DicomEndpoint
 
 _PERMANENTLY: Final = 1
+_MOST_BYTES: Final = 64 << 20
+"""That a peer may send on one association: queries and reports, no images."""
 
 
 class NotAssociated(Exception):
@@ -35,6 +37,18 @@ class Waits:
     response_s: float = 60.0
 
 
+class _Bounded:
+    """Ends an association on which more comes than any answer takes: pynetdicom keeps a message whole."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_BYTES
+
+    def __call__(self, event: Any) -> None:
+        self._left -= len(event.data)
+        if self._left < 0:
+            event.assoc.dul.socket.close()
+
+
 def associated(
     ae_title: str,
     node: DicomEndpoint,
@@ -49,7 +63,7 @@ def associated(
     Raises:
         NotAssociated: there is none.
     """
-    from pynetdicom import AE
+    from pynetdicom import AE, evt
 
     entity = AE(ae_title=ae_title)
     entity.acse_timeout = entity.connection_timeout = waits.connect_s
@@ -66,7 +80,7 @@ def associated(
         address,
         node.port,
         ae_title=node.ae_title,
-        evt_handlers=list(handlers),
+        evt_handlers=[*handlers, (evt.EVT_DATA_RECV, _Bounded())],
         tls_args=_tls_for(node, tls),
     )
     if association.is_established:

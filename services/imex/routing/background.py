@@ -56,7 +56,7 @@ _RETURNING = text(
 # a share counts once something of it was handed over; a source has what it sent
 _LEGS = text(
     "SELECT study_uid, source, recipient, state = 'delivered' AS delivered FROM routing.shares"
-    " WHERE study_uid = ANY(CAST(:uids AS text[])) AND parts > 0"
+    " WHERE study_uid = ANY(CAST(:uids AS text[])) AND parts > 0 AND origin <> 'return'"
     " UNION ALL SELECT study_uid, source, source, true FROM routing.studies"
     " WHERE study_uid = ANY(CAST(:uids AS text[]))"
 )

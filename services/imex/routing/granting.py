@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text, update
+from sqlalchemy import RowMapping, exists, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import UnitOfWork
@@ -161,10 +161,12 @@ async def answered(unit: UnitOfWork, row: RowMapping, by: str, words: str, at: d
 async def forget(unit: UnitOfWork, request: UUID) -> None:
     """Who is meant is forgotten once nothing can be looked for any more."""
     r = tables.requests.c
+    f = tables.request_studies.c
+    to_come = exists().where(f.request == request, f.shared_at.is_(None))
     under_way = r.retrieval.in_(("asking", "retrieving", "partial", "failed"))
     await unit.connection.execute(
         update(tables.requests)
-        .where(r.id == request, r.state == "granted", r.retrieval.is_(None) | ~under_way)
+        .where(r.id == request, r.state == "granted", r.retrieval.is_(None) | ~under_way, ~to_come)
         .values(wanted=None)
     )
 

@@ -17,7 +17,7 @@ from imex.routing import granting
 from imex.routing.repository import Repository
 from imex.routing.surroundings import Surroundings
 from imex.routing.wanted import OpenWanted, fits
-from imex.sharing.model import StudyKey
+from imex.sharing.model import Study, StudyKey
 
 _BATCH: Final = 50
 LOOK_AGAIN: Final = timedelta(seconds=5)
@@ -109,8 +109,8 @@ class Answering:
             study = (await Repository(unit.connection).look_at_studies([key])).get(key)
             if row is None or row["state"] not in _GOES_ON or study is None:
                 return
-            if not fits(study, row):
-                # more of it may still come
+            if not fits(study, row) or not await self._is_meant(unit, row, study):
+                # more of it may still come; what an archive says of a study its images may not bear out
                 await unit.connection.execute(
                     update(tables.request_studies).where(*one).values(looked_at=now)
                 )
@@ -120,6 +120,13 @@ class Answering:
             )
             if taken.rowcount:
                 await self._share(unit, row, [key], ids.derived("retrieved", str(request), *key), now)
+
+    async def _is_meant(self, unit: UnitOfWork, row: RowMapping, study: Study) -> bool:
+        """Whether the images that came are of who, or what, is asked for."""
+        if row["wanted"] is None:
+            return False
+        found = await granting.matching(Repository(unit.connection), row, self._open_wanted)
+        return study.key in {one.key for one in found}
 
     async def _look(self, request: UUID, now: datetime) -> None:
         """A request that is granted, and that nothing was found for: something may have come in."""

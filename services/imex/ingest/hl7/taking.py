@@ -11,7 +11,7 @@ from imex.directory.certificates import CertificateFacts
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
 from imex.events.ids import caused_id
 from imex.hl7.answer import TAKEN, Verdict, acknowledgement
-from imex.hl7.message import Message, MessageUnreadable, read
+from imex.hl7.message import Message, MessageUnreadable, read, read_header
 from imex.ingest.association import Carried, Peer
 from imex.ingest.decide import refusal
 from imex.ingest.hl7.objects import EXPLICIT, Instance, Sent, instances_of
@@ -49,8 +49,8 @@ class Taking:
         """One message; its acknowledgement. Never raises because of what it holds."""
         message: Message | None = None
         try:
-            message = await asyncio.to_thread(read, data)
-            verdict = await self._taken(message)
+            message = read_header(data)
+            verdict = await self._taken(message, data)
         except MessageUnreadable as error:
             verdict = Verdict("AR", str(error), "100")
         except Unfit as unfit:
@@ -62,20 +62,20 @@ class Taking:
             log.info("report not taken", code=verdict.code, reason=verdict.words)
         return acknowledgement(message, verdict, self._around.now(), self._around.own_ae_title)
 
-    async def _taken(self, message: Message) -> Verdict:
+    async def _taken(self, header: Message, data: bytes) -> Verdict:
         around = self._around
         index = around.directory()
         if index is None:
             return later("there is no directory yet: send it again later")
-        known = identify(index, around.own_ae_title, message, self._host, self._certificate)
+        known = identify(index, around.own_ae_title, header, self._host, self._certificate)
         if isinstance(known, Unknown):
-            self._turned(message, known.words)
+            self._turned(header, known.words)
             return Verdict("AR", known.words, _UNKNOWN, known.at)
         if self._certificate is not None:
             around.certificate_shown(known.source, self._certificate)
         uncovered = refusal(index, known.source, known.called, around.now())
         if uncovered is not None:
-            self._turned(message, uncovered)
+            self._turned(header, uncovered)
             return Verdict("AR", uncovered, _UNKNOWN, "MSH^1^6")
         crowded = around.traffic.crowded(known.source)
         if crowded is not None:
@@ -87,6 +87,7 @@ class Taking:
             around.limit_meters.refused("associations", full.scope, known.source)
             return later(f"the limit of associations ({full.scope}) is reached: send it again later")
         try:
+            message = await asyncio.to_thread(read, data)  # of a known sender alone: it costs
             return await self._stored(index, message, known)
         finally:
             leave()

@@ -172,7 +172,7 @@ class Commitments:
         uids = [one.sop_instance_uid for one in question.references]
         async with self._database.look() as connection:
             known = await facts.known(connection, source, uids)
-            read = decided_at is not None or self._judged(question.asked_at)
+            read = self._judged(question.asked_at)
             read = read and not await facts.waits_aside(connection, source)
         over = now >= (question.due_at if decided_at is None else decided_at + self._bounds.report)
         return [

@@ -87,6 +87,7 @@ async def take(
                 "state": "decided",
                 "reason": "",
                 "attempts": 0,
+                "asked_at": now,  # what came in since is read before a yes is said again
                 "decided_at": now,
                 "reported_at": None,
                 "next_at": now + patience,

@@ -15,6 +15,7 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _DATE = re.compile(r"([0-9]{8})?(-)?([0-9]{8})?")
 _MOST_VALUES: Final = 200
 _MOST_CHARS: Final = 256
+_UIDS: Final = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"})
 OTHER_PARAMETERS: Final = frozenset({"limit", "offset", "includefield", "fuzzymatching"})
 
 
@@ -147,7 +148,10 @@ def read(parameters: Sequence[tuple[str, str]], level: str, most: int) -> Wanted
             raise Problem(400, f"{keyword} may be given once only.")
         seen.add(keyword)
         if value.strip(" *"):
-            _match(keyword, value.strip()[:_MOST_CHARS], wanted)
+            most = _MOST_VALUES * 65 if keyword in _UIDS else _MOST_CHARS
+            if len(value.strip()) > most:
+                raise Problem(400, f"{keyword} is longer than {most} characters.")
+            _match(keyword, value.strip(), wanted)
     wanted.fields = frozenset(fields)
     return wanted
 

@@ -172,8 +172,8 @@ def identified(
     if isinstance(found, UnknownSender):
         return found.words
     title = request.calling_ae.strip(" ")
-    vouched = [sender for sender in found.institution.senders if sender.ae_title == title and sender.networks]
-    if certificate is None and not anywhere and not vouched:
+    entries = [sender for sender in found.institution.senders if sender.ae_title == title]
+    if certificate is None and not anywhere and not all(one.networks for one in entries):
         return f"calling AE title {title!r} has no networks in the directory, and this port has no TLS"
     return found.institution
 

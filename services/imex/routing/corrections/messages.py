@@ -50,7 +50,12 @@ def write(  # noqa: PLR0917  what is said, of whom, and under which name
     said = open_facts(Sealed.model_validate(personal), seal_context("correction", correction))
     known = PersonFacts(study.patient_id, study.issuer, study.patient_name, study.birth_date)
     wrong = _facts(said.get("wrong", {})).over(known)
-    message = write_adt(kind, _facts(said.get("right", {})), wrong, name=name, at=at)
+    right = _facts(said.get("right", {}))
+    own = study.patient_id, study.issuer
+    if own not in {(wrong.patient_id, wrong.issuer), (right.patient_id, right.issuer)}:
+        # a source speaks of its study's person: systems that obey would merge two others
+        raise CannotWrite("neither record is the one that the study names")
+    message = write_adt(kind, right, wrong, name=name, at=at)
     uid = uid_of(name)
     digest = f"sha256:{hashlib.sha256(message).hexdigest()}"
     return Written(uid, file_meta(MESSAGE_CLASS, uid, SYNTAX) + message, len(message), digest)
