@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
@@ -20,6 +20,17 @@ async def heard(event: asyncio.Event, timeout: float) -> bool:
         async with asyncio.timeout(timeout):  # wait_for may swallow a cancellation
             await event.wait()
     return event.is_set()
+
+
+async def ended(task: asyncio.Task[Any], again_s: float = 1.0) -> None:
+    """Cancel a task and wait for its end, however it ends.
+
+    Cancels again every `again_s` seconds: what waits by `asyncio.wait_for`, as Kafka's client does, may lose
+    a cancellation (gh-86296).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=again_s)
 
 
 async def pause(seconds: float, stop: asyncio.Event) -> None:

@@ -28,6 +28,7 @@ from imex.ingest.settings import DicomSettings
 from imex.observability.names import SpanName
 from imex.observability.sparing import Sparing
 from imex.observability.traces import Traces, traceparent_for, traceparent_of
+from imex.runtime.backoff import ended
 from imex.runtime.health import Component, Health
 from imex.runtime.tracing import context_of
 
@@ -201,9 +202,8 @@ class Eventually:
 
     async def stop(self) -> None:
         """Stop it, whether it has started or not."""
-        if self._starting is not None and not self._starting.done():
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._starting is not None:
+            await ended(self._starting)
         await self._component.stop()
 
     def health(self) -> Health:

@@ -11,6 +11,7 @@ import structlog
 from imex.events import Event
 from imex.events.audit import AuditRecordedData
 from imex.ingest.meters import Meters
+from imex.runtime.backoff import ended
 from imex.runtime.health import Health
 
 log = structlog.get_logger(__name__)
@@ -82,8 +83,7 @@ class BackgroundPublisher:
             for event in self._queue:
                 self._drop(event, "the service stops")
         if self._worker is not None:
-            self._worker.cancel()
-            await asyncio.gather(self._worker, return_exceptions=True)
+            await ended(self._worker)
 
     def health(self) -> Health:
         """Degraded while events wait, and still ready."""

@@ -13,6 +13,7 @@ from cryptography import x509
 from imex.dimse.tls import TlsFilesInvalid, server_context, stamps
 from imex.directory.certificates import CertificateFacts
 from imex.ingest.meters import CertificateMeters
+from imex.runtime.backoff import ended
 from imex.runtime.health import Health
 
 log = structlog.get_logger(__name__)
@@ -87,8 +88,7 @@ class Certificates:
     async def stop(self) -> None:
         """Watch no more."""
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await ended(self._watching)
 
     def health(self) -> Health:
         """Degraded where changed files could not be taken up; the former ones are in use then."""

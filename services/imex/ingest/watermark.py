@@ -9,6 +9,7 @@ import structlog
 
 from imex.events import Lane
 from imex.ingest.meters import StoreMeters
+from imex.runtime.backoff import ended
 from imex.runtime.health import Health
 from imex.storage import Capacity, CapacitySource, StoreError
 
@@ -79,8 +80,7 @@ class StoreFill:
     async def stop(self) -> None:
         """Look no more."""
         if self._polling is not None:
-            self._polling.cancel()
-            await asyncio.gather(self._polling, return_exceptions=True)
+            await ended(self._polling)
         await self._source.close()
 
     def health(self) -> Health:

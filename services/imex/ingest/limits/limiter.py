@@ -18,7 +18,7 @@ from imex.ingest.limits.ledger import EVERYBODY, Ledger, Verdict, Wants
 from imex.ingest.limits.records import Records
 from imex.ingest.limits.shares import Needs, entitlement
 from imex.ingest.meters import LimitMeters
-from imex.runtime.backoff import heard
+from imex.runtime.backoff import ended, heard
 from imex.runtime.health import Health
 from imex.runtime.log_follower import LogRecord
 
@@ -123,8 +123,7 @@ class Limiter:
     async def stop(self) -> None:
         """Say what is still to be said, and that nothing is held any more; for two seconds at most."""
         if self._reporting is not None:
-            self._reporting.cancel()
-            await asyncio.gather(self._reporting, return_exceptions=True)
+            await ended(self._reporting)
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_GOODBYE_S)
         await asyncio.wait(
