@@ -5,13 +5,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from tests.integration.routing_world import HOSPITALS, TO_B, Sending, World, routing_world
 
 from imex.db.tables import routing as tables
 from imex.events.manifests import ManifestClosed
 from imex.events.shares import ShareResultReturned
 from imex.routing.results import Results
+from imex.routing.studies import MOST_REFERENCED
 
 SR = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.88.33", "modality": "SR"}
 SEG = {"sop_class_uid": "1.2.840.10008.5.1.4.1.1.66.4", "modality": "SEG"}
@@ -317,3 +318,73 @@ async def test_a_result_with_a_study_of_its_own_goes_back_for_what_it_refers_to(
     images = Sending(world, study_uid="1.2.97", source="RT3")
     await world.validated(*images.accepted(1, referenced_studies=("1.2.3",)), images.over(1))
     assert len(await returned(world)) == 1
+
+
+FROM_BOTH = directory(back=BACK.replace("to: RQM", "to: [RQM, RW6]")).replace(
+    "name: Hospital C\n", "name: Hospital C\n    senders: [{ae_title: RW6_PACS}]\n"
+)
+FROM_BOTH = FROM_BOTH.replace(
+    "rules:\n",
+    "  - {id: a3, from: RW6, to: RT3, purposes: [direct-care], legal_basis: b}\n"
+    "rules:\n  - {id: r2, match: {source: RW6, modality: CT}, to: [RT3]}\n",
+)
+
+
+@pytest.mark.parametrize("first", ["alone", "collecting", "delivered"])
+async def test_results_about_studies_of_different_origins_go_back_to_none_by_themselves(
+    empty_database_url: str, first: str
+) -> None:
+    """Also where the first of them was about one study alone: the others would go along."""
+    async with routing_world(empty_database_url, FROM_BOTH) as world:
+        await shared(world)
+        other = Sending(world, source="RW6", study_uid="1.2.4")
+        await world.validated(*other.accepted(1), other.over(1))
+        await world.quiet()
+        await world.confirm_all()
+        own = Sending(world, study_uid="1.2.99", source="RT3")
+        if first != "alone":
+            await world.validated(*own.accepted(1, referenced_studies=("1.2.3",), **SR))
+            await world.validated(own.over(1))
+        if first == "delivered":
+            await world.quiet()
+            await world.confirm_all()
+        assert {one.state for one in await returned(world)} == ({first} - {"alone"})
+        both = ("1.2.3", "1.2.4") if first == "alone" else ("1.2.4",)
+        more = Sending(world, study_uid="1.2.99", source="RT3")
+        await world.validated(*more.accepted(2, referenced_studies=both, **SR), more.over(1))
+        await world.quiet()
+        ended = {one.recipient: (one.state, await carried(world, one)) for one in await returned(world)}
+        assert (
+            ended
+            == {
+                "alone": {},
+                "collecting": {"RQM": ("refused", set())},
+                "delivered": {"RQM": ("revoked", {"1.2.99.1.1"})},
+            }[first]
+        )
+        answer = [one.answer for one in await world.rows(tables.decisions) if one.source == "RT3"][-1]
+        spared = {one["recipient"]: one["reason"] for one in answer["decided"] if one["action"] == "spare"}
+        assert spared.keys() == {"RQM", "RW6"}
+        assert all("none goes back by itself" in words for words in spared.values())
+
+
+async def test_results_about_more_studies_than_are_remembered_go_back_to_nobody(world: World) -> None:
+    await shared(world)
+    many = ("1.2.3", *(f"1.2.5.{number}" for number in range(MOST_REFERENCED)))
+    for uid, about in (("1.2.98", many[:-2]), ("1.2.99", many)):
+        own = Sending(world, study_uid=uid, source="RT3")
+        await world.validated(*own.accepted(1, referenced_studies=about, **SR), own.over(1))
+    assert [one.study_uid for one in await returned(world)] == ["1.2.98"]
+
+
+async def test_after_a_result_came_back_a_study_is_shared_again_when_it_is_sent_again(world: World) -> None:
+    cause = await shared(world)
+    await made(world, 7)
+    await world.quiet()
+    await world.confirm_all()
+    ended = update(tables.shares).where(tables.shares.c.id == cause.id).values(state="failed")
+    async with world.database.engine.begin() as connection:
+        await connection.execute(ended)
+    again = Sending(world)
+    await world.validated(*again.accepted(3), again.over(1))
+    assert [one.episode for one in await world.shares() if one.origin == "rule"] == [1, 2]

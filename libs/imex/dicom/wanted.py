@@ -73,12 +73,14 @@ STUDY_UID: Final = 0x0020000D
 REFERENCED_SOP_INSTANCE_UID: Final = 0x00081155
 REFERENCED_STUDIES: Final[dict[int, int]] = {
     0x0040A375: STUDY_UID,  # Current Requested Procedure Evidence Sequence
-    0x0040A385: STUDY_UID,  # Pertinent Other Evidence Sequence
-    0x00081200: STUDY_UID,  # Studies Containing Other Referenced Instances Sequence
     0x00081110: REFERENCED_SOP_INSTANCE_UID,  # Referenced Study Sequence
 }
-"""Sequences that name studies, and by which element of each item."""
-MOST_REFERENCES: Final = 8
+"""Sequences that name the studies that an instance is about, and by which element of each item.
+
+What it merely compares with, (0040,A385) and (0008,1200), is none of them: whose prior was looked at is not
+told what was found in another's images.
+"""
+MOST_REFERENCES: Final = 16
 """Of one sequence."""
 
 TOP_LEVEL: Final = frozenset(ELEMENTS) | frozenset(IDENTITY)

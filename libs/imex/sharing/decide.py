@@ -19,7 +19,7 @@ from imex.sharing.decisions import (
 )
 from imex.sharing.judging import judge, judge_asked
 from imex.sharing.model import Share, Study
-from imex.sharing.wishes import RANK, latest, wishes_of
+from imex.sharing.wishes import MIXED, RANK, latest, wishes_of
 
 
 def rule_facts(study: Study) -> StudyFacts:
@@ -83,11 +83,15 @@ def _hold(index: DirectoryIndex, question: Question) -> tuple[tuple[Withhold, ..
     withheld: list[Withhold] = []
     rested: list[Rest] = []
     asks = question.standing or question.recipients or question.by_hand is not None
+    mixed = {one.origin for one in question.background.returning if one.mixed}
     for share in question.shares:
         failed = share.state == "failed" and share.parts > 0
         if not (share.live or failed) or share.agreement is None:
             continue
         if share.state == "delivered" and not asks:
+            continue
+        if share.origin == "return" and share.recipient in mixed:
+            withheld.append(Withhold(share, MIXED))
             continue
         wish = Addressed(
             share.recipient, share.purpose, share.priority, share.origin, clinician=share.clinician

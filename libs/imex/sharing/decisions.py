@@ -27,6 +27,8 @@ class Returning:
     quiet_s: int | None = None
     fresh: bool = True
     """Whether there is a result that the origin has not sent itself."""
+    mixed: bool = False
+    """Whether the results are also about a study that the origin has not shared, but somebody else has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,11 @@ from imex.sharing.decisions import Addressed, Question, Returning, Spared
 from imex.sharing.judging import judge
 from imex.sharing.model import Share
 
+MIXED = (
+    "its results are about studies that different institutions have shared, or about too many to tell: "
+    "none goes back by itself, a person or the called AE title can send it"
+)
+"""Why results do not go back."""
 RANK: dict[Priority, int] = {"routine": 0, "urgent": 1, "emergency": 2}
 """Which of two priorities is the more urgent one."""
 
@@ -69,7 +74,11 @@ def _wishes_by_name(index: DirectoryIndex, question: Question) -> tuple[tuple[Ad
 def _returns(
     index: DirectoryIndex, question: Question, wishes: Sequence[Addressed], spared: list[Spared]
 ) -> list[Addressed]:
-    """Results, to who shared the study; `spared` has what nothing covers, unless an agreement asks for it."""
+    """Results, to who shared the study.
+
+    `spared` has what nothing covers, unless an agreement asks for it, and what is somebody else's too: a
+    share of that, even a refused one, would tell of it.
+    """
     there = {wish.recipient for wish in wishes} | {one.recipient for one in question.shares if one.live}
     found: list[Addressed] = []
     for one in question.background.returning:
@@ -78,6 +87,9 @@ def _returns(
         if one.origin in there or not one.fresh or said == "addressed":
             continue
         wish = _return(one, question.facts.source)
+        if one.mixed:
+            spared.append(Spared(wish, MIXED))
+            continue
         if said != "automatic":
             facts = question.facts_for("return")
             judgement = judge(index, facts, wish, question.at, question.background)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from imex.db import is_outage
 from imex.directory import Marks
+from imex.routing.studies import MOST_REFERENCED
 from imex.sharing.decisions import Background, Returning
 from imex.sharing.model import Study, StudyKey
 from imex.sharing.passage import passed_through
@@ -53,6 +54,14 @@ _RETURNING = text(
     "   AND b.origin <> 'return' AND b.study_uid IN (k.study_uid, c.shared_as) AND b.created_at < c.first_at)"
     " WHERE m.modalities IS NOT NULL ORDER BY k.source, k.study_uid, c.origin"
 )
+# who has shared each of the studies that results are about with their maker: also what was taken back since
+_SHARED = text(
+    "SELECT DISTINCT n.source, n.study_uid, n.known_as, s.source AS origin"
+    " FROM unnest(CAST(:sources AS text[]), CAST(:uids AS text[]), CAST(:known_as AS text[]))"
+    "  AS n(source, study_uid, known_as)"
+    " JOIN routing.shares s ON s.study_uid = n.known_as OR s.given_study_uid = n.known_as"
+    " WHERE s.recipient = n.source AND s.source <> n.source AND s.parts > 0 AND s.origin <> 'return'"
+)
 # a share counts once something of it was handed over; a source has what it sent
 _LEGS = text(
     "SELECT study_uid, source, recipient, state = 'delivered' AS delivered FROM routing.shares"
@@ -61,6 +70,7 @@ _LEGS = text(
     " WHERE study_uid = ANY(CAST(:uids AS text[]))"
 )
 
+_NAMED = ("sources", "uids", "known_as")
 _log = structlog.get_logger(__name__)
 
 
@@ -161,6 +171,7 @@ async def _results(
         "known_as": [name for _, _, name in keys],
         "classes": sorted(RESULT_CLASSES),
     }
+    shared = await _shared_all(connection, studies, asked)
     for row in await connection.execute(_RETURNING, asked):
         key = (row.source, row.study_uid)
         results[key] = frozenset(row.modalities)
@@ -174,9 +185,31 @@ async def _results(
                     agreement=row.agreement,
                     quiet_s=row.quiet_s,
                     fresh=row.fresh,
+                    mixed=key in shared and row.origin not in shared[key],
                 )
             )
     return results, returning
+
+
+async def _shared_all(
+    connection: AsyncConnection, studies: Collection[Study], asked: Mapping[str, list[str]]
+) -> dict[StudyKey, set[str]]:
+    """Of each study whose results are about further ones: who has shared all those that anybody has shared.
+
+    Nobody, where there may be more of them than are remembered.
+    """
+    about_more = {study.key: study for study in studies if study.referenced}
+    if not about_more:
+        return {}
+    by_name: dict[StudyKey, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for row in await connection.execute(_SHARED, {name: asked[name] for name in _NAMED}):
+        by_name[row.source, row.study_uid][row.known_as].add(row.origin)
+    return {
+        key: set.intersection(*by_name[key].values())
+        if by_name[key] and len(study.referenced) < MOST_REFERENCED
+        else set()
+        for key, study in about_more.items()
+    }
 
 
 def _marks_of(one: Person | None, found: Mapping[Person, Marks | None] | None) -> Marks:

@@ -10,8 +10,9 @@ from imex.routing.states import SETTLED_STATES
 from imex.sharing.model import Share, Study
 from imex.sharing.results import RESULT_CLASSES
 
-MOST_REFERENCED = 16
-"""Studies that are remembered of those that a study's results refer to."""
+MOST_REFERENCED = 15
+"""Studies that are remembered of those that a study's results refer to. With as many there may be more, of
+which it is not known whose they are: one less than is read of an instance, which may name its own."""
 STUDY_KEPT = timedelta(days=14)
 """How long a study waits for a recipient, and a share for its delivery."""
 
