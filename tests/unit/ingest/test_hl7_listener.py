@@ -17,7 +17,8 @@ from imex.dimse.tls import server_context
 from imex.directory import DirectoryIndex, parse
 from imex.events import Identity
 from imex.hl7.framing import FrameReader, framed
-from imex.hl7.message import Message, read
+from imex.hl7.message import MOST_HEADER, Message, read
+from imex.ingest.hl7.places import Places
 from imex.ingest.hl7.server import Hl7Server
 from imex.ingest.settings import Hl7Settings
 from imex.local.certificates import Certificates
@@ -138,11 +139,9 @@ async def test_what_is_not_safe_is_not_acknowledged() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "code", "words"),
     [
-        ("|RIS|RT3|", "|LIS|RT3|", "AR", "no sender of the directory"),
         ("|IMEX||2026", "|IMEX|NOWHERE|2026", "AR", "neither IMEX nor a code"),
         ("|IMEX||2026", "|IMEX|RX1|2026", "AR", "agreement"),
         ("ZDS|", "ZXX|", "AE", "accession number alone"),
-        ("UNICODE UTF-8", "ISO IR87", "AR", "character set"),
         ("PID|", "PI|", "AE", "no PID"),
     ],
 )
@@ -155,6 +154,60 @@ async def test_what_is_not_taken_is_told_why(before: str, after: str, code: str,
         assert words in found[1]
         assert not world.received
         assert await ris.ask(oru()) == ("AA", ""), "the connection goes on"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("|RIS|RT3|", "|LIS|RT3|", "no sender of the directory"),
+        ("UNICODE UTF-8", "ISO IR87", "character set"),
+        ("|2.5.1|", f"|{'2' * MOST_HEADER}|", "MSH is longer"),
+    ],
+)
+async def test_who_is_not_known_is_told_why_and_hung_up_on(before: str, after: str, words: str) -> None:
+    world = make_world()
+    async with listening(world) as server:
+        message = oru().decode().replace(before, after).encode()
+        async with peer(server) as stranger:
+            code, said_why = await stranger.ask(message)
+            assert (code, words in said_why) == ("AR", True)
+            assert await stranger.is_hung_up()
+        async with peer(server) as engine:
+            assert await engine.ask(oru()) == ("AA", "")
+            assert (await engine.ask(message))[0] == "AR"
+            assert await engine.ask(oru()) == ("AA", ""), "one that has spoken for somebody known goes on"
+
+
+async def test_strangers_leave_few_records() -> None:
+    world = make_world()
+    async with listening(world) as server, peer(server) as engine:
+        assert await engine.ask(oru()) == ("AA", "")
+        for _ in range(50):
+            assert (await engine.ask(oru().replace(b"|RIS|RT3|", b"|LIS|RT3|")))[0] == "AR"
+        assert 1 <= len([one for one in world.audits if one.action == "association_rejected"]) <= 20
+
+
+async def test_a_stranger_s_message_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each separator takes hundreds of bytes, once it is parsed."""
+    parsed: list[int] = []
+    monkeypatch.setattr("imex.ingest.hl7.taking.read", lambda data: parsed.append(len(data)))
+    world = make_world()
+    async with listening(world) as server, peer(server) as stranger:
+        bomb = b"MSH|^~\\&|X|Y|IMEX||20260101||ORU^R01|1|P|2.5\rOBX|" + b"^" * (1 * MIB)
+        assert (await stranger.ask(bomb))[0] == "AR"
+    assert not parsed
+
+
+async def test_silent_strangers_keep_nobody_out() -> None:
+    world = make_world()
+    async with listening(world, connections=8) as server, peer(server) as known:
+        assert await known.ask(oru()) == ("AA", "")
+        silent = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(16)]
+        async with peer(server) as ris:
+            assert await ris.ask(oru()) == ("AA", "")
+        assert await known.ask(oru()) == ("AA", ""), "who is known keeps its place"
+        for _, writer in silent:
+            writer.close()
 
 
 async def test_it_goes_to_the_recipient_that_it_names() -> None:
@@ -261,6 +314,33 @@ async def test_without_tls_a_name_from_anywhere_proves_nothing(monkeypatch: pyte
     async with listening(world) as server, peer(server) as ris:
         code, words = await ris.ask(oru())
         assert (code, words) == ("AR", "without TLS the directory has to name the networks of RQM")
+
+
+def test_of_strangers_each_network_has_a_part_and_the_first_to_come_goes_first() -> None:
+    places, gone = Places(8), []
+
+    def come(host: str) -> None:
+        place = places.take(host)
+        assert place is not None
+        place.end = lambda: gone.append(host)
+
+    for host in ("2001:db8::1", "2001:db8::2", "192.0.2.1", "2001:db8::3"):
+        come(host)
+    assert gone == ["2001:db8::1"], "of IPv6 the first 64 bits are one network"
+    for number in range(6):
+        come(f"198.51.100.{number}")
+    assert gone == ["2001:db8::1", "2001:db8::2"], "all places are taken"
+    assert len(places) == 8
+
+
+def test_where_all_are_known_nobody_has_to_go() -> None:
+    places = Places(1)
+    known = places.take("192.0.2.1")
+    assert known is not None
+    known.known = True
+    assert places.take("192.0.2.2") is None
+    places.leave(known)
+    assert places.take("192.0.2.2") is not None
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:

@@ -24,6 +24,8 @@ class Unknown:
 
     words: str
     at: str
+    source: str | None = None
+    """Who sends it, where only whom it is for is not known."""
 
 
 def identify(
@@ -54,7 +56,7 @@ def identify(
     called = index.resolve_called(message.header.text(6) or own_name, own_name)
     if isinstance(called, UnknownCalled):
         words = f"receiving facility {called.called_ae!r} is neither {own_name} nor a code of the directory"
-        return Unknown(words, "MSH^1^6")
+        return Unknown(words, "MSH^1^6", institution.code)
     return Known(institution.code, entries[0].ae_title, called)
 
 

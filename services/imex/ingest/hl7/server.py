@@ -11,9 +11,11 @@ from imex.dimse.listening import Listener
 from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.hl7.answer import Verdict, acknowledgement
 from imex.hl7.framing import FrameReader, FramingBroken, framed
+from imex.ingest.hl7.places import STRANGERS_S, Place, Places
 from imex.ingest.hl7.taking import Taking
 from imex.ingest.ports import Surroundings
 from imex.ingest.settings import Hl7Settings
+from imex.observability.sparing import Sparing
 from imex.runtime.health import Health
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,8 @@ class Hl7Server:
         self._listeners: list[Listener] = []
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._places = Places(settings.connections)
+        self._once_more = Sparing()
         self._held = 0
         self._detail = "starting"
         self.port = 0
@@ -97,15 +101,19 @@ class Hl7Server:
         self._held += more
 
     def _arrived(self, connection: socket.socket, host: str, tls: Context | None) -> None:
-        if len(self._tasks) >= self._settings.connections:
-            log.warning("hl7 connection refused: too many at a time", connections=len(self._tasks))
+        place = self._places.take(host)
+        if place is None:
+            if self._once_more():
+                log.warning("hl7 connection refused: too many at a time", connections=len(self._places))
             connection.close()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(connection, host, tls))
+        task = asyncio.get_running_loop().create_task(self._serve(connection, place, host, tls))
+        place.end = task.cancel
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._places.leave(place))
 
-    async def _serve(self, connection: socket.socket, host: str, tls: Context | None) -> None:
+    async def _serve(self, connection: socket.socket, place: Place, host: str, tls: Context | None) -> None:
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=_PIECE)
         protocol = asyncio.StreamReaderProtocol(reader)
@@ -117,15 +125,19 @@ class Hl7Server:
                 ssl_handshake_timeout=_HANDSHAKE_S if tls else None,
             )
         except (TimeoutError, OSError, ssl.SSLError) as error:
-            log.info("hl7 connection without a handshake", kind=type(error).__name__)
+            if self._once_more():
+                log.info("hl7 connection without a handshake", kind=type(error).__name__)
             connection.close()
             return
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
         try:
             certificate = _certificate_of(writer) if tls else None
-            served = _Connection(
-                self, self._settings, Taking(self._around, host, certificate), reader, writer
-            )
+            place.known = certificate is not None  # of an authority that Imex believes
+            taking = Taking(self._around, place, self._once_more, host, certificate)
+            served = _Connection(self, self._settings, place, taking, reader, writer)
             self._connections.add(served)
             try:
                 await served.run()
@@ -147,7 +159,8 @@ class Hl7Server:
 
     async def _say(self, writer: asyncio.StreamWriter, verdict: Verdict) -> None:
         """What came is no message: its sender is told, and hung up on."""
-        log.warning("hl7 connection cut off", reason=verdict.words)
+        if self._once_more():
+            log.warning("hl7 connection cut off", reason=verdict.words)
         around = self._around
         writer.write(framed(acknowledgement(None, verdict, around.now(), around.own_ae_title)))
         async with asyncio.timeout(_ANSWER_S):
@@ -157,16 +170,18 @@ class Hl7Server:
 class _Connection:
     """Reads messages and answers each before it looks at the next."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  what a connection is
         self,
         server: Hl7Server,
         settings: Hl7Settings,
+        place: Place,
         taking: Taking,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._server = server
         self._settings = settings
+        self._place = place
         self._taking = taking
         self._reader = reader
         self._writer = writer
@@ -180,7 +195,7 @@ class _Connection:
         self._finishing.set()
 
     async def run(self) -> None:
-        """Until the peer hangs up, or it has been silent for too long."""
+        """Until the peer hangs up, it has been silent for too long, or it is nobody that is known."""
         while not self._finishing.is_set():
             if not self._frames.inside:
                 data = await self._begins()
@@ -192,15 +207,18 @@ class _Connection:
                     messages = await self._rest()
             for message in messages:
                 await self._answer(message)
+                if not self._place.known:
+                    return
             self._let_go()
 
     async def _begins(self) -> bytes:
         """The first bytes of a message; none where there will be no more."""
+        idle_s = self._settings.idle_s if self._place.known else min(STRANGERS_S, self._settings.idle_s)
         reading = asyncio.ensure_future(self._reader.read(_PIECE))
         finishing = asyncio.ensure_future(self._finishing.wait())
         try:
             done, _ = await asyncio.wait(
-                {reading, finishing}, timeout=self._settings.idle_s, return_when=asyncio.FIRST_COMPLETED
+                {reading, finishing}, timeout=idle_s, return_when=asyncio.FIRST_COMPLETED
             )
             if reading in done:
                 return reading.result()

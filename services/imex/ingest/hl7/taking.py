@@ -1,7 +1,7 @@
 """Taking one message: who sent it, what it says, and its instances made safe before it is acknowledged."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -15,6 +15,7 @@ from imex.hl7.message import Message, MessageUnreadable, read, read_header
 from imex.ingest.association import Carried, Peer
 from imex.ingest.decide import refusal
 from imex.ingest.hl7.objects import EXPLICIT, Instance, Sent, instances_of
+from imex.ingest.hl7.places import Place
 from imex.ingest.hl7.report import Unfit, read_report
 from imex.ingest.hl7.senders import Known, Unknown, identify
 from imex.ingest.limits.limiter import Overfull
@@ -38,10 +39,21 @@ class Taking:
     """Takes the messages of one connection."""
 
     def __init__(
-        self, around: Surroundings, peer_host: str, certificate: CertificateFacts | None = None
+        self,
+        around: Surroundings,
+        place: Place,
+        once_more: Callable[[], bool],
+        peer_host: str,
+        certificate: CertificateFacts | None = None,
     ) -> None:
-        """`certificate`: what the peer has shown on the TLS port."""
+        """`place` gets to know whether the sender is known.
+
+        `once_more`: whether what a stranger does is told of, too.
+        `certificate`: what the peer has shown on the TLS port.
+        """
         self._around = around
+        self._place = place
+        self._once_more = once_more
         self._host = peer_host
         self._certificate = certificate
 
@@ -58,7 +70,7 @@ class Taking:
         except Exception:
             log.exception("report not taken")
             verdict = later("it could not be taken: send it again")
-        if verdict.code != "AA":
+        if verdict.code != "AA" and (self._place.known or self._once_more()):
             log.info("report not taken", code=verdict.code, reason=verdict.words)
         return acknowledgement(message, verdict, self._around.now(), self._around.own_ae_title)
 
@@ -68,8 +80,10 @@ class Taking:
         if index is None:
             return later("there is no directory yet: send it again later")
         known = identify(index, around.own_ae_title, header, self._host, self._certificate)
+        self._place.known |= known.source is not None
         if isinstance(known, Unknown):
-            self._turned(header, known.words)
+            if known.source is not None or self._once_more():
+                self._turned(header, known.words)
             return Verdict("AR", known.words, _UNKNOWN, known.at)
         if self._certificate is not None:
             around.certificate_shown(known.source, self._certificate)
