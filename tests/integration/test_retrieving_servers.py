@@ -47,7 +47,9 @@ class Ingest:
 
 
 @asynccontextmanager
-async def served(answering: Answering, ingest: Any = None) -> AsyncIterator[tuple[DicomwebArchive, Any]]:
+async def served(
+    answering: Answering, ingest: Any = None, whole_search_s: float = 300.0
+) -> AsyncIterator[tuple[DicomwebArchive, Any]]:
     application = web.Application()
     application.router.add_get("/dicom/studies", answering)
     application.router.add_get("/dicom/studies/{study}", answering)
@@ -59,7 +61,7 @@ async def served(answering: Answering, ingest: Any = None) -> AsyncIterator[tupl
     )
     door: Any = ingest or Ingest()
     try:
-        yield DicomwebArchive(client, Tokens(client, lambda _: None), door), endpoint
+        yield DicomwebArchive(client, Tokens(client, lambda _: None), door, whole_search_s), endpoint
     finally:
         await client.close()
         await server.close()
@@ -132,6 +134,21 @@ async def test_a_server_that_does_not_narrow_is_asked_no_further() -> None:
     with pytest.raises(NotDone, match="do not end"):
         await asked(everybody)
     assert asked_so_far == 3
+
+
+async def test_a_search_ends_in_time_where_a_server_gives_one_study_a_page() -> None:
+    asked_so_far = 0
+
+    async def trickling(_: web.Request) -> web.StreamResponse:
+        nonlocal asked_so_far
+        asked_so_far += 1
+        await asyncio.sleep(0.05)
+        return web.Response(body=studies(f"1.2.{asked_so_far}"), content_type="application/dicom+json")
+
+    async with served(trickling, whole_search_s=0.3) as (archive, endpoint):
+        with pytest.raises(NotDone, match="did not end within"):
+            await archive.ask(endpoint, KEY, Within(), lambda _: True)
+    assert asked_so_far < 20
 
 
 @pytest.mark.parametrize(

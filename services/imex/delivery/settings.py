@@ -117,7 +117,10 @@ class DeliverySettings(BaseSettings):
         description="AE title by which archives know ingest, for C-MOVE; IMEX_DELIVERY_AE_TITLE where empty",
     )
     retrievals_at_a_time: int = Field(
-        default=4, ge=1, le=16, description="requests whose studies are fetched from holders at a time"
+        default=4,
+        ge=1,
+        le=16,
+        description="requests whose studies are fetched at a time, at most half of them from one holder",
     )
     retrieval_silent_s: float = Field(
         default=600.0, ge=5.0, le=3600.0, description="an archive that sends says nothing, at most"

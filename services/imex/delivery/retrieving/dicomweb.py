@@ -3,6 +3,7 @@
 A study's body is handed on to ingest as it comes: nothing of it is kept here.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Iterable
@@ -23,6 +24,8 @@ from imex.directory.model import DicomwebEndpoint, Endpoint
 from imex.events import Priority
 
 _PAGE: Final = 200
+WHOLE_SEARCH_S: Final = 300.0
+"""For all pages of all questions about a request: a server may give one study a page, and take its time."""
 _BOUNDARY: Final = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
 """RFC 2046 section 5.1.1."""
 _DICOM_FILES: Final = f'{RELATED}; type="{DICOM}"; transfer-syntax=*'
@@ -44,9 +47,12 @@ SENT_BY: Final = "retrieval"
 class DicomwebArchive:
     """See `imex.delivery.retrieving.archive.Archive`."""
 
-    def __init__(self, web: Web, tokens: Tokens, door: Door | None) -> None:
+    def __init__(
+        self, web: Web, tokens: Tokens, door: Door | None, whole_search_s: float = WHOLE_SEARCH_S
+    ) -> None:
         """`door` leads to ingest; without one nothing can be fetched."""
         self._web = web
+        self._whole_search_s = whole_search_s
         self._tokens = tokens
         self._door = door
 
@@ -58,8 +64,14 @@ class DicomwebArchive:
         if self._door is None:
             raise NotDone("what it has cannot be fetched: IMEX_STOW_URL is not set for delivery")
         found: list[Answer] = []
-        for key in keys:
-            found += await self._asked(server, _query(key, within), meant)
+        try:
+            async with asyncio.timeout(self._whole_search_s) as bound:
+                for key in keys:
+                    found += await self._asked(server, _query(key, within), meant)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise NotDone(f"its answers to QIDO-RS did not end within {self._whole_search_s:.0f} s") from None
         return found
 
     async def _asked(self, server: DicomwebEndpoint, query: dict[str, str], meant: Meant) -> list[Answer]:

@@ -1,9 +1,13 @@
-"""Carries out the retrievals that are ordered, few at a time, beside the deliveries."""
+"""Carries out the retrievals that are ordered, few at a time, beside the deliveries.
+
+One holder's take at most half of the places: a C-MOVE may last for hours, and others are not to wait for it.
+"""
 
 import asyncio
 import contextlib
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -67,10 +71,12 @@ class Retriever:
         self._archives = archives
         self._open_wanted = open_wanted
         self._at_a_time = at_a_time
+        self._of_a_holder = max(1, at_a_time // 2)
         self._renew_s = lease_s / 3
         self._most_tries = most_tries
         self._room = asyncio.Event()
         self._running: dict[UUID, asyncio.Task[None]] = {}
+        self._holders: Counter[str] = Counter()
         self._loop: asyncio.Task[None] | None = None
         self._away = ""
 
@@ -112,13 +118,15 @@ class Retriever:
         room = self._at_a_time - len(self._running)
         if room <= 0 or self._directory() is None:
             return
-        for job in await self._rows.claim(room, list(self._running)):
+        for job in await self._rows.claim(room, list(self._running), self._of_a_holder, self._holders):
             task = asyncio.create_task(self._run(job))
             self._running[job.request] = task
-            task.add_done_callback(partial(self._ended, job.request))
+            self._holders[job.holder] += 1
+            task.add_done_callback(partial(self._ended, job))
 
-    def _ended(self, request: UUID, _: "asyncio.Task[None]") -> None:
-        self._running.pop(request, None)
+    def _ended(self, job: Job, _: "asyncio.Task[None]") -> None:
+        self._running.pop(job.request, None)
+        self._holders[job.holder] -= 1
         self._room.set()
 
     async def _run(self, job: Job) -> None:

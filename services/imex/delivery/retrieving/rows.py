@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import and_, case, func, literal, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from imex.db import Database, UnitOfWork
@@ -76,20 +76,30 @@ class Rows:
         self._holder = holder
         self._lease = timedelta(seconds=lease_s)
 
-    async def claim(self, most: int, but: Collection[UUID]) -> list[Job]:
+    async def claim(
+        self, most: int, but: Collection[UUID], of_a_holder: int, running: Mapping[str, int]
+    ) -> list[Job]:
         """Up to `most` that are due, or whose process has gone; the most urgent first. Not those of `but`.
 
         `but` are those that run here: what else runs under this name was left behind when it last ended.
+        `running` counts them by holder, of which there are at most `of_a_holder` then.
         """
         t = retrievals.c
         due = and_(t.state == "waiting", t.next_attempt_at <= func.now())
         gone = or_(t.lease_until < func.now(), t.leased_by == self._holder)
         over = and_(t.state == "running", gone)
+        free = and_(or_(due, over), t.id.not_in(but))
+        order = (case(_ORDER_OF, value=t.priority, else_=3), t.next_attempt_at)
+        taken = case({**running}, value=t.holder, else_=0) if running else literal(0)
+        place = func.row_number().over(partition_by=t.holder, order_by=order) + taken
+        # a window takes no locks: what was taken meanwhile is locked, or free no more
+        placed = select(t.id, place.label("place")).where(free).subquery()
+        fair = select(placed.c.id).where(placed.c.place <= of_a_holder)
         async with self._database.unit() as unit:
             rows = await unit.connection.execute(
                 select(retrievals, func.now().label("now"))
-                .where(or_(due, over), t.id.not_in(but))
-                .order_by(case(_ORDER_OF, value=t.priority, else_=3), t.next_attempt_at)
+                .where(free, t.id.in_(fair))
+                .order_by(*order)
                 .limit(most)
                 .with_for_update(skip_locked=True)
             )
