@@ -72,10 +72,21 @@ def test_text_becomes_a_structured_report_and_a_pdf_an_encapsulated_one() -> Non
 def test_a_repeat_is_the_same_bytes_and_another_message_is_not() -> None:
     first, again = (instances_of(read_report(read(oru())), SENT) for _ in range(2))
     assert first == again
-    other = oru().replace(b"MSG0001", b"MSG0002")
-    assert not {one.sop_instance_uid for one in first} & {
-        one.sop_instance_uid for one in instances_of(read_report(read(other)), SENT)
-    }
+    others = [
+        oru().replace(b"MSG0001", b"MSG0002"),
+        oru(replaced={"OBX|3": "OBX|3|FT|19005-8&IMP^Impression^LN||Large bleed, call.||||||F"}),
+        oru().replace(base64.b64encode(PDF), base64.b64encode(PDF + b"2")),
+    ]
+    uids = [
+        {one.sop_instance_uid for one in instances_of(read_report(read(other)), SENT)}
+        for other in (oru(), *others)
+    ]
+    assert len(set.union(*uids)) == 8, "a control id is unique for a while only"
+
+
+def test_a_message_of_separators_is_not_parsed() -> None:
+    with pytest.raises(MessageUnreadable, match="more than 100000 fields and components"):
+        read(oru(more=("OBX|" + "^&" * 50_000,)))
 
 
 def test_a_preliminary_report_says_so() -> None:
@@ -106,6 +117,9 @@ def test_where_the_study_and_the_accession_number_are_read(more: tuple[str, ...]
         ({"replaced": {"ZDS": "ZDS|not a uid"}}, "AE", "is none"),
         ({"replaced": {"PID": "PID|1||^^^RT3"}}, "AE", "names no patient"),
         ({"replaced": {"PID": f"PID|1||{'9' * 65}^^^RT3"}}, "AE", "longer than 64"),
+        ({"replaced": {"PID": "PID|1||MRN\\X0A\\77^^^RT3"}}, "AE", "has control characters"),
+        ({"replaced": {"PID": "PID|1||1^^^RT3~MRN77^^^R\\X00\\"}}, "AE", "has control characters"),
+        ({"more": (f"IPC|A\\X0D\\CC|RP1|{STUDY}|SPS1",)}, "AE", "has control characters"),
         ({"without": "OBX"}, "AE", "neither text"),
         ({"without": "OBR"}, "AE", "no OBR"),
         ({"replaced": {"OBR": "OBR|1|P|F|RAD^CT" + "|" * 21 + "X"}}, "AE", "nothing to attach"),

@@ -1,9 +1,12 @@
 """Pure: a report as DICOM instances: a Basic Text SR of its text, an Encapsulated PDF of each document.
 
-The same message of the same sender gives the same bytes and UIDs, so that a repeat is a duplicate.
+The same report of the same sender gives the same bytes and UIDs, so that a repeat is a duplicate. What it
+says counts beside its control id, which is unique for a while only (MSH-10).
 """
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -48,24 +51,31 @@ class Sent:
 
 def instances_of(report: Report, sent: Sent) -> list[Instance]:
     """What is stored of a report."""
-    found = []
+    found, named = [], _named(report, sent)
     if report.sections:
-        found.append(_encoded(_text_report(report, sent)))
-    found += [_encoded(_document(report, sent, number)) for number in range(len(report.documents))]
+        found.append(_encoded(_text_report(report, named)))
+    found += [_encoded(_document(report, named, number)) for number in range(len(report.documents))]
     return found
 
 
-def _uid(report: Report, sent: Sent, what: str) -> str:
-    named = (sent.institution, sent.application, sent.facility, report.control_id, report.study_uid, what)
-    return f"2.25.{uuid5(_NAMESPACE, _SEPARATOR.join(named)).int}"
+def _named(report: Report, sent: Sent) -> str:
+    """What its UIDs are made of."""
+    documents = [hashlib.sha256(one).hexdigest() for one in report.documents]
+    said = json.dumps([asdict(replace(report, documents=())), documents])
+    digest = hashlib.sha256(said.encode()).hexdigest()
+    return _SEPARATOR.join((sent.institution, sent.application, sent.facility, digest))
 
 
-def _common(report: Report, sent: Sent, what: str) -> Dataset:
+def _uid(named: str, what: str) -> str:
+    return f"2.25.{uuid5(_NAMESPACE, _SEPARATOR.join((named, what))).int}"
+
+
+def _common(report: Report, named: str, what: str) -> Dataset:
     patient, found = report.patient, Dataset()
     found.SpecificCharacterSet = "ISO_IR 192"
-    found.SOPInstanceUID = _uid(report, sent, what)
+    found.SOPInstanceUID = _uid(named, what)
     found.StudyInstanceUID = report.study_uid
-    found.SeriesInstanceUID = _uid(report, sent, f"series of {what}")
+    found.SeriesInstanceUID = _uid(named, f"series of {what}")
     found.ContentDate, found.ContentTime = report.at[:8], report.at[8:]
     found.SeriesDate, found.SeriesTime = found.ContentDate, found.ContentTime
     found.StudyDate, found.StudyTime, found.StudyID, found.ReferringPhysicianName = "", "", "", ""
@@ -95,9 +105,9 @@ def _other(number: str, issuer: str) -> Dataset:
     return found
 
 
-def _text_report(report: Report, sent: Sent) -> Dataset:
+def _text_report(report: Report, named: str) -> Dataset:
     """Basic Text SR (PS3.3 A.35.1)."""
-    found = _common(report, sent, "text")
+    found = _common(report, named, "text")
     found.SOPClassUID, found.Modality = BASIC_TEXT_SR, "SR"
     found.ReferencedPerformedProcedureStepSequence = []
     found.PerformedProcedureCodeSequence = []
@@ -118,10 +128,10 @@ def _text_report(report: Report, sent: Sent) -> Dataset:
     return found
 
 
-def _document(report: Report, sent: Sent, number: int) -> Dataset:
+def _document(report: Report, named: str, number: int) -> Dataset:
     """Encapsulated PDF (PS3.3 A.45.1)."""
     document = report.documents[number]
-    found = _common(report, sent, f"document {number + 1}")
+    found = _common(report, named, f"document {number + 1}")
     found.SOPClassUID, found.Modality, found.ConversionType = ENCAPSULATED_PDF, "DOC", "WSD"
     found.AcquisitionDateTime = ""
     found.BurnedInAnnotation = "YES"

@@ -24,6 +24,7 @@ _STATES: Final = {"P": "preliminary", "R": "preliminary", "A": "preliminary", "F
 _MOST_IDENTIFIER: Final = 64
 _MOST_ACCESSION: Final = 16
 _NOT_IN_NAMES: Final = re.compile(r"[\\^=\x00-\x1f\x7f]")
+_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SEXES: Final = frozenset("MFO")
 
 
@@ -136,6 +137,8 @@ def _accession(message: Message, requests: Sequence[Segment]) -> str:
     accession = next((one for one in found if one), "")
     if len(accession) > _MOST_ACCESSION or "\\" in accession:
         raise _wrong("102", f"its accession number is longer than {_MOST_ACCESSION} characters", "OBR^1^18")
+    if _CONTROLS.search(accession):
+        raise _wrong("102", "its accession number has control characters", "OBR^1^18")
     return accession
 
 
@@ -151,6 +154,8 @@ def _patient(segments: Sequence[Segment]) -> Patient:
             continue
         if max(len(number), len(issuer)) > _MOST_IDENTIFIER or "\\" in number + issuer:
             raise _wrong("102", "a patient identifier is longer than 64 characters", "PID^1^3")
+        if _CONTROLS.search(number + issuer):
+            raise _wrong("102", "a patient identifier has control characters", "PID^1^3")
         known.append((number, issuer))
     if not known:
         raise _wrong("101", "it names no patient", "PID^1^3")
