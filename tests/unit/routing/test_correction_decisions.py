@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
@@ -17,10 +17,13 @@ from imex.events.deliveries import (
     DeliveryEnded,
     DeliveryEndedData,
 )
+from imex.events.sealed import Sealed
+from imex.hl7.adt import CannotWrite
 from imex.routing.corrections.decide import concern, goes_with_share, is_whole
+from imex.routing.corrections.messages import write
 from imex.routing.corrections.outcomes import said
 from imex.routing.states import STATES
-from imex.sharing.model import Share
+from imex.sharing.model import Share, Study
 
 AT = datetime(2026, 3, 2, tzinfo=UTC)
 SHARE = Share(
@@ -79,3 +82,32 @@ def test_what_delivery_says_of_a_note() -> None:
     assert said(DeliveryAttempted.of(id=uuid4(), subject="x", data=tried)) == ("notifying", "refused")
     assert said(DeliveryCompleted.of(id=uuid4(), subject="x", data=done)) == ("notified", "")
     assert said(DeliveryCompleted.of(id=uuid4(), subject="x", data=none)) == (None, "")
+
+
+OWN, OTHER, THIRD = ({"patient_id": f"H-{number}", "issuer": "RQM"} for number in range(3))
+
+
+@pytest.mark.parametrize("kind", ["merge", "demographics"])
+@pytest.mark.parametrize(
+    ("wrong", "right", "written"),
+    [
+        (OWN, OTHER, True),
+        ({}, OTHER, True),
+        (OTHER, OWN, True),
+        (OTHER, THIRD, False),
+        (OTHER, OWN | {"issuer": "RT3"}, False),
+    ],
+)
+def test_a_message_is_about_the_person_that_the_study_names(
+    kind: Any, wrong: dict[str, str], right: dict[str, str], written: bool
+) -> None:
+    """Systems that obey would merge or rename the records of others."""
+    study = Study("RQM", "1.2.3", "bulk", "t", 0, AT, AT, AT, patient_id="H-0", issuer="RQM")
+    sealed = Sealed(key_id="k", nonce="", ciphertext="").model_dump()
+    asked = (UUID(int=1), kind, sealed, study, UUID(int=2), AT)
+    facts = {"wrong": wrong, "right": right}
+    if written:
+        assert b"ADT^A" in write(*asked, lambda *_: facts).file
+    else:
+        with pytest.raises(CannotWrite, match="neither record"):
+            write(*asked, lambda *_: facts)
