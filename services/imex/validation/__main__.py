@@ -33,6 +33,7 @@ from imex.validation.repository import Repository
 from imex.validation.rules import DirectoryRules
 from imex.validation.settings import Settings
 from imex.validation.undecided import Undecided
+from imex.validation.unjudged import mark_unjudged
 
 NAME = "validation"
 EXPRESS = Policy(batch_records=32, linger_s=0.0, concurrency=2, pace_least_s=0.02, pace_s_per_record=0.002)
@@ -122,6 +123,7 @@ def components(
             database,
             policy,
             producer=producer,
+            on_dead_letter=mark_unjudged,
             instance_id=settings.instance.instance,
             tracer=traces.tracer,
             metrics=metrics,

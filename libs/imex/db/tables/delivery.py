@@ -160,6 +160,9 @@ instances = Table(
     Column("sent_uid", Text),
     Column("sent_to", JSONB),  # endpoint and AE title, where the delivery was rerouted since
     Index("ix_instances_waiting", "delivery", "state"),
+    # who else was handed something under a UID: asked before a sender is told that it is committed
+    Index("ix_instances_uid", "sop_instance_uid"),
+    Index("ix_instances_sent_uid", "sent_uid", postgresql_where=text("sent_uid IS NOT NULL")),
 )
 
 controls = Table(

@@ -4,7 +4,19 @@ Patient data stands in `studies` and `persons` (what demographics are compared w
 `quarantine.event`; nowhere else.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, LargeBinary, MetaData, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from imex.db.tables.columns import identifier, moment, sop_instance_uid, source, study_uid
@@ -144,6 +156,20 @@ quarantine = Table(
     Index("ix_quarantine_study", "source", "study_uid"),
     Index("ix_quarantine_instance", "source", "sop_instance_uid"),
 )
+
+unjudged = Table(
+    "unjudged",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("offset", BigInteger, primary_key=True),
+    source(),
+    study_uid(),
+    Column("event_id", Uuid),  # of the instance.received; None where it cannot be read
+    Column("sop_instance_uid", Text),  # None where it cannot be read: it may be any of the source
+    moment("at", now=True),
+)
+"""Dead letters: what came in and nobody has judged. It is over with the judgement of `event_id`."""
 
 subject_findings = subject_findings_table(metadata)
 """What was found, erased, rectified and kept of persons, for whoever asked."""

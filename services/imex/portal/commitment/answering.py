@@ -171,12 +171,19 @@ class Commitments:
         source, decided_at = question.asker.institution, question.decided_at
         uids = [one.sop_instance_uid for one in question.references]
         async with self._database.look() as connection:
-            known = await facts.known(connection, source, uids)
+            # in this order: what is judged between two of these looks is seen by a later one
             read = self._judged(question.asked_at)
-            read = read and not await facts.waits_aside(connection, source)
+            aside = await facts.put_aside(connection, source, uids)
+            known = await facts.known(connection, source, uids)
         over = now >= (question.due_at if decided_at is None else decided_at + self._bounds.report)
         return [
-            decide(one, known.get(one.sop_instance_uid), read=read, over=over) for one in question.references
+            decide(
+                one,
+                known.get(one.sop_instance_uid),
+                read=read and one.sop_instance_uid not in aside,
+                over=over,
+            )
+            for one in question.references
         ]
 
     async def _wait(self, question: Question, unsure: list[Verdict]) -> None:

@@ -74,27 +74,45 @@ _PASSED = text(
                          AND v.digest = i.digest
     """
 )
-# What has gone to whom under these UIDs, whoever sent it: an archive keeps one of them.
+# What has gone to whom under these UIDs, whoever sent it and of whatever study: an archive keeps one of them.
 _HANDED = text(
     """
-    SELECT coalesce(i.sent_uid, i.sop_instance_uid) AS sop_instance_uid, d.recipient,
-           coalesce(i.delivered_digest, i.digest) AS digest
-      FROM routing.shares s
-      JOIN delivery.deliveries d ON d.share = s.id
-      JOIN delivery.instances i ON i.delivery = d.id AND i.sop_instance_uid = ANY(:uids)
-     WHERE s.study_uid = ANY(:studies) AND (i.state <> 'waiting' OR i.attempts > 0)
+    SELECT d.recipient, h.sop_instance_uid, h.digest
+      FROM (SELECT delivery, sop_instance_uid, coalesce(delivered_digest, digest) AS digest
+              FROM delivery.instances
+             WHERE sop_instance_uid = ANY(:uids) AND coalesce(sent_uid, sop_instance_uid) = sop_instance_uid
+               AND (state <> 'waiting' OR attempts > 0)
+             UNION ALL
+            SELECT delivery, sent_uid, coalesce(delivered_digest, digest)
+              FROM delivery.instances
+             WHERE sent_uid = ANY(:uids) AND sent_uid <> sop_instance_uid
+               AND (state <> 'waiting' OR attempts > 0)) AS h
+      JOIN delivery.deliveries d ON d.id = h.delivery
     """
 )
-_PARKED = text(
-    "SELECT EXISTS (SELECT FROM validation.parked"
-    " WHERE substring(key FROM 1 FOR :length) = CAST(:prefix AS bytea))"
+# A dead letter counts until what it tells of has been judged after all.
+_ASIDE = text(
+    """
+    SELECT NULL AS sop_instance_uid
+     WHERE EXISTS (SELECT FROM validation.parked
+                    WHERE substring(key FROM 1 FOR :length) = CAST(:prefix AS bytea))
+     UNION ALL
+    SELECT u.sop_instance_uid FROM validation.unjudged u
+     WHERE u.source = :source
+       AND NOT EXISTS (SELECT FROM validation.judgements j WHERE j.event_id = u.event_id)
+    """
 )
 
 
-async def waits_aside(connection: AsyncConnection, source: str) -> bool:
-    """Whether something that came in from `source` was put aside before it was judged."""
+async def put_aside(connection: AsyncConnection, source: str, uids: Sequence[str]) -> set[str]:
+    """Those of `uids` of which something may have come in from `source` and was put aside unjudged.
+
+    Of what cannot be read, and of what is parked, nobody knows what it is: then it is all of them.
+    """
     prefix = f"{source}/".encode()
-    return bool(await connection.scalar(_PARKED, {"prefix": prefix, "length": len(prefix)}))
+    names = {"source": source, "prefix": prefix, "length": len(prefix)}
+    aside = set((await connection.execute(_ASIDE, names)).scalars())
+    return set(uids) if None in aside else aside.intersection(uids)
 
 
 async def known(connection: AsyncConnection, source: str, uids: Sequence[str]) -> dict[str, Known]:

@@ -82,19 +82,19 @@ async def take(
     if known is not None:
         if known.instances != wanted:
             return Taken.ANOTHER, identifier
+        again: dict[str, Any] = {"asked_at": now}  # what came in since is read before a yes is said
         if known.state not in _UNREPORTED:
-            again = {
+            again |= {
                 "state": "decided",
                 "reason": "",
                 "attempts": 0,
-                "asked_at": now,  # what came in since is read before a yes is said again
                 "decided_at": now,
                 "reported_at": None,
                 "next_at": now + patience,
                 "ae_title": asker.ae_title,
                 "called_ae": asker.called_ae,
             }
-            await unit.connection.execute(update(commitments).where(c.id == identifier).values(again))
+        await unit.connection.execute(update(commitments).where(c.id == identifier).values(again))
         return Taken.AGAIN, identifier
     waiting = select(func.count()).where(c.institution == asker.institution, c.state.in_(_UNREPORTED))
     if (await unit.connection.scalar(waiting) or 0) >= bounds.open_questions:
