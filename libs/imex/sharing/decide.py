@@ -137,14 +137,15 @@ def _planned_again(
     """What to make of a wish for which there is a share, its newest.
 
     One that lives, or was delivered, is never made twice. One that has ended gives way to a new episode when
-    the study is sent once more; one that no agreement covered, also when a later directory has one that does.
+    the study is sent once more; one that no agreement covered, also when a later directory has one that does;
+    one that returned results, also when somebody asks for the study by name.
     """
     if known.live and known.origin == "return":
         yield from _widened(index, question, wish, known)
     elif known.live:
         if RANK[wish.priority] > RANK[known.priority] and known.parts == 0:
             yield Raise(known, wish)
-    elif _may_reopen(known, question.passage, index.version):
+    elif _may_reopen(known, question.passage, index.version) or _asks_for_more(wish, known):
         facts = question.facts_for(wish.origin)
         judgement = judge(index, facts, wish, question.at, question.background)
         # a further refusal would tell nobody anything new
@@ -181,6 +182,11 @@ def _holds(question: Question, recipient: str) -> bool:
     return recipient in question.background.held_by or any(
         share.recipient == recipient and share.state == "delivered" for share in question.shares
     )
+
+
+def _asks_for_more(wish: Addressed, known: Share) -> bool:
+    """A return that has ended stands in the way of none that is asked for by name."""
+    return known.origin == "return" and wish.origin != "return"
 
 
 def _was_uncovered(share: Share) -> bool:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,12 +70,46 @@ def test_what_was_addressed_to_others_alone_does_not_go_back() -> None:
     assert {one.addressed.recipient for one in consider(index_of(), asked).planned} == {"XYZ"}
 
 
+def returning(index: DirectoryIndex, **more: Any) -> Share:
+    return Share(
+        UUID(int=1), "AI1", "1.2.3", "RQM", "direct-care", 1, 1, "urgent", "return", index.version, NOW, NOW,
+        **{"state": "delivered", "agreement": "back", "parts": 1, **more},
+    )  # fmt: skip
+
+
+MIXED = Background(
+    UNMARKED.marks,
+    results=frozenset({"SR"}),
+    returning=(Returning("RQM", CAUSE, "direct-care", "urgent", "there", mixed=True),),
+)
+
+
+@pytest.mark.parametrize("returns", ["", "automatic"])
+@pytest.mark.parametrize("state", [None, "collecting", "delivering", "delivered"])
+def test_results_that_are_somebody_else_s_too_return_to_nobody(returns: str, state: Any) -> None:
+    """Not even as a refusal in words, which would tell of them."""
+    index = index_of(returns)
+    under_way = (returning(index, state=state),) if state else ()
+    outcome = consider(index, question(background=MIXED, shares=under_way))
+    assert not outcome.planned
+    assert [one.addressed.recipient for one in outcome.spared] == ["RQM"]
+    assert [one.share for one in outcome.withheld] == list(under_way)
+
+
+@pytest.mark.parametrize("state", ["collecting", "delivered", "refused", "revoked"])
+def test_results_that_are_somebody_else_s_too_go_to_whom_they_are_addressed(state: Any) -> None:
+    index = index_of()
+    facts = StudyFacts("AI1", frozenset({"SR"}), frozenset())
+    ended = returning(index, state=state)
+    called = question(background=MIXED, shares=(ended,), facts=facts, recipients=frozenset({"RQM"}))
+    [opened] = consider(index, called).planned
+    assert isinstance(opened, Open)
+    assert (opened.addressed.origin, opened.episode, opened.judgement.agreement) == ("called", 2, "back")
+
+
 def test_who_asks_for_all_of_it_widens_what_returns() -> None:
     index = index_of()
-    back = Share(
-        UUID(int=1), "AI1", "1.2.3", "RQM", "direct-care", 1, 1, "urgent", "return", index.version, NOW, NOW,
-        state="delivered", agreement="back", parts=1,
-    )  # fmt: skip
+    back = returning(index)
     called = question(
         standing=False,
         recipients=frozenset({"RQM"}),
