@@ -1,14 +1,18 @@
 """Requests whose studies are fetched: what each side is told of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.portal_world import NOW, World, signed_in, world
+from tests.integration.portal_world import DIRECTORY, NOW, World, signed_in, world
+from tests.integration.test_dicomweb_reading import apply
+from tests.integration.test_portal_holds import commanded
 
 from imex.db.tables import routing
+from imex.sealing import Sealer
 
 
 @pytest.fixture
@@ -92,3 +96,17 @@ async def test_the_page_of_the_holder_says_how_far_it_is(portal: World) -> None:
         listed = await browser.get("/requests", params={"state": "granted"})
         assert "From the archives of RQM: nothing found" in listed.text
         assert 'action="/requests/' in page.text and "/refuse" in page.text and "/grant" not in page.text
+
+
+async def test_a_request_that_routing_does_not_make_is_told_in_its_words(portal: World) -> None:
+    await apply(portal, DIRECTORY)
+    portal.portal.command_wait_s = 10
+    portal.portal.sealer = Sealer({"k1": b"k" * 32}, "k1")
+    wanted = {"holder": "RQM", "study_uid": "1.2.3", "reason": "clinic on Monday"}
+    async with portal.client("RT3") as api:
+        asking = asyncio.create_task(api.post("/api/v1/requests", json=wanted))
+        command = await commanded(portal)
+        said = {"outcome": "rejected", "message": "200 requests of RT3 to RQM are open", "at": NOW}
+        await portal.write(routing.command_results, {"command_id": command.id, "recipient": "RQM", **said})
+        answer = await asking
+    assert (answer.status_code, answer.json()["detail"]) == (409, "200 requests of RT3 to RQM are open.")

@@ -1,15 +1,27 @@
 """What one institution asks another for, and what comes of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.integration.routing_world import AGREED, HOSPITALS, NHS_NUMBER, Sending, World, routing_world
+from tests.integration.routing_world import (
+    AGREED,
+    HOSPITALS,
+    NHS_NUMBER,
+    Sending,
+    World,
+    opened_person,
+    opened_wanted,
+    routing_world,
+)
 
 from imex.db.tables import routing as tables
 from imex.events.commands import RequestCommanded, RequestCommandedData
 from imex.events.sealed import Sealed, SealedWanted
+from imex.routing.orders import Orders
 
 AUTOMATIC = AGREED.replace('basis: "UK GDPR 6(1)(e)"', 'basis: "UK GDPR 6(1)(e)", requests: automatic')
 
@@ -156,3 +168,42 @@ async def test_what_nobody_decides_about_ends_and_names_nobody_any_more(world: W
     await world.sweeper.expire()
     found = await row(world)
     assert (found.state, found.wanted) == ("expired", None)
+
+
+def limited(world: World, **limits: int) -> None:
+    world.orders = Orders(replace(world.around, **limits), opened_person, opened_wanted)  # type: ignore[arg-type]
+
+
+async def test_so_many_requests_to_one_holder_may_be_open(world: World) -> None:
+    limited(world, open_requests=2)
+    first, second = uuid4(), uuid4()
+    for request in (first, second):
+        assert (await said(world, "make", request, wanted=PERSON, reason="x")).outcome == "done"
+    third = await said(world, "make", uuid4(), wanted=PERSON, reason="x")
+    assert (third.outcome, "2 requests of RT3 to RQM are open" in third.message) == ("rejected", True)
+    assert len(await world.rows(tables.requests)) == 2
+    other_way = {"requester": "RQM", "holder": "RT3", "actor_institution": "RQM"}
+    another = await said(world, "make", uuid4(), **other_way, reason="x")
+    assert another.outcome == "done", "who asks somebody else is not held up"
+    await said(world, "withdraw", first)
+    assert (await said(world, "make", uuid4(), wanted=PERSON, reason="x")).outcome == "done"
+
+
+async def test_so_often_may_one_holder_be_asked_within_a_day(world: World) -> None:
+    limited(world, requests_a_day=2)
+    for _ in range(2):
+        request = uuid4()
+        await said(world, "make", request, wanted=PERSON, reason="x")
+        await said(world, "withdraw", request)
+    more = await said(world, "make", uuid4(), wanted=PERSON, reason="x")
+    assert (more.outcome, "2 times within a day" in more.message) == ("rejected", True)
+    world.clock.pass_(86_400)
+    assert (await said(world, "make", uuid4(), wanted=PERSON, reason="x")).outcome == "done"
+
+
+async def test_requests_that_are_made_at_once_are_counted_one_after_another(world: World) -> None:
+    limited(world, open_requests=2)
+    answers = await asyncio.gather(
+        *(said(world, "make", uuid4(), wanted=PERSON, reason="x") for _ in range(6))
+    )
+    assert sorted(one.outcome for one in answers) == ["done"] * 2 + ["rejected"] * 4

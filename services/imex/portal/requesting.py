@@ -66,7 +66,7 @@ async def make(portal: Portal, caller: Caller, wanted: NewRequest) -> tuple[UUID
     """Ask; the request's id, and whether routing has made it already.
 
     Raises:
-        Problem: nobody may ask so, or somebody is unknown.
+        Problem: nobody may ask so, somebody is unknown, or too much is asked for already.
     """
     requester = wanted.requester or caller.institution
     if requester is None:
@@ -108,7 +108,10 @@ async def make(portal: Portal, caller: Caller, wanted: NewRequest) -> tuple[UUID
             reason=wanted.reason,
             details={"request": str(request)},
         )
-    return request, await answer_to(portal, command, wanted.holder) is not None
+    answer = await answer_to(portal, command, wanted.holder)
+    if answer is not None:
+        unless_rejected(answer)
+    return request, answer is not None
 
 
 async def decide(portal: Portal, caller: Caller, request: UUID, command: Decided, reason: str) -> bool:

@@ -86,6 +86,8 @@ def components(
         moved=meters.moved,
         default_quiet_s=settings.routing.quiet_s,
         association_grace_s=settings.routing.association_grace_s,
+        open_requests=settings.routing.open_requests,
+        requests_a_day=settings.routing.requests_a_day,
     )
 
     def open_identity(sealed: Sealed, object_key: str) -> Identity:

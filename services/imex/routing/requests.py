@@ -1,8 +1,8 @@
 """Requests: one institution asks another for studies; what is granted becomes shares."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import RowMapping, select, text, update
@@ -20,6 +20,12 @@ from imex.routing.wanted import OpenWanted
 
 State = Literal["refused", "withdrawn"]
 
+_DAY: Final = timedelta(days=1)
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+_MADE = text(
+    "SELECT count(*) FILTER (WHERE state = 'open') AS open, count(*) FILTER (WHERE made_at > :day) AS today"
+    " FROM routing.requests WHERE requester = :requester AND holder = :holder AND made_at > :since"
+)
 _EXPIRE = text(
     "UPDATE routing.requests SET state = 'expired', wanted = NULL, decided_at = :now,"
     " answer = 'nobody has decided about it' WHERE state = 'open' AND expires_at <= :now"
@@ -37,6 +43,9 @@ async def obey(
     unit: UnitOfWork, commands: Sequence[RequestCommanded], around: Surroundings, open_wanted: OpenWanted
 ) -> None:
     """Make and decide requests, in the order of the commands."""
+    makers = {(one.data.requester, one.data.holder) for one in commands if one.data.command == "make"}
+    for requester, holder in sorted(makers):  # what other partitions make is counted too
+        await unit.connection.execute(_LOCK, {"name": f"routing.requests/{requester}/{holder}"})
     for command in commands:
         asked = command.data
         if asked.command == "make":
@@ -52,6 +61,8 @@ async def _make(
     asked, now = command.data, around.clock()
     if asked.actor_institution not in {None, asked.requester}:
         return Result("rejected", f"only {asked.requester} can ask in its own name")
+    if too_many := await _too_many(unit, asked, around):
+        return Result("rejected", too_many)
     agreement, why = granting.agreement_for(around.index(), asked.holder, asked.requester, asked.purpose, now)
     made = await unit.connection.execute(
         insert(tables.requests)
@@ -83,6 +94,29 @@ async def _make(
         words = f"agreement {agreement.id} grants it"
         await _grant(unit, row, command.id, publish.SERVICE, words, around, open_wanted, stays=True)
     return Result("done")
+
+
+async def _too_many(unit: UnitOfWork, asked: RequestCommandedData, around: Surroundings) -> str:
+    """Why no more is asked of the holder for now, in words; empty where more may be.
+
+    Under an agreement that grants by itself each request is a question to the holder's archives, and a guess
+    at whose studies there are.
+    """
+    now = around.clock()
+    between = {"requester": asked.requester, "holder": asked.holder}
+    made = await unit.connection.execute(_MADE, {**between, "since": now - STUDY_KEPT, "day": now - _DAY})
+    is_open, today = made.one()
+    if is_open >= around.open_requests:
+        return (
+            f"{is_open} requests of {asked.requester} to {asked.holder} are open, and more may not be:"
+            " withdraw those that are not needed any more"
+        )
+    if today >= around.requests_a_day:
+        return (
+            f"{asked.requester} has asked {asked.holder} {today} times within a day, and may not more often:"
+            " ask again later"
+        )
+    return ""
 
 
 async def _decide(

@@ -54,6 +54,12 @@ class RoutingSettings(BaseSettings):
     corrections_every_s: float = Field(
         default=1.0, gt=0, description="seconds between looks for rejection notes to send"
     )
+    open_requests: int = Field(
+        default=200, ge=1, description="requests of one institution to one holder that may be open at a time"
+    )
+    requests_a_day: int = Field(
+        default=500, ge=1, description="requests of one institution to one holder in a day, open or not"
+    )
     close_every_s: float = Field(default=0.25, gt=0, description="seconds between looks at due studies")
 
 

@@ -46,6 +46,10 @@ class Surroundings:
     """Seconds without a new instance after which a study is complete, where no rule states its own."""
     association_grace_s: float = 90.0
     """Seconds to wait for the end of an association that is never heard of."""
+    open_requests: int = 200
+    """Of one institution to one holder that are open at a time."""
+    requests_a_day: int = 500
+    """Of one institution to one holder that are made in a day, whatever becomes of them."""
     backgrounds: Backgrounds = field(default_factory=lambda: Backgrounds(LocalMarking()))
     """Looks up what is marked of people's records, and where studies have been."""
 
