@@ -131,6 +131,7 @@ REFUSED: list[tuple[str, dict[str, Any], int, str]] = [
     ("PATIENT", {"PatientID": "1"}, 0xA900, "Level"),
     ("SERIES", {"SeriesInstanceUID": ""}, 0xA900, "Study Instance UID is required"),
     ("STUDY", {"StudyDate": "yesterday"}, 0xA900, "YYYYMMDD"),
+    ("STUDY", {"PatientID": "A\0B"}, 0xA900, "PatientID has a character that no text has"),
 ]
 
 

@@ -52,6 +52,7 @@ def test_without_tls_an_address_vouches_for_an_ae_title(
     assert isinstance(found, Institution) is known
     if isinstance(found, str):
         assert found
+        assert host not in found, "an address is personal, and the words go into the record"
 
 
 def test_with_tls_the_certificate_decides_and_networks_are_not_needed() -> None:

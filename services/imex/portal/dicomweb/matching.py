@@ -13,6 +13,8 @@ from imex.portal.problems import Problem
 
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _DATE = re.compile(r"([0-9]{8})?(-)?([0-9]{8})?")
+_STORABLE = re.compile(r"[^\0\ud800-\udfff]*")
+"""What the database takes: neither NUL nor half of a surrogate pair."""
 _MOST_VALUES: Final = 200
 _MOST_CHARS: Final = 256
 _UIDS: Final = frozenset({"StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"})
@@ -148,9 +150,11 @@ def read(parameters: Sequence[tuple[str, str]], level: str, most: int) -> Wanted
             raise Problem(400, f"{keyword} may be given once only.")
         seen.add(keyword)
         if value.strip(" *"):
-            most = _MOST_VALUES * 65 if keyword in _UIDS else _MOST_CHARS
-            if len(value.strip()) > most:
-                raise Problem(400, f"{keyword} is longer than {most} characters.")
+            if not _STORABLE.fullmatch(value):
+                raise Problem(400, f"{keyword} has a character that no text has.")
+            longest = _MOST_VALUES * 65 if keyword in _UIDS else _MOST_CHARS
+            if len(value.strip()) > longest:
+                raise Problem(400, f"{keyword} is longer than {longest} characters.")
             _match(keyword, value.strip(), wanted)
     wanted.fields = frozenset(fields)
     return wanted

@@ -24,7 +24,7 @@ from imex.dimse import (
 )
 from imex.dimse.items import ProposedContext
 from imex.dimse.sop_classes import is_storage
-from imex.directory import DirectoryIndex, UnknownSender
+from imex.directory import DirectoryIndex, UnknownSender, WhyUnknown
 from imex.directory.certificates import CertificateFacts, CertificateUnreadable, facts_of
 from imex.directory.model import Institution
 from imex.events.audit import Actor, AuditRecorded, AuditRecordedData
@@ -135,7 +135,13 @@ class PullPolicy:
         """Kept: somebody has tried."""
         attempt = uuid4()
         calling_ae, called_ae = (_clean(ae) for ae in (request.calling_ae, request.called_ae))
-        log.info("association rejected", calling_ae=calling_ae, called_ae=called_ae, reason=reject.words)
+        log.info(
+            "association rejected",
+            calling_ae=calling_ae,
+            called_ae=called_ae,
+            peer=request.peer_host,
+            reason=reject.words,
+        )
         if not self._recorded():
             return reject
         async with self._portal.database.unit() as unit:
@@ -169,9 +175,14 @@ def identified(
     may send, but sees nothing, unless `anywhere` says otherwise (on a local stack).
     """
     found = index.identify_sender(request.calling_ae, request.peer_host, certificate)
-    if isinstance(found, UnknownSender):
-        return found.words
     title = request.calling_ae.strip(" ")
+    if isinstance(found, UnknownSender):
+        # an address may be a person's: audit records have a place of its own for it
+        if found.why is WhyUnknown.WRONG_NETWORK:
+            return f"calling AE title {title!r} may not come from this address"
+        if found.why is WhyUnknown.AMBIGUOUS:
+            return f"calling AE title {title!r} from this address fits several institutions"
+        return found.words
     entries = [sender for sender in found.institution.senders if sender.ae_title == title]
     if certificate is None and not anywhere and not all(one.networks for one in entries):
         return f"calling AE title {title!r} has no networks in the directory, and this port has no TLS"
