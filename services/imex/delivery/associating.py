@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from imex.dimse import AssociationRejected
 from imex.dimse.tls import TlsFilesInvalid
 from imex.outbound import AddressDenied, Outbound
+from imex.outbound.bounded import Bounded
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
@@ -35,18 +36,6 @@ class Waits:
 
     connect_s: float = 10.0
     response_s: float = 60.0
-
-
-class _Bounded:
-    """Ends an association on which more comes than any answer takes: pynetdicom keeps a message whole."""
-
-    def __init__(self) -> None:
-        self._left = _MOST_BYTES
-
-    def __call__(self, event: Any) -> None:
-        self._left -= len(event.data)
-        if self._left < 0:
-            event.assoc.dul.socket.close()
 
 
 def associated(
@@ -80,7 +69,7 @@ def associated(
         address,
         node.port,
         ae_title=node.ae_title,
-        evt_handlers=[*handlers, (evt.EVT_DATA_RECV, _Bounded())],
+        evt_handlers=[*handlers, (evt.EVT_CONN_OPEN, Bounded(_MOST_BYTES))],
         tls_args=_tls_for(node, tls),
     )
     if association.is_established:

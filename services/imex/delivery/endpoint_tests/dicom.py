@@ -18,6 +18,7 @@ from imex.dimse.sop_classes import VERIFICATION
 from imex.dimse.statuses import is_stored, words
 from imex.directory.model import DicomEndpoint
 from imex.outbound import Outbound
+from imex.outbound.bounded import Bounded
 
 LIMITS: Final = Limits(connect_s=10, associate_s=15, response_s=30, release_s=5)
 ECHOES: Final = 5
@@ -25,6 +26,7 @@ IMAGES: Final = 3
 SIDE: Final = 512
 FOUND_WITHIN_S: Final = 15.0
 _STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+_MOST_BYTES: Final = 1 << 20  # that a node may answer to the query for a study of a few images
 _CALLING, _CALLED = (1, 3), (1, 7)
 _BUSY: Final = frozenset({(3, 1), (3, 2)})
 
@@ -175,7 +177,7 @@ class Node:
     def _ask(self, study_uid: str) -> set[str] | str:
         """SOP Instance UIDs of a study, or why they cannot be had. Blocks, within bounds."""
         from pydicom import Dataset
-        from pynetdicom import AE
+        from pynetdicom import AE, evt
 
         node = self.endpoint
         entity: Any = AE(ae_title=self.calling_ae)
@@ -186,7 +188,13 @@ class Node:
             address = self.outbound.addresses_now(node.host, node.port)[0]
         except OSError as error:
             return error.strerror or "its name is not known"
-        association = entity.associate(address, node.port, ae_title=node.ae_title, tls_args=tls)
+        association = entity.associate(
+            address,
+            node.port,
+            ae_title=node.ae_title,
+            evt_handlers=[(evt.EVT_CONN_OPEN, Bounded(_MOST_BYTES))],
+            tls_args=tls,
+        )
         if not association.is_established:
             return "the node accepts no association for C-FIND"
         identifier = Dataset()

@@ -16,11 +16,14 @@ from imex.dimse.statuses import is_stored, words
 from imex.dimse.tls import TlsFilesInvalid
 from imex.directory.model import DicomEndpoint
 from imex.outbound import Outbound
+from imex.outbound.bounded import Bounded
 from imex.portal.commitment.answering import Answer, NotTold
 
 _THREADS: Final = 4
 _CONNECT_S: Final = 10.0
 _RESPONSE_S: Final = 30.0
+_MOST_BYTES: Final = 1 << 20
+"""That a sender may send on one association: an answer of a few lines."""
 
 
 class SendersNodes:
@@ -44,7 +47,7 @@ class SendersNodes:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _tell(self, node: DicomEndpoint, calling_ae: str, answer: Answer) -> None:
-        from pynetdicom import AE, build_role
+        from pynetdicom import AE, build_role, evt
 
         secured = self._secured(node)
         entity = AE(ae_title=calling_ae)
@@ -60,6 +63,7 @@ class SendersNodes:
             node.port,
             ae_title=node.ae_title,
             ext_neg=[build_role(commitment.PUSH_MODEL, scu_role=False, scp_role=True)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, Bounded(_MOST_BYTES))],
             tls_args=secured,
         )
         if not association.is_established:
