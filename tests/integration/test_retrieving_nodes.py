@@ -1,6 +1,8 @@
 """Archives that misbehave when they are asked for studies by DIMSE."""
 
 import asyncio
+import io
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import structlog
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -19,6 +22,7 @@ from imex.delivery.retrieving.archive import Away, Fetched, NotDone
 from imex.delivery.retrieving.dimse import Bounds, DicomArchive
 from imex.delivery.retrieving.matching import Answer, Within
 from imex.directory.model import DicomEndpoint
+from imex.observability.logs import configure_logging
 
 KEY = (("PatientID", "9434765919"),)
 
@@ -120,6 +124,30 @@ async def test_what_is_asked_and_what_is_read(archive: DicomArchive) -> None:
         "20240101-20241231",
     )
     assert (query.ModalitiesInStudy, query.IssuerOfPatientID) == ("CT", "")
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    configure_logging("delivery", stream=stream)
+    yield stream
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+async def test_neither_who_is_asked_for_nor_who_is_found_stands_in_the_log(
+    archive: DicomArchive, logged: io.StringIO
+) -> None:
+    told = {"StudyInstanceUID": "1.2.3", "PatientID": "9434765919", "PatientName": "OKONKWO^CHIDI"}
+    with running(Node([told])) as node:
+        logging.getLogger("imex.delivery").info("asking")
+        assert len(await asked(archive, node)) == 1
+    assert "asking" in logged.getvalue()
+    assert "9434765919" not in logged.getvalue()
+    assert "OKONKWO" not in logged.getvalue()
 
 
 async def test_an_archive_that_tells_of_everybody_is_asked_no_further(archive: DicomArchive) -> None:

@@ -166,6 +166,22 @@ async def test_what_failed_is_tried_again_by_the_holder_and_earlier_words_count_
     assert (found.state, found.wanted) == ("expired", None)
 
 
+async def test_what_the_images_say_is_another_persons_is_not_shared_in_answer(world: World) -> None:
+    request = await granted(world)
+    await matched(world, request, "1.2.7", "1.2.8")
+    somebody_else = Sealed(key_id="k", nonce="", ciphertext="H-777")
+    sending = Sending(world, study_uid="1.2.7")
+    await world.validated(*sending.accepted(1, 2, retrieved=True, identity=somebody_else), sending.over(2))
+    for _ in range(2):
+        world.clock.pass_(6)
+        await world.answer()
+    assert await world.shares() == []
+    await fetched(world, "1.2.8")
+    world.clock.pass_(6)
+    await world.answer()
+    assert [one.study_uid for one in await world.shares()] == ["1.2.8"]
+
+
 async def test_what_does_not_fit_waits_for_the_rest_of_it(world: World) -> None:
     request = await granted(world, modality="MR")
     await matched(world, request, "1.2.7")
