@@ -30,6 +30,10 @@ EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
 TRANSFER_SYNTAXES: Final = (EXPLICIT_LITTLE_ENDIAN, IMPLICIT_LITTLE_ENDIAN)
 """In which requests and reports are read and written here."""
 
+_ITEM: Final = b"\xfe\xff\x00\xe0"
+"""The tag of an item (PS3.5 7.5), little endian."""
+_REFERENCED_SOP_SEQUENCE: Final = 0x00081199
+
 
 class FailureReason(IntEnum):
     """Why an instance was not committed: (0008,1197), PS3.3 C.14.1.1."""
@@ -85,6 +89,29 @@ class Report:
 
 class NoRequest(ValueError):
     """An N-ACTION's data set that asks for nothing that can be answered; the words name no instance."""
+
+
+class TooMuch(NoRequest):
+    """It asks for more than is taken."""
+
+
+def requested(data: bytes, transfer_syntax: str, most_items: int) -> Request:
+    """What an N-ACTION's bytes ask for, each reference once; nothing else in them is looked at.
+
+    Items are counted before anything is parsed: one of 8 bytes costs many times that once it is.
+
+    Raises:
+        TooMuch: there are more items.
+        NoRequest: the bytes cannot be read, or see `request_of`.
+    """
+    if data.count(_ITEM) > most_items:
+        raise TooMuch(f"more than {most_items} items")
+    try:
+        return request_of(_read(data, transfer_syntax, through=_REFERENCED_SOP_SEQUENCE))
+    except NoRequest:
+        raise
+    except Exception as error:
+        raise NoRequest("the data set cannot be read") from error
 
 
 def request_of(dataset: Dataset) -> Request:
@@ -177,19 +204,27 @@ def decoded(data: bytes, transfer_syntax: str) -> Dataset:
     Raises:
         NoRequest: the bytes cannot be read.
     """
+    try:
+        found = _read(data, transfer_syntax)
+        found.walk(lambda *_: None)  # sequences are read when they are looked at: all of them now
+    except Exception as error:
+        raise NoRequest("the data set cannot be read") from error
+    return found
+
+
+def _read(data: bytes, transfer_syntax: str, *, through: int | None = None) -> Dataset:
+    """A data set, its elements up to a tag. Raises what pydicom raises; sequences when they are looked at."""
     from pydicom.filereader import read_dataset
 
     from imex.dicom.quiet import be_quiet
 
     be_quiet()
-    try:
-        found = read_dataset(
-            BytesIO(data), is_implicit_VR=transfer_syntax == IMPLICIT_LITTLE_ENDIAN, is_little_endian=True
-        )
-        found.walk(lambda *_: None)  # sequences are read when they are looked at: all of them now
-    except Exception as error:
-        raise NoRequest("the data set cannot be read") from error
-    return found
+    return read_dataset(
+        BytesIO(data),
+        is_implicit_VR=transfer_syntax == IMPLICIT_LITTLE_ENDIAN,
+        is_little_endian=True,
+        stop_when=None if through is None else lambda tag, *_: tag > through,
+    )
 
 
 def _items(dataset: Dataset, name: str) -> Sequence[Dataset]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from imex.dicom import commitment
-from imex.dicom.commitment import FailureReason, NoRequest, Reference
+from imex.dicom.commitment import FailureReason, NoRequest, Reference, TooMuch
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 uids = st.integers(1, 10**12).map(lambda number: f"2.25.{number}")
@@ -18,9 +18,10 @@ references = st.lists(st.builds(Reference, st.just(CT), uids), unique=True, min_
 @given(uids, references, st.sampled_from(commitment.TRANSFER_SYNTAXES))
 def test_a_request_is_read_as_it_was_written(transaction: str, wanted: list[Reference], syntax: str) -> None:
     data = commitment.encoded(commitment.request_dataset(transaction, wanted), syntax)
-    assert commitment.request_of(commitment.decoded(data, syntax)) == commitment.Request(
-        transaction, tuple(wanted)
-    )
+    request = commitment.Request(transaction, tuple(wanted))
+    assert commitment.requested(data, syntax, len(wanted)) == request
+    with pytest.raises(TooMuch):
+        commitment.requested(data, syntax, len(wanted) - 1)
 
 
 @given(uids, references, references, st.sampled_from(commitment.TRANSFER_SYNTAXES))
@@ -40,6 +41,12 @@ def test_a_report_is_read_as_it_was_written(
 def test_a_reference_counts_once() -> None:
     asked = commitment.request_dataset("2.25.1", [Reference(CT, "1.2.3"), Reference(CT, "1.2.3")])
     assert commitment.request_of(asked).references == (Reference(CT, "1.2.3"),)
+
+
+def test_what_is_not_asked_about_is_not_looked_at() -> None:
+    asked = commitment.request_dataset("2.25.1", [Reference(CT, "1.2.3")])
+    data = commitment.encoded(asked, commitment.EXPLICIT_LITTLE_ENDIAN) + b"\x09\x00\x01\x00SQ no sequence"
+    assert commitment.requested(data, commitment.EXPLICIT_LITTLE_ENDIAN, 1).transaction_uid == "2.25.1"
 
 
 def test_empty_sequences_are_left_out() -> None:
@@ -69,7 +76,9 @@ def test_a_request_that_lacks_something_is_none(lacks: str) -> None:
 @given(st.binary(max_size=200), st.sampled_from(commitment.TRANSFER_SYNTAXES))
 def test_whatever_bytes_come_they_are_read_or_refused(data: bytes, syntax: str) -> None:
     with contextlib.suppress(NoRequest):
-        commitment.request_of(commitment.decoded(data, syntax))
+        commitment.requested(data, syntax, 100)
+    with contextlib.suppress(NoRequest):
+        commitment.decoded(data, syntax)
 
 
 def test_who_is_in_both_lists_was_not_committed() -> None:

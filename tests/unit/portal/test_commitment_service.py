@@ -19,6 +19,7 @@ from imex.portal.commitment.settings import CommitmentSettings
 CT = "1.2.840.10008.5.1.4.1.1.2"
 SYNTAX = commitment.EXPLICIT_LITTLE_ENDIAN
 ASKER = Asker("RQM", "RQM_PACS", "IMEX")
+EMPTY_ITEMS = b"\x08\x00\x99\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\0\0\0\0" * 160_000
 
 
 class Kept:
@@ -125,6 +126,7 @@ async def test_a_question_is_kept_answered_and_reported_on(number: int, event: i
         (Asking(b""), 0x0115),
         (Asking(b"\xff" * 40), 0x0115),
         (Asking(question(4)), 0x0213),
+        (Asking(EMPTY_ITEMS), 0x0213),
     ],
 )
 async def test_what_cannot_be_taken_is_refused_and_not_kept(asking: Asking, status: int) -> None:

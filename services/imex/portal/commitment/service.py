@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from imex.dicom import commitment
-from imex.dicom.commitment import NoRequest, Request
+from imex.dicom.commitment import NoRequest, Request, TooMuch
 from imex.dimse import Answer as Response
 from imex.dimse import DimseError, Exchange, Status
 from imex.dimse.command import CommandField
@@ -16,6 +16,8 @@ from imex.portal.commitment.questions import Asker, Taken
 
 _BYTES_OF_AN_INSTANCE: Final = 256
 """An item with two UIDs of 64 characters, and what stands around them."""
+_ITEMS_OF_AN_INSTANCE: Final = 2
+"""In the data set: its own, and what some senders put beside it."""
 _NO_SUCH_ACTION: Final = 0x0123
 _NO_SUCH_INSTANCE: Final = 0x0112
 _INVALID_ARGUMENT: Final = 0x0115
@@ -45,11 +47,13 @@ class CommitmentService:
             return Response(_NO_SUCH_INSTANCE, "not the well-known SOP instance")
         if operation.type_id != commitment.REQUEST:
             return Response(_NO_SUCH_ACTION, "not an action of storage commitment")
+        most_items = self._commitments.bounds.instances * _ITEMS_OF_AN_INSTANCE
         try:
-            dataset = await asyncio.to_thread(
-                commitment.decoded, operation.data_set, operation.transfer_syntax
+            request = await asyncio.to_thread(
+                commitment.requested, operation.data_set, operation.transfer_syntax, most_items
             )
-            request = commitment.request_of(dataset)
+        except TooMuch:
+            return await self._too_much("")
         except NoRequest as error:
             return Response(_INVALID_ARGUMENT, str(error))
         refusal, question = await self._take(request)
@@ -60,11 +64,8 @@ class CommitmentService:
         return Response()
 
     async def _take(self, request: Request) -> tuple[Response | None, UUID | None]:
-        most = self._commitments.bounds.instances
-        if len(request.references) > most:
-            refusal = f"more than {most} instances in one request"
-            await self._commitments.refused(self._asker, request.transaction_uid, refusal)
-            return Response(Status.RESOURCE_LIMITATION, refusal), None
+        if len(request.references) > self._commitments.bounds.instances:
+            return await self._too_much(request.transaction_uid), None
         patience = timedelta(seconds=self._patience_s)
         taken, question = await self._commitments.take(self._asker, request, patience=patience)
         match taken:
@@ -74,6 +75,11 @@ class CommitmentService:
                 return Response(_INVALID_ARGUMENT, "the Transaction UID was used for other instances"), None
             case Taken.NEW | Taken.AGAIN:
                 return None, question
+
+    async def _too_much(self, transaction_uid: str) -> Response:
+        refusal = f"more than {self._commitments.bounds.instances} instances in one request"
+        await self._commitments.refused(self._asker, transaction_uid, refusal)
+        return Response(Status.RESOURCE_LIMITATION, refusal)
 
     async def _answer_here(self, exchange: Exchange, question: UUID) -> None:
         async def tell(answer: Answer) -> None:
