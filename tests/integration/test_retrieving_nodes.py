@@ -23,6 +23,7 @@ from imex.delivery.retrieving.dimse import Bounds, DicomArchive
 from imex.delivery.retrieving.matching import Answer, Within
 from imex.directory.model import DicomEndpoint
 from imex.observability.logs import configure_logging
+from imex.outbound import Outbound
 
 KEY = (("PatientID", "9434765919"),)
 
@@ -148,6 +149,28 @@ async def test_neither_who_is_asked_for_nor_who_is_found_stands_in_the_log(
     assert "asking" in logged.getvalue()
     assert "9434765919" not in logged.getvalue()
     assert "OKONKWO" not in logged.getvalue()
+
+
+@dataclass(frozen=True)
+class Several(Outbound):
+    """A name with more addresses than one."""
+
+    found: tuple[str, ...] = ()
+
+    def addresses_now(self, host: str, port: int) -> list[str]:
+        return list(self.found)
+
+
+async def test_a_name_with_several_addresses_is_asked_at_one_that_answers() -> None:
+    for found, answers in ((("127.0.0.2", "127.0.0.1"), True), (("127.0.0.2", "127.0.0.3"), False)):
+        archive = DicomArchive("IMEX", "IMEX", Bounds(connect_s=2.0), outbound=Several(found=found))
+        with running(Node([{"StudyInstanceUID": "1.2.3"}])) as node:
+            if answers:
+                assert await asked(archive, node) == [Answer("1.2.3")]
+            else:
+                with pytest.raises(Away, match="not to be had"):
+                    await asked(archive, node)
+        archive.close()
 
 
 async def test_an_archive_that_tells_of_everybody_is_asked_no_further(archive: DicomArchive) -> None:

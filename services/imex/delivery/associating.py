@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from imex.directory.model import DicomEndpoint
 
 _PERMANENTLY: Final = 1
+_MOST_ADDRESSES: Final = 4
+"""Of one name, each of which may take the whole wait for a connection."""
 _MOST_BYTES: Final = 64 << 20
 """That a peer may send on one association: queries and reports, no images."""
 
@@ -47,7 +49,7 @@ def associated(
     *handlers: Any,
     outbound: Outbound,
 ) -> Association:
-    """An association with a node, where `outbound` lets one be made. Blocks.
+    """An association with a node, at the first of its addresses that answers and `outbound` allows. Blocks.
 
     Raises:
         NotAssociated: there is none.
@@ -60,20 +62,24 @@ def associated(
     for one in sop_classes:
         entity.add_requested_context(one)
     try:
-        address = outbound.addresses_now(node.host, node.port)[0]
+        addresses = outbound.addresses_now(node.host, node.port)[:_MOST_ADDRESSES]
     except AddressDenied as error:
         raise NotAssociated(f"{node.host}: {error.strerror}", lasting=True) from error
     except OSError as error:
         raise NotAssociated(f"the name {node.host} is not known") from error
-    association = entity.associate(
-        address,
-        node.port,
-        ae_title=node.ae_title,
-        evt_handlers=[*handlers, (evt.EVT_CONN_OPEN, Bounded(_MOST_BYTES))],
-        tls_args=_tls_for(node, tls),
-    )
-    if association.is_established:
-        return association
+    secured = _tls_for(node, tls)
+    for address in addresses:
+        association = entity.associate(
+            address,
+            node.port,
+            ae_title=node.ae_title,
+            evt_handlers=[*handlers, (evt.EVT_CONN_OPEN, Bounded(_MOST_BYTES))],
+            tls_args=secured,
+        )
+        if association.is_established:
+            return association
+        if association.acceptor.primitive is not None:
+            break  # the node has answered there
     if association.rejected_contexts and not association.accepted_contexts:
         # pynetdicom ends an association by itself on which nothing can be done
         raise NotAssociated(f"{node.ae_title} takes none of what it is asked for", lasting=True)
