@@ -19,6 +19,7 @@ from imex.events.retrievals import (
     RetrievalWithdrawn,
 )
 from imex.events.sealed import Sealed
+from imex.routing import granting
 
 ARCHIVE = "{name: archive, type: dicom, ae_title: RQM_PACS, host: 127.0.0.1, port: 4242, query: true}"
 ASKED = HOSPITALS.replace(
@@ -180,6 +181,20 @@ async def test_what_the_images_say_is_another_persons_is_not_shared_in_answer(wo
     world.clock.pass_(6)
     await world.answer()
     assert [one.study_uid for one in await world.shares()] == ["1.2.8"]
+
+
+async def test_what_is_fetched_is_shared_however_many_newer_ones_are_here(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(granting, "MOST_STUDIES", 1)
+    await studies(world, "1.2.7")
+    await studies(world, "1.2.8")
+    request = await granted(world)
+    assert [one.study_uid for one in await world.shares()] == ["1.2.8"]
+    await matched(world, request, "1.2.7")
+    await fetched(world, "1.2.7")
+    await world.answer()
+    assert {one.study_uid for one in await world.shares()} == {"1.2.7", "1.2.8"}
 
 
 async def test_what_does_not_fit_waits_for_the_rest_of_it(world: World) -> None:

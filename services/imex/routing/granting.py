@@ -83,6 +83,11 @@ def _modalities(index: DirectoryIndex, row: RowMapping, at: datetime) -> tuple[s
 
 async def matching(repository: Repository, row: RowMapping, open_wanted: OpenWanted) -> list[Study]:
     """The holder's studies here that a request is about, the newest; nothing is locked."""
+    return (await all_matching(repository, row, open_wanted))[:MOST_STUDIES]
+
+
+async def all_matching(repository: Repository, row: RowMapping, open_wanted: OpenWanted) -> list[Study]:
+    """The same, and all of them."""
     if row["wanted"] is None:
         return []
     wanted = open_wanted(Sealed.model_validate(row["wanted"]), seal_context("request", row["id"]))
@@ -98,7 +103,7 @@ async def matching(repository: Repository, row: RowMapping, open_wanted: OpenWan
         found = await studies_of(repository, holder, whose)
     fitting = [study for study in found if fits(study, row)]
     fitting.sort(key=lambda study: study.first_received_at, reverse=True)
-    return fitting[:MOST_STUDIES]
+    return fitting
 
 
 async def share(

@@ -125,7 +125,7 @@ class Answering:
         """Whether the images that came are of who, or what, is asked for."""
         if row["wanted"] is None:
             return False
-        found = await granting.matching(Repository(unit.connection), row, self._open_wanted)
+        found = await granting.all_matching(Repository(unit.connection), row, self._open_wanted)
         return study.key in {one.key for one in found}
 
     async def _look(self, request: UUID, now: datetime) -> None:
