@@ -86,8 +86,6 @@ class Outbound:
 def _meant(address: Address) -> list[Address]:
     """The address, and the one of IPv4 that it stands for where it does."""
     meant = [address]
-    if address.is_unspecified:  # systems connect it to themselves
-        meant += [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")]
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             meant.append(address.ipv4_mapped)
@@ -95,4 +93,6 @@ def _meant(address: Address) -> list[Address]:
             meant.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
         if address in _6TO4 and address.sixtofour is not None:
             meant.append(address.sixtofour)
+    if any(one.is_unspecified for one in meant):  # systems connect it to themselves
+        meant += [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")]
     return meant

@@ -26,6 +26,9 @@ INTERNAL = Outbound((LINK_LOCAL, ipaddress.IPv4Network("10.0.0.0/8")))
         ("169.254.169.254", False),
         ("::ffff:169.254.169.254", False),
         ("64:ff9b::a9fe:a9fe", False),
+        ("64:ff9b:1::a9fe:a9fe", False),
+        ("::169.254.169.254", False),
+        ("::ffff:0:a9fe:a9fe", False),
         ("2002:a9fe:a9fe::1", False),
         ("fe80::1", False),
         ("fe80::1%eth0", False),
@@ -34,6 +37,12 @@ INTERNAL = Outbound((LINK_LOCAL, ipaddress.IPv4Network("10.0.0.0/8")))
 )
 def test_by_default_only_link_local_addresses_are_denied(address: str, allowed: bool) -> None:
     assert Outbound().allows(address) is allowed
+
+
+@pytest.mark.parametrize("denied", ["127.0.0.0/8", "::1/128"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
+def test_no_address_is_this_machine(address: str, denied: str) -> None:
+    assert not Outbound((ipaddress.ip_network(denied),)).allows(address)
 
 
 @given(st.ip_addresses(v=4))
