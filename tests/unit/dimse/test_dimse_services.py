@@ -295,6 +295,26 @@ async def test_operations_that_nobody_serves_are_refused_and_the_association_liv
         assert (await world.hears()).status == Status.NOT_AUTHORIZED
 
 
+async def test_what_waits_for_an_operation_that_takes_long_is_bounded() -> None:
+    gate = asyncio.Event()
+
+    async def perform(exchange: Exchange) -> Answer:
+        await gate.wait()
+        return Answer()
+
+    async with serving(perform) as world:
+        world.asks(CommandField.C_FIND_RQ)
+        for message_id in range(2, 100):
+            world.says(1, command.echo_request(message_id, ECHO))
+            world.asks(CommandField.N_EVENT_REPORT_RQ, message_id)
+        for _ in range(10):
+            await world.goes_on()
+        waiting = [task for task in asyncio.all_tasks() if "Exchanges" in repr(task.get_coro())]
+        assert 1 < len(waiting) <= LIMITS.operations + 1
+        gate.set()
+        assert [(await world.hears()).status for _ in range(197)].count(0) == 99
+
+
 @pytest.mark.parametrize(
     ("error", "status"), [(Refused(0xA900, "no such level"), 0xA900), (ValueError("?"), 0x0110)]
 )

@@ -24,6 +24,8 @@ institutions:
     senders:
       - {ae_title: RT3_PACS, networks: [10.20.0.0/16]}
       - {ae_title: RT3_CT}
+      - {ae_title: RT3_RIS, networks: [10.20.0.0/16]}
+      - {ae_title: RT3_RIS}
   - {code: RXX, name: Hospital C, kind: nhs, senders: [{ae_title: RXX_PACS}]}
 """
 
@@ -41,6 +43,7 @@ def asks(calling_ae: str, host: str) -> AssociationRequest:
         ("RT3_PACS", "10.21.3.4", True, False),
         ("RT3_CT", "10.20.3.4", False, False),
         ("RT3_CT", "10.20.3.4", True, True),
+        ("RT3_RIS", "203.0.113.9", False, False),
         ("NOBODY", "10.20.3.4", True, False),
     ],
 )
