@@ -20,6 +20,7 @@ from imex.directory import digest, parse
 from imex.directory.document import canonical
 from imex.events.commands import ViewReportedData
 from imex.portal.archive import Downloads
+from imex.portal.dicomweb import search
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 
 RELATED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -258,6 +259,21 @@ async def test_metadata_of_studies_is_asked_for_a_few_at_a_time(portal: World) -
         assert (await get(portal, "RQM", path)).status_code == 503
     for _ in range(2):
         assert (await get(portal, "RQM", path)).status_code == 200, "room is made at its end"
+
+
+async def test_an_answer_that_would_be_too_long_has_fewer_results_and_says_so(
+    portal: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await stored(portal, synthetic_study(1, size=32))
+    every = await uids(portal, "RQM")
+    monkeypatch.setattr(search, "MOST_BYTES", 1)
+    paged: list[str] = []
+    for offset in range(3):
+        answer = await get(portal, "RQM", "/studies", includefield="all", offset=offset)
+        paged += [one["0020000D"]["Value"][0] for one in answer.json()]
+        assert ("additional results" in answer.headers.get("warning", "")) is (offset < 2)
+    assert paged == every
 
 
 async def test_searches_are_made_a_few_at_a_time(portal: World) -> None:

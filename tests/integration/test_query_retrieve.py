@@ -80,6 +80,29 @@ async def test_a_study_is_found_by_its_source_its_recipient_and_nobody_else(port
     assert (one.share, one.details["list"], one.details["ae_title"]) == (share, "c-find", "RT3_PACS")
 
 
+async def test_modalities_are_those_of_what_one_may_retrieve(portal: World) -> None:
+    study = synthetic_study(2, size=32)
+    await stored(portal, study, modalities=["CT", "US"])
+    await shared(portal, study)
+    i, uid = routing.instances.c, study.instances[1].sop_instance_uid
+    async with portal.database.engine.begin() as connection:
+        await connection.execute(
+            update(routing.instances).where(i.sop_instance_uid == uid).values(modality="US")
+        )
+        si = routing.share_instances.c
+        held_back = update(routing.share_instances).where(si.sop_instance_uid == uid).values(part=None)
+        await connection.execute(held_back)
+    async with listening(portal) as listener:
+        for calling, told in (("RQM_PACS", "['CT', 'US']"), ("RT3_PACS", "CT")):
+            for modality in ("CT", "US"):
+                found = await study_uids(listener, f"ModalitiesInStudy={modality}", calling=calling)
+                assert found == [study.study_uid] * (modality in told)
+            [one, _] = await asked(
+                listener, FIND, "STUDY", calling, ModalitiesInStudy="", StudyInstanceUID=""
+            )
+            assert str(one[2].ModalitiesInStudy) == told
+
+
 async def test_what_is_asked_for_is_matched_and_told_at_each_level(portal: World) -> None:
     study, other = synthetic_study(3, size=32), synthetic_study(1, size=32)
     for each in (study, other):

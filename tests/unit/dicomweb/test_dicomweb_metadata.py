@@ -101,3 +101,12 @@ def test_elements_have_their_form() -> None:
     assert element("LO", "") == {"vr": "LO"}
     assert element("IS", 0) == {"vr": "IS", "Value": [0]}
     assert element("PN", "A^B=C") == {"vr": "PN", "Value": [{"Alphabetic": "A^B", "Ideographic": "C"}]}
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, DEFLATED])
+def test_only_what_is_asked_for_is_told(syntax: str) -> None:
+    only = {"00100010", "00080018", "00201208", "7FE00010"}
+    assert as_json(read(encoded(syntax), syntax).read(), only) == {
+        "00080018": {"vr": "UI", "Value": ["1.2.3.4"]},
+        "00100010": {"vr": "PN", "Value": [{"Alphabetic": "Müller^Änne"}]},
+    }

@@ -1,5 +1,6 @@
 """Identifiers of queries and retrievals: what is read of them, what is refused, what is answered."""
 
+import struct
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydicom.sequence import Sequence
 
 from imex.dicom.rewriting import EXPLICIT, IMPLICIT
 from imex.portal.query_retrieve.identifiers import (
+    MOST_KEYS,
     MOST_UIDS,
     DoesNotMatch,
     Query,
@@ -92,6 +94,15 @@ def test_what_is_not_matched_here_is_ignored_and_said_so() -> None:
 def test_a_query_of_another_model_is_none(values: dict[str, Any], words: str) -> None:
     with pytest.raises(DoesNotMatch, match=words):
         read_query(encoded(**values), IMPLICIT)
+
+
+def test_a_query_has_so_many_keys_at_most() -> None:
+    keys = b"".join(struct.pack("<HHI", 0x0040, 0x1000 + number, 0) for number in range(MOST_KEYS + 1))
+    level = encoded(QueryRetrieveLevel="STUDY")
+    assert len(read_query(level + keys[: 8 * (MOST_KEYS - 1)], IMPLICIT).returned) == MOST_KEYS - 1
+    for read in (read_query, read_retrieval):
+        with pytest.raises(DoesNotMatch, match="more than 256 keys"):
+            read(level + keys, IMPLICIT)
 
 
 def test_retrievals_name_studies_or_parts_of_one() -> None:

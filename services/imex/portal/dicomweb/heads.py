@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,7 +20,9 @@ METADATA_BYTES: Final = 8 * 1024 * 1024
 _AT_A_TIME: Final = 8
 
 
-async def head_of(store: ObjectStore, held: HeldInstance, most: int) -> Json:
+async def head_of(
+    store: ObjectStore, held: HeldInstance, most: int, only: Collection[str] | None = None
+) -> Json:
     """The head in DICOM JSON; only what is known of it anyway where it is gone, or cannot be read."""
     from imex.dicomweb.metadata import as_json
 
@@ -28,7 +30,7 @@ async def head_of(store: ObjectStore, held: HeldInstance, most: int) -> Json:
         reader = await reader_of(store, held, most)
     except ObjectNotFound:
         return known(held)
-    return await asyncio.to_thread(lambda: as_json(reader.read())) | known(held)
+    return await asyncio.to_thread(lambda: as_json(reader.read(), only)) | known(held)
 
 
 async def reader_of(store: ObjectStore, held: HeldInstance, most: int) -> HeadReader:
@@ -58,10 +60,20 @@ def known(held: HeldInstance) -> Json:
     }
 
 
-async def heads_of(store: ObjectStore, held: Sequence[HeldInstance], most: int) -> AsyncIterator[Json]:
-    """Heads in their order, a few read at a time."""
+async def heads_of(
+    store: ObjectStore,
+    held: Sequence[HeldInstance | None],
+    most: int,
+    only: Collection[str] | None = None,
+) -> AsyncGenerator[Json, None]:
+    """Heads in their order, a few read at a time, an empty one for None; of `only` these tags where given."""
+    nothing: Json = {}
+
+    async def one(instance: HeldInstance | None) -> Json:
+        return nothing if instance is None else await head_of(store, instance, most, only)
+
     for start in range(0, len(held), _AT_A_TIME):
         # no more of them in memory than that: one can be as large as `most`
         some = held[start : start + _AT_A_TIME]
-        for read in await asyncio.gather(*(head_of(store, instance, most) for instance in some)):
+        for read in await asyncio.gather(*map(one, some)):
             yield read

@@ -33,6 +33,8 @@ class Wanted:
     modality: str | None = None
     sop_instance_uid: str | None = None
     sop_class_uids: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    """One of which an image of the study has to have that the caller may see."""
     fields: frozenset[str] = frozenset()
     """Tags of eight hexadecimal digits that are returned besides the usual."""
     every_field: bool = False
@@ -91,16 +93,15 @@ def _date(column: ColumnElement[str], value: str) -> ColumnElement[bool]:
     return and_(*within)
 
 
-def _modalities(column: ColumnElement[list[str]], value: str) -> ColumnElement[bool]:
-    wanted = [one.strip().upper() for one in re.split(r"[,\\]", value)]
-    return column.op("&&")(cast(wanted, ARRAY(Text)))
+def _modalities(value: str) -> tuple[str, ...]:
+    return tuple(one.strip().upper() for one in re.split(r"[,\\]", value))
 
 
 _s = studies.c
 _STUDY_KEYS: Final[dict[str, Callable[[str], ColumnElement[bool]]]] = {
     "StudyDate": lambda value: _date(_s.study_date, value),
     "AccessionNumber": lambda value: _text(_s.accession, value),
-    "ModalitiesInStudy": lambda value: _modalities(_s.modalities, value),
+    "ModalitiesInStudy": lambda value: _s.modalities.op("&&")(cast(_modalities(value), ARRAY(Text))),
     "PatientName": lambda value: _name(_s.patient_name, value),
     "PatientID": lambda value: _identifier(_s.patient_id, value),
     "IssuerOfPatientID": lambda value: _text(_s.issuer, value),
@@ -161,6 +162,8 @@ def read(parameters: Sequence[tuple[str, str]], level: str, most: int) -> Wanted
 
 
 def _match(keyword: str, value: str, wanted: Wanted) -> None:
+    if keyword == "ModalitiesInStudy":
+        wanted.modalities = _modalities(value)
     if keyword in _STUDY_KEYS:
         wanted.conditions.append(_STUDY_KEYS[keyword](value))
         return

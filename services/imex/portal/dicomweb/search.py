@@ -1,12 +1,13 @@
 """QIDO-RS (PS3.18 section 10.6): studies, series and instances that the caller may retrieve."""
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request
-from fastapi.responses import JSONResponse
 from starlette.responses import Response
 
 from imex.db import UnitOfWork
@@ -28,13 +29,14 @@ router = APIRouter(tags=["dicomweb"])
 MOST_STUDIES: Final = 200
 MOST_SERIES: Final = 500
 MOST_INSTANCES: Final = 1000
+MOST_BYTES: Final = 16 << 20
+"""Of one answer; where it would be longer, it has fewer results, and says that there are more."""
 _MOST_STUDIES_SEARCHED: Final = 1000
 """Of a search for series or instances that names no study."""
 
 _OF_STUDY: Final = frozenset({"00080020", "00080030", "00080090", "00100040", "00200010"})
 _OF_SERIES: Final = frozenset({"0008103E", "00200011", "00400244", "00400245", "00080021", "00080031"})
 _OF_INSTANCE: Final = frozenset({"00200013", "00280008", "00280010", "00280011", "00280100", "00080008"})
-_KEPT: Final = frozenset({"0020000D"})
 
 Uid = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[0-9.]+$")]
 
@@ -52,20 +54,15 @@ async def _studies(portal: Portal, caller: Caller, wanted: Wanted, base: str) ->
     async with portal.database.unit() as unit:
         view = await view_for(unit, caller)
         found = await holdings.found_studies(
-            unit.connection, view, wanted.conditions, limit=wanted.limit + 1, offset=wanted.offset
+            unit.connection, view, wanted, limit=wanted.limit + 1, offset=wanted.offset
         )
         found, more = found[: wanted.limit], len(found) > wanted.limit
         about = [(study.source, study.study_uid) for study in found]
         by = await holdings.shares_of(unit.connection, view, about)
         firsts = [await first_of(unit, view, study) for study in found]
         records.searched(unit, caller, about, by)
-    answers = []
-    heads = heads_of(portal.payloads, [first for first in firsts if first], SEARCH_BYTES)
-    read_heads = {head["0020000D"]["Value"][0]: head async for head in heads}
-    for study in found:
-        head = _picked(read_heads.get(study.study_uid, {}), _OF_STUDY, wanted)
-        answers.append(head | study_json(study, base))
-    return _answer(answers, wanted, more)
+    told = [study_json(study, base) for study in found]
+    return await _answer(portal, firsts, told, _OF_STUDY, wanted, more)
 
 
 @router.get("/series", include_in_schema=False)
@@ -103,12 +100,8 @@ async def _found_series(
         found, more = found[: wanted.limit], len(found) > wanted.limit
         _searched(unit, caller, [one.first for one in found])
     usual = _OF_SERIES if study is not None else _OF_SERIES | _OF_STUDY
-    answers = []
-    heads = [head async for head in heads_of(portal.payloads, [one.first for one in found], SEARCH_BYTES)]
-    for one, head in zip(found, heads, strict=True):
-        answer = _picked(head, usual, wanted) | series_json(one, base)
-        answers.append(answer | _of_its_study(about, one.first, study))
-    return _answer(answers, wanted, more)
+    told = [series_json(one, base) | _of_its_study(about, one.first, study) for one in found]
+    return await _answer(portal, [one.first for one in found], told, usual, wanted, more)
 
 
 @router.get("/instances", include_in_schema=False)
@@ -166,12 +159,8 @@ async def _found_instances(  # noqa: PLR0917  what one search is made of
     usual = _OF_INSTANCE
     usual = usual if of_series is not None else usual | _OF_SERIES
     usual = usual if study is not None else usual | _OF_STUDY
-    answers = []
-    heads = [head async for head in heads_of(portal.payloads, found, SEARCH_BYTES)]
-    for one, head in zip(found, heads, strict=True):
-        answer = _picked(head, usual, wanted) | instance_json(one, base)
-        answers.append(answer | _of_its_study(about, one, study))
-    return _answer(answers, wanted, more)
+    told = [instance_json(one, base) | _of_its_study(about, one, study) for one in found]
+    return await _answer(portal, found, told, usual, wanted, more)
 
 
 async def view_for(unit: UnitOfWork, caller: Caller) -> View:
@@ -194,9 +183,7 @@ async def _about(
         if wanted.conditions:
             raise Problem(400, "The path names the study: leave its attributes out.")
         return dict.fromkeys(await holdings.sources_of(unit.connection, view, study))
-    found = await holdings.found_studies(
-        unit.connection, view, wanted.conditions, limit=_MOST_STUDIES_SEARCHED + 1
-    )
+    found = await holdings.found_studies(unit.connection, view, wanted, limit=_MOST_STUDIES_SEARCHED + 1)
     if len(found) > _MOST_STUDIES_SEARCHED:
         raise Problem(413, f"That is more than {_MOST_STUDIES_SEARCHED} studies. Narrow the search.")
     return {(one.source, one.study_uid): one for one in found}
@@ -216,13 +203,6 @@ def _searched(unit: UnitOfWork, caller: Caller, found: Sequence[HeldInstance]) -
     records.searched(unit, caller, {(one.source, one.study_uid) for one in found}, by)
 
 
-def _picked(head: Json, usual: frozenset[str], wanted: Wanted) -> Json:
-    if wanted.every_field:
-        return head
-    tags = usual | wanted.fields | _KEPT
-    return {tag: head[tag] for tag in sorted(tags) if tag in head}
-
-
 def study_json(study: HeldStudy, base: str) -> Json:
     """What is known of a study without reading an image."""
     facts = study.facts
@@ -231,7 +211,7 @@ def study_json(study: HeldStudy, base: str) -> Json:
         "00080020": element("DA", facts["study_date"]),
         "00080050": element("SH", facts["accession"]),
         "00080056": element("CS", "ONLINE"),
-        "00080061": element("CS", *facts["modalities"]),
+        "00080061": element("CS", *study.modalities),
         "00081030": element("LO", facts["study_description"]),
         "00081190": element("UR", f"{base}/studies/{study.study_uid}"),
         "00100010": element("PN", facts["patient_name"]),
@@ -285,11 +265,31 @@ def _of_its_study(
     return {tag: value for tag, value in study_json(held, "").items() if tag != url}
 
 
-def _answer(answers: list[Json], wanted: Wanted, more: bool) -> Response:
+async def _answer(  # noqa: PLR0917  what one answer is made of
+    portal: Portal,
+    images: Sequence[HeldInstance | None],
+    told: Sequence[Json],
+    usual: frozenset[str],
+    wanted: Wanted,
+    more: bool,
+) -> Response:
+    """What is known of each result without reading its image, and what of its head was asked for."""
+    only = None if wanted.every_field else usual | wanted.fields
+    answers: list[bytes] = []
+    left = MOST_BYTES
+    async with aclosing(heads_of(portal.payloads, images, SEARCH_BYTES, only)) as heads:
+        async for head in heads:
+            if left <= 0:
+                more = True  # the next search goes on there, by its offset
+                break
+            answer = {tag: head[tag] for tag in head if only is None or tag in only} | told[len(answers)]
+            text = json.dumps(answer, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            answers.append(text.encode())
+            left -= len(answers[-1])
     warnings = list(wanted.warnings)
     if more:
         warnings.append("There are additional results that can be requested")
     headers = {"Warning": ", ".join(f'299 imex "{words}"' for words in warnings)} if warnings else None
     if not answers:
         return Response(status_code=204, headers=headers)
-    return JSONResponse(answers, headers=headers, media_type=DICOM_JSON)
+    return Response(b"[" + b",".join(answers) + b"]", headers=headers, media_type=DICOM_JSON)

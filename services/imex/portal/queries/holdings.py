@@ -8,7 +8,7 @@ gone; and nothing of a de-identified share, whose recipient must not learn how t
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import (
@@ -38,13 +38,14 @@ from imex.portal.scope import Scope
 
 @dataclass(frozen=True, slots=True)
 class HeldStudy:
-    """A study of which the caller may retrieve something."""
+    """A study of which the caller may retrieve something; counts and modalities are of that alone."""
 
     source: str
     study_uid: str
     facts: Mapping[str, Any]
     series: int
     images: int
+    modalities: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +176,22 @@ def view_of(scope: Scope, directory: Directory, at: datetime) -> View:
     return View(scope, Covered(directory, scope.institution, at))
 
 
+class Fits(Protocol):
+    """What studies are searched by."""
+
+    @property
+    def conditions(self) -> Sequence[ColumnElement[bool]]:
+        """Of rows of `studies`."""
+
+    @property
+    def modalities(self) -> Sequence[str]:
+        """One of which an image has to have; empty does not narrow it."""
+
+
 async def found_studies(
     connection: AsyncConnection,
     view: View,
-    conditions: Sequence[ColumnElement[bool]],
+    fits: Fits,
     *,
     limit: int,
     offset: int = 0,
@@ -187,7 +200,8 @@ async def found_studies(
     s = studies.c
     mine = case((s.source == (view.scope.institution or ""), 0), else_=1)
     turn = func.row_number().over(partition_by=s.study_uid, order_by=(mine, s.source)).label("turn")
-    fitting = select(studies, turn).where(view.of_study(), *conditions).subquery()
+    narrowed = [*fits.conditions, *_with(view, fits.modalities)]
+    fitting = select(studies, turn).where(view.of_study(), *narrowed).subquery()
     query = (
         select(fitting)
         .where(fitting.c.turn == 1)
@@ -204,10 +218,22 @@ async def found_studies(
     ]
 
 
+def _with(view: View, modalities: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Of a row of `studies`: an image that the caller may see has one of these."""
+    if not modalities:
+        return []
+    s, every = studies.c, view.of_instances().subquery().c
+    return [
+        exists().where(
+            every.source == s.source, every.study_uid == s.study_uid, every.modality.in_(list(modalities))
+        )
+    ]
+
+
 async def _counted(
     connection: AsyncConnection, view: View, about: Sequence[tuple[str, str]]
-) -> dict[str, tuple[int, int]]:
-    """Series and images by study UID."""
+) -> dict[str, tuple[int, int, tuple[str, ...]]]:
+    """Series, images and modalities by study UID."""
     if not about:
         return {}
     every = view.of_instances().subquery().c
@@ -216,11 +242,15 @@ async def _counted(
             every.study_uid,
             func.count(every.series_uid.distinct()),
             func.count(every.sop_instance_uid.distinct()),
+            func.array_agg(every.modality.distinct()),
         )
         .where(tuple_(every.source, every.study_uid).in_(list(about)))
         .group_by(every.study_uid)
     )
-    return {uid: (series, images) for uid, series, images in await connection.execute(query)}
+    return {
+        uid: (series, images, tuple(filter(None, modalities)))
+        for uid, series, images, modalities in await connection.execute(query)
+    }
 
 
 async def sources_of(connection: AsyncConnection, view: View, study_uid: str) -> list[tuple[str, str]]:

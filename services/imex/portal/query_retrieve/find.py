@@ -97,23 +97,23 @@ class Finds:
         portal, caller = self._around.portal, self._caller
         async with portal.database.unit() as unit:
             view = await view_for(unit, caller)
-            found = await holdings.found_studies(unit.connection, view, wanted.conditions, limit=wanted.limit)
+            found = await holdings.found_studies(unit.connection, view, wanted, limit=wanted.limit)
             about = [(study.source, study.study_uid) for study in found]
             by = await holdings.shares_of(unit.connection, view, about)
             records.searched(unit, caller, about, by, "c-find")
         for start in range(0, len(found), _PAGE):
             page = found[start : start + _PAGE]
-            heads = await self._heads_of_studies(page) if _reads(query) else {}
-            for study in page:
-                yield heads.get(study.study_uid, {}) | study_json(study, "")
+            firsts = await self._firsts(page) if _reads(query) else [None] * len(page)
+            async with aclosing(self._told(firsts, query)) as heads:
+                index = 0
+                async for head in heads:
+                    yield head | study_json(page[index], "")
+                    index += 1
 
-    async def _heads_of_studies(self, page: Sequence[HeldStudy]) -> dict[str, Json]:
-        portal = self._around.portal
-        async with portal.database.unit() as unit:
+    async def _firsts(self, page: Sequence[HeldStudy]) -> list[HeldInstance | None]:
+        async with self._around.portal.database.unit() as unit:
             view = await view_for(unit, self._caller)
-            firsts = [await first_of(unit, view, study) for study in page]
-        heads = heads_of(portal.payloads, [first for first in firsts if first], SEARCH_BYTES)
-        return {head["0020000D"]["Value"][0]: head async for head in heads}
+            return [await first_of(unit, view, study) for study in page]
 
     async def _series(self, query: Query, wanted: Wanted) -> Matches:
         portal, caller = self._around.portal, self._caller
@@ -162,22 +162,23 @@ class Finds:
 
     async def _about(self, unit: UnitOfWork, wanted: Wanted) -> dict[tuple[str, str], HeldStudy]:
         view = await view_for(unit, self._caller)
-        found = await holdings.found_studies(unit.connection, view, wanted.conditions, limit=MOST_STUDIES)
+        found = await holdings.found_studies(unit.connection, view, wanted, limit=MOST_STUDIES)
         about = {}
         for study in found:  # two institutions may have sent parts of it
             for source in await holdings.sources_of(unit.connection, view, study.study_uid):
                 about[source] = study
         return about
 
-    async def _told(self, found: Sequence[HeldInstance], query: Query) -> Matches:
+    async def _told(self, found: Sequence[HeldInstance | None], query: Query) -> Matches:
         """What their heads tell, where more is asked for than is known without reading them."""
         if not _reads(query):
             for _ in found:
                 yield {}
             return
-        heads = heads_of(self._around.portal.payloads, found, SEARCH_BYTES)
-        async for head in heads:
-            yield head
+        payloads = self._around.portal.payloads
+        async with aclosing(heads_of(payloads, found, SEARCH_BYTES, query.returned)) as heads:
+            async for head in heads:
+                yield head
 
 
 def _reads(query: Query) -> bool:

@@ -23,6 +23,8 @@ LEVELS: Final = {"STUDY": "studies", "SERIES": "series", "IMAGE": "instances"}
 UNIQUE_KEYS: Final = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
 MOST_UIDS: Final = 1000
 """In one retrieval's list."""
+MOST_KEYS: Final = 256
+"""In one identifier: every match has them all, and each takes time to encode."""
 _LATIN_1, _UTF_8 = "ISO_IR 100", "ISO_IR 192"
 _MOST_FAILED: Final = 900
 """UIDs in a list of what failed: the length of an UI element in Explicit VR has two bytes."""
@@ -192,10 +194,15 @@ def _read(data: bytes, transfer_syntax: str) -> Dataset:
     be_quiet()
     try:
         dataset = read_dataset(BytesIO(data), transfer_syntax == IMPLICIT, True)
+    except Exception:  # noqa: BLE001  pydicom raises what it likes about what was sent
+        raise DoesNotMatch("the identifier cannot be read") from None
+    if len(dataset) > MOST_KEYS:
+        raise DoesNotMatch(f"the identifier has more than {MOST_KEYS} keys")
+    try:
         dataset.decode()
         for _ in dataset:
             pass  # values are read here, and not later
-    except Exception:  # noqa: BLE001  pydicom raises what it likes about what was sent
+    except Exception:  # noqa: BLE001  as above
         raise DoesNotMatch("the identifier cannot be read") from None
     return dataset
 
