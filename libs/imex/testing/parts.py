@@ -49,7 +49,7 @@ def kafka_part(directory: Path, users: tuple[str, ...] = ()) -> Iterator[KafkaPa
     try:
         yield KafkaPart(part, f"127.0.0.1:{port}", kafka.ADMIN, _PASSWORD, passwords)
     finally:
-        part.stop()
+        part.kill()  # its data goes, and an orderly end can take half a minute
         shutil.rmtree(config.data, ignore_errors=True)
 
 
@@ -75,7 +75,7 @@ def minio_part(directory: Path) -> Iterator[MinioPart]:
     try:
         yield MinioPart(part, f"http://127.0.0.1:{port}", config.root_user, config.root_password)
     finally:
-        part.stop()
+        part.kill()  # its data goes, and an orderly end can take half a minute
         shutil.rmtree(config.data, ignore_errors=True)
 
 
