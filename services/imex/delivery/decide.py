@@ -1,6 +1,6 @@
 """Delivery's decisions: what an answer means, when to try again, how a delivery ends. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -217,16 +217,6 @@ def summary(reasons: Iterable[tuple[str, int]], failed: int) -> str:
     told = "; ".join(f"{count} × {reason}" for reason, count in ranked[:3])
     more = f"; and {len(ranked) - 3} other reasons" if len(ranked) > 3 else ""
     return f"{failed} not delivered: {told}{more}"
-
-
-def contexts_for(
-    first: Sequence[tuple[str, str]], others: Iterable[tuple[str, str]]
-) -> tuple[tuple[str, str], ...]:
-    """SOP classes and transfer syntaxes to propose in one association, those needed first in front.
-
-    At most 128 (PS3.8); what does not fit is left to another association.
-    """
-    return tuple(dict.fromkeys((*first, *others)))[:MAX_CONTEXTS]
 
 
 @dataclass(frozen=True, slots=True)

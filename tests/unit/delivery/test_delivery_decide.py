@@ -16,7 +16,6 @@ from imex.delivery.decide import (
     Tally,
     Verdict,
     backoff,
-    contexts_for,
     final_outcome,
     free_slots,
     judge_status,
@@ -182,19 +181,6 @@ def test_the_summary_names_the_most_frequent_reasons() -> None:
     assert summary([("b", 1), ("a", 1), ("c", 5), ("d", 1)], 8) == (
         "8 not delivered: 5 × c; 1 × a; 1 × b; and 1 other reasons"
     )
-
-
-contexts = st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3)), max_size=300)
-
-
-@given(contexts, contexts)
-def test_contexts_fit_an_association_and_begin_with_what_is_needed_first(
-    first: list[tuple[str, str]], others: list[tuple[str, str]]
-) -> None:
-    proposed = contexts_for(first, others)
-    assert len(proposed) == len(set(proposed)) <= 128
-    needed = list(dict.fromkeys(first))
-    assert list(proposed[: len(needed)]) == needed[:128]
 
 
 LIMITS = PoolLimits(10, 3, 5, urgent_reserve=2, routine_reserve=1, destination_reserve=1)
