@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from uuid import UUID, uuid4
 
 from imex.dicom import dataset_offset
@@ -23,6 +23,8 @@ from imex.storage import ObjectNotFound, ObjectStore
 
 if TYPE_CHECKING:
     from imex.dicom.fileset import FileSetDirectory
+
+Piece = TypeVar("Piece")
 
 WHOLE_BYTES: Final = 4 << 20
 """Up to this size an instance is read whole; a larger one goes piece by piece."""
@@ -122,7 +124,7 @@ class Archive:
             async for page in pages:
                 for lying in page:
                     if lying.instance.size <= WHOLE_BYTES:
-                        content = await _load(self._store, lying)
+                        content = await load(self._store, lying.object_key)
                         yield await asyncio.to_thread(self._add_whole, lying, content)
                     else:
                         async with aclosing(self._add_large(lying)) as large:
@@ -134,14 +136,14 @@ class Archive:
             self._zip.close()  # one that was broken off writes its end to nobody
 
     def _add_whole(self, lying: Lying, content: memoryview) -> bytes:
-        data_set = checked(lying, content)
+        data_set = checked(content, lying.instance.digest)
         name = self._recorded(lying, data_set)
         with self._zip.open(_entry(name, lying.instance.at, len(content)), "w") as target:
             target.write(content)
         return self._sink.take()
 
     async def _add_large(self, lying: Lying) -> AsyncGenerator[bytes, None]:
-        async with aclosing(whole_pieces(self._store, lying)) as coming:
+        async with aclosing(whole_pieces(self._store, lying.object_key, lying.instance.digest)) as coming:
             first = bytearray()
             async for piece in coming:
                 first += piece
@@ -187,57 +189,58 @@ def _entry(name: str, at: datetime, size: int) -> zipfile.ZipInfo:
     return info
 
 
-def checked(lying: Lying, content: memoryview) -> memoryview:
+def checked(content: memoryview, digest: str) -> memoryview:
     """The data set of a file that was read whole. Raises Broken where it is not what it should be."""
     try:
         data_set = content[dataset_offset(content) :]
     except ValueError:
         raise Broken("an image in the store is damaged") from None
-    if "sha256:" + hashlib.sha256(data_set).hexdigest() != lying.instance.digest:
+    if "sha256:" + hashlib.sha256(data_set).hexdigest() != digest:
         raise Broken("an image in the store does not match its digest")
     return data_set
 
 
-async def _load(store: ObjectStore, lying: Lying) -> memoryview:
+async def load(store: ObjectStore, object_key: str) -> memoryview:
+    """A file as it is stored, not compared with anything yet. Raises Gone, and what else the store raises."""
     try:
-        return await store.load(lying.object_key)
+        return await store.load(object_key)
     except ObjectNotFound:
         raise Gone("an image is not in the store any more") from None
 
 
-async def whole_pieces(store: ObjectStore, lying: Lying) -> AsyncGenerator[bytes, None]:
+async def whole_pieces(store: ObjectStore, object_key: str, digest: str) -> AsyncGenerator[bytes, None]:
     """A file in pieces, the last of which comes only once the digest of all of it has proved right.
 
     Raises:
         Broken: it is gone, or not what it should be.
         StoreError: the store failed.
     """
-    digest = hashlib.sha256()
+    found = hashlib.sha256()
     start = bytearray()
     inside = False
     held = b""
     try:
-        async for piece in store.stream(lying.object_key):
+        async for piece in store.stream(object_key):
             if inside:
-                await asyncio.to_thread(digest.update, piece)
+                await asyncio.to_thread(found.update, piece)
             else:
                 start += piece
                 if len(start) < _META_BYTES:
                     continue  # what comes in small pieces may end within the meta information
                 inside = True
-                digest.update(memoryview(start)[dataset_offset(start) :])
+                found.update(memoryview(start)[dataset_offset(start) :])
                 piece = bytes(start)  # noqa: PLW2901  what has come so far goes as one
             if held:
                 yield held
             held = piece
         if not inside:
-            digest.update(memoryview(start)[dataset_offset(start) :])
+            found.update(memoryview(start)[dataset_offset(start) :])
             held = bytes(start)
     except ObjectNotFound:
         raise Gone("an image is not in the store any more") from None
     except ValueError:
         raise Broken("an image in the store is damaged") from None
-    if "sha256:" + digest.hexdigest() != lying.instance.digest:
+    if "sha256:" + found.hexdigest() != digest:
         raise Broken("an image in the store does not match its digest")
     yield held
 
@@ -245,3 +248,11 @@ async def whole_pieces(store: ObjectStore, lying: Lying) -> AsyncGenerator[bytes
 def file_name(share: UUID) -> str:
     """Of the archive of a share: nothing in it tells whose study it is."""
     return f"imex-{share}.zip"
+
+
+async def joined(first: Piece, rest: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece, None]:
+    """The first piece, which was read before to see whether there is one, and the rest; closes the rest."""
+    async with aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece

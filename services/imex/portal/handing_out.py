@@ -67,7 +67,7 @@ async def instance(portal: Portal, caller: Caller, share: UUID, uid: str) -> Res
             raise read
         if lying is None:
             raise not_found("image")
-        pieces = whole_pieces(portal.payloads, lying)
+        pieces = whole_pieces(portal.payloads, lying.object_key, lying.instance.digest)
         told = _told(portal, caller, read, "instance")
         first = await begun(pieces, told)
     except BaseException:

@@ -1,8 +1,8 @@
 """Answers that are made while they are read: their room, their reader's patience, and how they ended."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from typing import Final
 
 import anyio
@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from imex.portal.archive import Broken, Gone
+from imex.portal.archive import Broken, Gone, joined
 from imex.portal.problems import Problem
 from imex.storage import StoreError
 
@@ -61,7 +61,7 @@ class HandedOut(StreamingResponse):
         reader_s: float = READER_S,
     ) -> None:
         """`first` comes before `pieces`; `room` is given back at the end."""
-        super().__init__(_joined(first, pieces), headers=headers)
+        super().__init__(joined(first, pieces), headers=headers)
         self._pieces = pieces
         self._room = room
         self._broken_off = broken_off
@@ -109,10 +109,3 @@ class HandedOut(StreamingResponse):
                 await self._broken_off(why)
         finally:
             self._room.close()
-
-
-async def _joined(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece

@@ -26,7 +26,7 @@ from imex.portal.context import Portal
 from imex.portal.dicomweb.asked import Asked, Progress, begin, told_of
 from imex.portal.dicomweb.heads import METADATA_BYTES, reader_of
 from imex.portal.dicomweb.search import Uid, view_for
-from imex.portal.dicomweb.urls import instance_url
+from imex.portal.dicomweb.urls import location
 from imex.portal.problems import Problem, not_found
 from imex.portal.queries import holdings
 from imex.portal.queries.holdings import HeldInstance
@@ -211,7 +211,6 @@ async def _parts(  # noqa: PLR0917  what one answer is made of
     progress: Progress,
 ) -> AsyncGenerator[bytes, None]:
     """The body, which breaks off where a frame is missing."""
-    where = instance_url("", held.study_uid, held.series_uid, held.sop_instance_uid).lstrip("/")
     before = frames = 0
     async with aclosing(cutting):
         async for number, piece in cutting:
@@ -219,8 +218,8 @@ async def _parts(  # noqa: PLR0917  what one answer is made of
             if number != before:
                 before, frames = number, frames + 1
                 if boundary is not None:
-                    location = {"Content-Location": f"{where}/frames/{number}"}
-                    head = part_head(boundary, form.part, first=frames == 1, headers=location)
+                    where = {"Content-Location": f"{location(held)}/frames/{number}"}
+                    head = part_head(boundary, form.part, first=frames == 1, headers=where)
             yield head + piece
     if frames < wanted:
         raise Broken("its pixel data has fewer frames than its header says")

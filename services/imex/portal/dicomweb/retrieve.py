@@ -18,11 +18,10 @@ from imex.portal.context import Portal
 from imex.portal.dicomweb.asked import Asked, Progress, begin, told_of
 from imex.portal.dicomweb.heads import METADATA_BYTES, heads_of
 from imex.portal.dicomweb.search import Uid, view_for
-from imex.portal.dicomweb.urls import base_url, instance_url
+from imex.portal.dicomweb.urls import base_url, instance_url, location
 from imex.portal.problems import Problem
 from imex.portal.queries import holdings
 from imex.portal.queries.holdings import Amount, HeldInstance
-from imex.portal.queries.inbox import InboxInstance, Lying
 from imex.portal.scope import Caller
 from imex.portal.streaming import HandedOut, begun
 
@@ -191,29 +190,8 @@ async def _part(
     head = b""
     if boundary is not None:
         kind = f"{DICOM}; transfer-syntax={held.transfer_syntax}"
-        head = part_head(boundary, kind, first=first, headers={"Content-Location": _location(held)})
-    async with aclosing(_file(portal, held)) as pieces:
+        head = part_head(boundary, kind, first=first, headers={"Content-Location": location(held)})
+    async with aclosing(whole_pieces(portal.payloads, held.object_key, held.digest)) as pieces:
         async for piece in pieces:
             yield head + piece if head else piece
             head = b""
-
-
-def _location(held: HeldInstance) -> str:
-    return instance_url("", held.study_uid, held.series_uid, held.sop_instance_uid).lstrip("/")
-
-
-def _file(portal: Portal, held: HeldInstance) -> AsyncGenerator[bytes, None]:
-    """The stored file; its last piece comes once its digest has proved right."""
-    lying = Lying(
-        held.sop_instance_uid,
-        held.object_key,
-        InboxInstance(
-            sop_instance_uid=held.sop_instance_uid,
-            sop_class_uid=held.sop_class_uid,
-            transfer_syntax=held.transfer_syntax,
-            size=held.size,
-            digest=held.digest,
-            at=held.received_at,
-        ),
-    )
-    return whole_pieces(portal.payloads, lying)

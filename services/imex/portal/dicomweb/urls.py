@@ -3,6 +3,7 @@
 from fastapi import Request
 
 from imex.portal.context import Portal
+from imex.portal.queries.holdings import HeldInstance
 
 PREFIX = "/dicom-web"
 
@@ -21,3 +22,8 @@ def series_url(base: str, study: str, series: str) -> str:
 def instance_url(base: str, study: str, series: str, instance: str) -> str:
     """Of an instance."""
     return f"{series_url(base, study, series)}/instances/{instance}"
+
+
+def location(held: HeldInstance) -> str:
+    """Of an instance, from the base on: what a part of an answer says of itself."""
+    return instance_url("", held.study_uid, held.series_uid, held.sop_instance_uid).lstrip("/")

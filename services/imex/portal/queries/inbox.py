@@ -251,14 +251,12 @@ class InboxInstance(BaseModel):
 class Lying:
     """Where an instance lies. The key of an object is nothing that readers see."""
 
-    source_uid: str
     object_key: str
     instance: InboxInstance
 
 
 def _lying(row: Row[Any]) -> Lying:
     return Lying(
-        row.sop_instance_uid,
         row.object_key,
         InboxInstance(
             sop_instance_uid=row.given_sop_instance_uid,

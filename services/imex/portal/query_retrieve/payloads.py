@@ -10,10 +10,9 @@ from typing import Final
 
 from imex.dicom import dataset_offset
 from imex.dicom.rewriting import CannotRewrite, rewrite
-from imex.portal.archive import WHOLE_BYTES, Broken, Gone, checked, whole_pieces
+from imex.portal.archive import WHOLE_BYTES, Broken, checked, joined, load, whole_pieces
 from imex.portal.queries.holdings import HeldInstance
-from imex.portal.queries.inbox import InboxInstance, Lying
-from imex.storage import ObjectNotFound, ObjectStore
+from imex.storage import ObjectStore
 
 REWRITTEN_BYTES: Final = 16 << 20
 """Larger images are not rewritten: they are held twice meanwhile, and so may be those of others."""
@@ -36,11 +35,10 @@ async def opened(store: ObjectStore, held: HeldInstance, transfer_syntax: str) -
         Broken: it is gone, not what it should be, or cannot be rewritten.
         StoreError: the store failed.
     """
-    lying = _lying(held)
     if transfer_syntax != held.transfer_syntax:
         if held.size > REWRITTEN_BYTES:
             raise Broken("an image is too large to be rewritten")
-        whole = await _whole(store, lying)
+        whole = await _whole(store, held)
         try:
             made = await asyncio.to_thread(
                 rewrite, whole, held.transfer_syntax, transfer_syntax, REWRITTEN_BYTES
@@ -49,11 +47,11 @@ async def opened(store: ObjectStore, held: HeldInstance, transfer_syntax: str) -
             raise Broken(str(error)) from error
         return DataSet(memoryview(made), len(made))
     if held.size <= WHOLE_BYTES:
-        whole = await _whole(store, lying)
+        whole = await _whole(store, held)
         return DataSet(whole, len(whole))
-    pieces = _pieces(store, lying)
+    pieces = _pieces(store, held)
     # the first piece now: what is gone is found out before anything of it is sent
-    return DataSet(_joined(await anext(pieces, b""), pieces), held.size)
+    return DataSet(joined(await anext(pieces, b""), pieces), held.size)
 
 
 class Ahead:
@@ -91,28 +89,16 @@ class Ahead:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _joined(
-    first: bytes | memoryview, rest: AsyncGenerator[bytes | memoryview, None]
-) -> AsyncGenerator[bytes | memoryview, None]:
-    async with aclosing(rest):
-        yield first
-        async for piece in rest:
-            yield piece
+async def _whole(store: ObjectStore, held: HeldInstance) -> memoryview:
+    content = await load(store, held.object_key)
+    return await asyncio.to_thread(checked, content, held.digest)
 
 
-async def _whole(store: ObjectStore, lying: Lying) -> memoryview:
-    try:
-        content = await store.load(lying.object_key)
-    except ObjectNotFound:
-        raise Gone("an image is not in the store any more") from None
-    return await asyncio.to_thread(checked, lying, content)
-
-
-async def _pieces(store: ObjectStore, lying: Lying) -> AsyncGenerator[bytes | memoryview, None]:
+async def _pieces(store: ObjectStore, held: HeldInstance) -> AsyncGenerator[bytes | memoryview, None]:
     """The file without its preamble and meta information."""
     start = bytearray()
     inside = False
-    async with aclosing(whole_pieces(store, lying)) as coming:
+    async with aclosing(whole_pieces(store, held.object_key, held.digest)) as coming:
         async for piece in coming:
             if inside:
                 yield piece
@@ -123,15 +109,3 @@ async def _pieces(store: ObjectStore, lying: Lying) -> AsyncGenerator[bytes | me
                 yield memoryview(bytes(start))[dataset_offset(start) :]
     if not inside:
         yield memoryview(bytes(start))[dataset_offset(start) :]
-
-
-def _lying(held: HeldInstance) -> Lying:
-    one = InboxInstance(
-        sop_instance_uid=held.sop_instance_uid,
-        sop_class_uid=held.sop_class_uid,
-        transfer_syntax=held.transfer_syntax,
-        size=held.size,
-        digest=held.digest,
-        at=held.received_at,
-    )
-    return Lying(held.sop_instance_uid, held.object_key, one)
