@@ -14,6 +14,7 @@ from imex.delivery.endpoint_tests.rows import LEASE_S, Asked, Rows
 from imex.delivery.endpoint_tests.steps import TOTAL_S, Result, Step, carry_out, outcome
 from imex.directory import DirectoryIndex
 from imex.runtime import Health
+from imex.runtime.backoff import heard
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,7 @@ class EndpointTester:
                 if not is_outage(error):
                     log.exception("tests of endpoints cannot be claimed")
                 self._away = "the database is not available"
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):  # wait_for may lose a cancellation (gh-86296)
-                    await self._room.wait()
+            await heard(self._room, POLL_S)
 
     async def _begin(self) -> None:
         room = AT_A_TIME - len(self._running)

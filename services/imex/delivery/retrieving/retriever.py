@@ -25,6 +25,7 @@ from imex.directory.model import DicomEndpoint, DicomwebEndpoint
 from imex.events import Sealed
 from imex.events.sealed import SealedWanted, seal_context
 from imex.runtime import Health
+from imex.runtime.backoff import heard
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +111,7 @@ class Retriever:
                 if not is_outage(error):
                     log.exception("retrievals cannot be claimed")
                 self._away = "the database is not available"
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):  # wait_for may lose a cancellation (gh-86296)
-                    await self._room.wait()
+            await heard(self._room, POLL_S)
 
     async def _begin(self) -> None:
         room = self._at_a_time - len(self._running)
