@@ -40,20 +40,12 @@ from imex.local.certificates import Certificates
 from imex.local.ports import free_ports
 from imex.testing.dicom import SyntheticStudy, synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
-from imex.testing.parts import PostgresPart
 from imex.testing.peers import Orthanc, StoreScp
-from imex.testing.postgres import new_database
-
-
-@pytest.fixture(scope="module")
-def database_url(postgres: PostgresPart, _migrated: str) -> str:
-    """One for all tests here: making one takes longer than most of them."""
-    return new_database(postgres, _migrated)
 
 
 @pytest.fixture
-async def portal(database_url: str) -> AsyncIterator[World]:
-    async with emptied(database_url) as made:
+async def portal(database_url_of_module: str) -> AsyncIterator[World]:
+    async with emptied(database_url_of_module) as made:
         yield made
 
 

@@ -38,20 +38,12 @@ from imex.portal.query_retrieve import find, payloads, peer, retrieving
 from imex.portal.query_retrieve.identifiers import encode_match
 from imex.testing.dicom import synthetic_study
 from imex.testing.dimse import DimseRecorder, acceptor
-from imex.testing.parts import PostgresPart
-from imex.testing.postgres import new_database
 from imex.testing.runtime import until
 
 
-@pytest.fixture(scope="module")
-def database_url(postgres: PostgresPart, _migrated: str) -> str:
-    """One for all tests here: making one takes longer than most of them."""
-    return new_database(postgres, _migrated)
-
-
 @pytest.fixture
-async def portal(database_url: str) -> AsyncIterator[World]:
-    async with emptied(database_url) as made:
+async def portal(database_url_of_module: str) -> AsyncIterator[World]:
+    async with emptied(database_url_of_module) as made:
         yield made
 
 

@@ -51,6 +51,12 @@ def migrated_database_url(postgres: PostgresPart, _migrated: str) -> str:
     return new_database(postgres, _migrated)
 
 
+@pytest.fixture(scope="module")
+def database_url_of_module(postgres: PostgresPart, _migrated: str) -> str:
+    """The same, one for all tests of a module: making one takes longer than many of them."""
+    return new_database(postgres, _migrated)
+
+
 @pytest.fixture
 async def database(empty_database_url: str) -> AsyncIterator[Database]:
     """A database whose schema `sample` has the common tables only."""
