@@ -10,6 +10,7 @@ from typing import BinaryIO, Final, cast
 
 from pydicom import Dataset
 
+from imex.dicom.commitment import PUSH_MODEL
 from imex.dicom.part10 import IMPLEMENTATION_CLASS_UID
 from imex.dimse import Limits
 from imex.dimse import pdu as codec
@@ -26,7 +27,6 @@ from imex.simulation.shelf import Shelf
 
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
-STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 _QUERIES: Final = frozenset({STUDY_ROOT_FIND, PATIENT_ROOT_FIND})
 _UNCOMPRESSED: Final = ("1.2.840.10008.1.2.1", commands.IMPLICIT)
 MAX_PDU: Final = 64 * 1024
@@ -211,7 +211,7 @@ class SimulatedAssociation:
     def _serves(self, abstract: str) -> bool:
         if abstract in _QUERIES:
             return not self._misbehaviour.standing("find-none")
-        if abstract == STORAGE_COMMITMENT:
+        if abstract == PUSH_MODEL:
             return not self._misbehaviour.standing("commit-none")
         return abstract == VERIFICATION
 

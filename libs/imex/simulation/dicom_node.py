@@ -8,19 +8,24 @@ from typing import Any, Final
 
 from pydicom import Dataset
 
+from imex.dicom.commitment import (
+    PUSH_MODEL,
+    PUSH_MODEL_INSTANCE,
+    FailureReason,
+    Reference,
+    report_dataset,
+)
 from imex.dimse.statuses import is_stored, words
 from imex.simulation import commands
 from imex.simulation.association import Incoming, Over, Peer, Services, SimulatedAssociation
 from imex.simulation.misbehaviour import Misbehaviour
 from imex.simulation.options import Options
 from imex.simulation.queries import find
-from imex.simulation.reports import report
+from imex.simulation.reports import event_type, report
 from imex.simulation.shelf import Arrived, Shelf
 
 PENDING: Final = 0xFF00
 OUT_OF_RESOURCES: Final = 0xA700
-PROCESSING_FAILURE: Final = 0x0110
-NO_SUCH_INSTANCE: Final = 0x0112
 _STREAM_LIMIT: Final = 16 * 1024
 _BACKLOG: Final = 100
 STRANGER: Final = {
@@ -154,24 +159,18 @@ class DicomNode:
         task.add_done_callback(self._tasks.discard)
 
     def _result(self, asked: Dataset, *, fails: bool) -> Dataset:
-        """The data set of the N-EVENT-REPORT (PS3.4 table J.3-2)."""
-        held, missing = [], []
+        """The data set of the N-EVENT-REPORT; what is asked for is repeated whatever it is."""
+        held: list[Reference] = []
+        missing: list[tuple[Reference, FailureReason]] = []
         for item in asked.get("ReferencedSOPSequence", []):
-            one = Dataset()
-            one.ReferencedSOPClassUID = item.ReferencedSOPClassUID
-            one.ReferencedSOPInstanceUID = item.ReferencedSOPInstanceUID
-            if self._shelf.holds(str(item.ReferencedSOPInstanceUID)) and not fails:
+            one = Reference(str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID))
+            if fails:
+                missing.append((one, FailureReason.PROCESSING_FAILURE))
+            elif self._shelf.holds(one.sop_instance_uid):
                 held.append(one)
             else:
-                one.FailureReason = PROCESSING_FAILURE if fails else NO_SUCH_INSTANCE
-                missing.append(one)
-        result = Dataset()
-        result.TransactionUID = asked.get("TransactionUID", "")
-        if held:
-            result.ReferencedSOPSequence = held
-        if missing:
-            result.FailedSOPSequence = missing
-        return result
+                missing.append((one, FailureReason.NO_SUCH_OBJECT_INSTANCE))
+        return report_dataset(str(asked.get("TransactionUID", "") or ""), held, missing)
 
     async def _report(self, association: SimulatedAssociation, context_id: int, result: Dataset) -> None:
         if self._options.commit_to is not None:
@@ -199,11 +198,11 @@ def keep(shelf: Shelf, arrived: Arrived, struck: Any, late_s: float) -> None:
 def event_report(context_id: int, result: Dataset, transfer_syntax: str) -> bytes:
     """The N-EVENT-REPORT-RQ of storage commitment: type 1 where all is held, 2 where something is not."""
     request = commands.command(
-        AffectedSOPClassUID="1.2.840.10008.1.20.1",
+        AffectedSOPClassUID=PUSH_MODEL,
         CommandField=commands.N_EVENT_REPORT,
         MessageID=1,
         CommandDataSetType=0x0001,
-        AffectedSOPInstanceUID="1.2.840.10008.1.20.1.1",
-        EventTypeID=2 if "FailedSOPSequence" in result else 1,
+        AffectedSOPInstanceUID=PUSH_MODEL_INSTANCE,
+        EventTypeID=event_type(result),
     )
     return commands.message(context_id, request, commands.encoded(result, transfer_syntax))
